@@ -1,0 +1,225 @@
+"""Find the head of a model: its last linear layer, what goes into it (the penultimate layer) and what comes out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxrich.errors import HeadError
+from onnxrich.head.affine import Affine
+from onnxrich.head.graph import Graph
+from onnxrich.head.walk import DeadEnd, Found, walk
+from onnxrich.model import Model
+from onnxrich.moments import EPS, Array
+
+# How many candidates an error names.
+LISTED = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor of the graph, read as a table of rows.
+
+    Attributes:
+        tensor: its name in the graph.
+        axis: the axis that runs over features, -1 or 1; all others run over rows.
+        rank: its rank, None when not known and not needed.
+        pooled: whether the mean over all axes behind the second is taken, so that rows are samples.
+    """
+
+    tensor: str
+    axis: int = -1
+    rank: int | None = None
+    pooled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head: features φ, outputs f.
+
+    Attributes:
+        features: where φ is read.
+        outputs: where f is read.
+        kind: operators that make f from φ, for people.
+        p: number of features, None until measured.
+        C: number of outputs, None until measured.
+        affine: the map f = Wφ + b; None when the user chose tensors between which none can be read off.
+    """
+
+    features: View
+    outputs: View
+    kind: str
+    p: int | None = None
+    C: int | None = None
+    affine: Affine | None = None
+
+    @property
+    def label(self) -> str:
+        """One line for lists: operators, tensors, widths."""
+        widths = f", p = {self.p}, C = {self.C}" if self.p else ""
+        return f"{self.kind}: --features {self.features.tensor!r} --outputs {self.outputs.tensor!r}{widths}"
+
+
+def find(model: Model, *, features: str | None = None, outputs: str | None = None) -> Head:
+    """The one head of a model, or the one that the user chose by tensor names.
+
+    Args:
+        model: the model.
+        features: name of the tensor to take as penultimate layer.
+        outputs: name of the tensor, or of the model's output, to take the outputs from.
+
+    Raises:
+        HeadError: when a name is unknown, or none or several heads fit; the message lists the candidates.
+    """
+    graph = Graph(model)
+    for name in (features, outputs):
+        if name is not None and name not in graph.names:
+            raise _unknown(graph, name)
+    starts = (outputs,) if outputs is not None else graph.outputs
+    heads, dead_ends = candidates(graph, starts)
+    if features is not None:
+        fitting = [head for head in heads if head.features.tensor == features]
+        if not fitting:
+            return _chosen(features, outputs, heads)
+        heads = fitting
+    if len(heads) != 1:
+        raise _not_one(graph, heads, dead_ends)
+    return heads[0]
+
+
+def candidates(graph: Graph, starts: Sequence[str]) -> tuple[list[Head], list[DeadEnd]]:
+    """Distinct heads of some tensors, and where the walk from the others ended."""
+    heads: dict[tuple[View, View], Head] = {}
+    dead_ends: list[DeadEnd] = []
+    for start in starts:
+        ends = walk(graph, start)
+        found = [_head(end) for end in ends if isinstance(end, Found)]
+        stopped = [end for end in ends if isinstance(end, DeadEnd)]
+        dead_ends.extend(stopped)
+        if not stopped:
+            heads.update(((head.features, head.outputs), head) for head in found)
+    return _last(graph, list(heads.values())), dead_ends
+
+
+def measure(head: Head, features_shape: tuple[int, ...], outputs_shape: tuple[int, ...]) -> Head:
+    """The head with views and widths as the shapes of its tensors say; for tensors that the user chose.
+
+    Raises:
+        HeadError: when a tensor has fewer than two axes.
+    """
+    views = []
+    for view, shape in ((head.features, features_shape), (head.outputs, outputs_shape)):
+        if len(shape) < 2:
+            raise HeadError(
+                f"tensor {view.tensor!r} of shape {shape}",
+                "a tensor of shape (rows, width), (rows, tokens, width) or (rows, channels, height, width)",
+                "Pass another name to --features or --outputs.",
+            )
+        views.append(replace(view, axis=1 if len(shape) > 3 else -1, rank=len(shape), pooled=len(shape) > 3))
+    p, C = (shape[view.axis] for view, shape in zip(views, (features_shape, outputs_shape), strict=True))
+    pooled = " (global average pooling)" if views[0].pooled else ""
+    return replace(head, features=views[0], outputs=views[1], p=p, C=C, kind=head.kind + pooled)
+
+
+def residual(head: Head, features: Array, outputs: Array) -> float | None:
+    """Relative distance ‖f − (Wφ + b)‖/‖f‖ on some rows, in double; None when W and b are not known.
+
+    Args:
+        head: the head.
+        features: float64 array of shape (rows, p).
+        outputs: float64 array of shape (rows, C).
+    """
+    if head.affine is None:
+        return None
+    if features.shape[1:] != (head.p,) or outputs.shape != (len(features), head.C):
+        return float("inf")
+    predicted = features @ head.affine.weight.T + head.affine.bias
+    scale = float(np.linalg.norm(outputs))
+    distance = float(np.linalg.norm(outputs - predicted))
+    return 0.0 if distance == 0 else distance / scale if scale else float("inf")
+
+
+def allowed_residual(head: Head) -> float:
+    """The largest residual that the head's arithmetic explains.
+
+    Rounding of the outputs gives some eps of their format, and a sum of p products kept in float32 some √p·eps(float32).
+    """
+    dtype = head.affine.dtype if head.affine else "float32"
+    products = 16 * np.sqrt(head.p or 1) * EPS["float64" if dtype == "float64" else "float32"]
+    return float(min(0.1, max(64 * EPS[dtype], products)))
+
+
+def _head(found: Found) -> Head:
+    affine = found.affine
+    pooled = found.pooled and affine.axis == 1
+    inner = View(affine.features, affine.axis, affine.rank, pooled)
+    outer = View(found.outputs) if found.reshaped else View(found.outputs, affine.axis, affine.rank, pooled)
+    kind = affine.kind + ("+GlobalAveragePool" if pooled else "")
+    return Head(inner, outer, kind, affine.weight.shape[1], affine.weight.shape[0], affine)
+
+
+def _last(graph: Graph, heads: list[Head]) -> list[Head]:
+    """Heads whose outputs feed another head's features are hidden layers that the model also shows: leave them out."""
+    if len(heads) < 2:
+        return heads
+    ancestors = [_ancestors(graph, head.features.tensor) for head in heads]
+    return [head for head in heads if not any(head.outputs.tensor in before for before in ancestors)]
+
+
+def _ancestors(graph: Graph, tensor: str) -> set[str]:
+    seen: set[str] = set()
+    pending = [tensor]
+    while pending:
+        name = pending.pop()
+        node = graph.producer(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        pending.extend(node.input if node is not None else ())
+    return seen
+
+
+def _chosen(features: str, outputs: str | None, heads: list[Head]) -> Head:
+    if outputs is not None:
+        return Head(View(features), View(outputs), "chosen tensors")
+    if len(heads) == 1:
+        return replace(heads[0], features=View(features), kind="chosen features", p=None, affine=None)
+    raise HeadError(
+        f"features {features!r} and {len(heads)} possible heads",
+        "the outputs that belong to these features",
+        "Pass --outputs NAME as well." + _listing([head.label for head in heads]),
+    )
+
+
+def _unknown(graph: Graph, name: str) -> HeadError:
+    near = difflib.get_close_matches(name, graph.names, n=5, cutoff=0.4) or sorted(graph.outputs)[:5]
+    return HeadError(f"no tensor {name!r} in the model", "the name of a tensor", f"Did you mean one of {near}?")
+
+
+def _not_one(graph: Graph, heads: list[Head], dead_ends: list[DeadEnd]) -> HeadError:
+    if heads:
+        return HeadError(
+            f"{len(heads)} possible heads",
+            "one",
+            "Choose one of them:" + _listing([head.label for head in heads]),
+        )
+    reasons = [f"{end.tensor!r}: {end.reason}" for end in dead_ends] or ["the outputs come from different linear layers"]
+    return HeadError(
+        "no head: " + "; ".join(reasons[:LISTED]),
+        "outputs that come from one linear layer with a constant weight",
+        "Pass --features NAME and --outputs NAME to choose the tensors yourself." + _linear_layers(graph),
+    )
+
+
+def _linear_layers(graph: Graph) -> str:
+    nodes = [node for node in graph.model.proto.graph.node if node.op_type in ("Gemm", "MatMul", "Conv")][-LISTED:]
+    labels = [f"{node.op_type}: --features {node.input[0]!r} --outputs {node.output[0]!r}" for node in reversed(nodes)]
+    return " Linear layers, the last first:" + _listing(labels) if labels else ""
+
+
+def _listing(labels: Sequence[str]) -> str:
+    more = f" … and {len(labels) - LISTED} more" if len(labels) > LISTED else ""
+    return " " + "; ".join(f"({number}) {label}" for number, label in enumerate(labels[:LISTED], 1)) + more

@@ -1,0 +1,303 @@
+"""The moment matrix: the one sufficient statistic from which every number of a model follows.
+
+Shapes are named once, here, for the whole package: n rows, p features, C outputs, K targets, d = 1 + p + C + K.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onnxrich.errors import DataError
+
+Array = NDArray[np.float64]
+Block = Literal["one", "features", "outputs", "targets"]
+TargetKind = Literal["classes", "values"]
+
+SCHEMA = "onnxrich.moments/1"
+
+# Machine epsilon of the formats a head can compute in (bfloat16 is no NumPy dtype).
+EPS: Mapping[str, float] = {
+    "float64": float(np.finfo(np.float64).eps),
+    "float32": float(np.finfo(np.float32).eps),
+    "float16": float(np.finfo(np.float16).eps),
+    "bfloat16": 2.0**-7,
+}
+
+# A Gram matrix in double carries eigenvalues to some eps of the largest, so singular values below the square root of
+# that are rounding noise whatever the head computed in.
+GRAM_FLOOR = float(np.sqrt(64 * EPS["float64"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Second moments of the rows z = [1, features, outputs, targets] about a fixed shift.
+
+    Laws: `merge` is associative and commutative, `empty` is its identity, and the moments of a data set do not depend on
+    how its rows are ordered or cut into batches; each up to rounding (some 1e-16 of the largest entry).
+
+    Raw second moments lose log10(mean²/variance) digits, so the sums run around a pilot shift, usually the mean of the
+    first rows (Chan, Golub & LeVeque 1983, section 3); `raw` and `centered` take it out again.
+    Cost: memory O(d²), and O(n·d²) time to accumulate. Rows themselves are never kept.
+
+    Attributes:
+        matrix: float64 array of shape (d, d), Σ w (z − shift)(z − shift)ᵀ.
+        shift: float64 array of shape (d,); its first entry is 0.
+        p: number of features.
+        C: number of outputs.
+        K: number of targets, 0 without labels.
+        targets: "classes" when targets are one-hot, "values" when they are real, None without labels.
+        dtype: name of the arithmetic the head computed in; decides what counts as rounding noise.
+        residual: relative residual of the check that the outputs are affine in the features.
+        correct: number of rows whose largest output is that of their class; None where that has no meaning.
+    """
+
+    matrix: Array
+    shift: Array
+    p: int
+    C: int
+    K: int = 0
+    targets: TargetKind | None = None
+    dtype: str = "float64"
+    residual: float = 0.0
+    correct: float | None = None
+    _slices: Mapping[str, slice] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        d = 1 + self.p + self.C + self.K
+        if self.matrix.shape != (d, d) or self.shift.shape != (d,):
+            raise DataError(
+                f"moments of shape {self.matrix.shape} with a shift of shape {self.shift.shape}",
+                f"shapes ({d}, {d}) and ({d},) for p = {self.p}, C = {self.C}, K = {self.K}",
+                "The file or array is damaged; compute the moments again.",
+            )
+        if self.dtype not in EPS:
+            raise DataError(f"head arithmetic {self.dtype!r}", f"one of {', '.join(EPS)}", "Pass one of these as dtype.")
+        edges = {"one": (0, 1), "features": (1, self.p), "outputs": (1 + self.p, self.C), "targets": (1 + self.p + self.C, self.K)}
+        object.__setattr__(self, "_slices", {name: slice(start, start + size) for name, (start, size) in edges.items()})
+
+    @classmethod
+    def empty(cls, p: int, C: int, K: int = 0, **kind: Any) -> Moments:
+        """Moments of no rows: the identity of `merge`."""
+        d = 1 + p + C + K
+        return cls(np.zeros((d, d)), np.zeros(d), p, C, K, **kind)
+
+    @classmethod
+    def from_rows(
+        cls,
+        features: ArrayLike,
+        outputs: ArrayLike,
+        targets: ArrayLike | None = None,
+        *,
+        weights: ArrayLike | None = None,
+        shift: ArrayLike | None = None,
+    ) -> Moments:
+        """Moments of rows that are at hand as arrays.
+
+        Args:
+            features: array of shape (n, p).
+            outputs: array of shape (n, C); its dtype is taken as the arithmetic of the head.
+            targets: integer class indices of shape (n,), or real targets of shape (n,) or (n, K).
+            weights: non-negative array of shape (n,); ones when left out.
+            shift: array of shape (d,); the mean of the first 1024 rows when left out.
+
+        Raises:
+            DataError: when the numbers of rows differ or an array is not two-dimensional.
+
+        >>> m = Moments.from_rows([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[1.0], [2.0], [3.0]])
+        >>> m.n, m.mean("features").round(3).tolist()
+        (3.0, [0.667, 0.667])
+        """
+        phi, f = _table(features, "features"), _table(outputs, "outputs")
+        y, kind = one_hot(targets, C=f.shape[1])
+        if y is None:
+            y = np.empty((len(phi), 0))
+        if not len(phi) == len(f) == len(y):
+            raise DataError(
+                f"{len(phi)} rows of features, {len(f)} of outputs, {len(y)} of targets",
+                "the same number of each",
+                "Pass arrays of the same samples.",
+            )
+        rows = np.concatenate([np.ones((len(phi), 1)), phi, f, y], axis=1)
+        pilot = np.zeros(rows.shape[1]) if not len(rows) else rows[:1024].mean(axis=0)
+        pilot = np.asarray(pilot if shift is None else shift, dtype=np.float64)
+        pilot[0] = 0.0
+        rows = rows - pilot
+        scaled = rows if weights is None else rows * np.asarray(weights, dtype=np.float64)[:, None]
+        dtype = np.asarray(outputs).dtype.name
+        moments = cls.empty(phi.shape[1], f.shape[1], y.shape[1], targets=kind, dtype=dtype if dtype in EPS else "float64")
+        correct = None
+        if moments.has_accuracy:
+            hits = (f.argmax(axis=1) if f.shape[1] > 1 else f[:, 0] > 0) == y.argmax(axis=1)
+            correct = float(hits.sum() if weights is None else (hits * np.asarray(weights)).sum())
+        return replace(moments, matrix=scaled.T @ rows, shift=pilot, correct=correct)
+
+    @property
+    def n(self) -> float:
+        """Number of rows, or the sum of their weights."""
+        return float(self.matrix[0, 0])
+
+    @property
+    def resolution(self) -> float:
+        """Relative size below which a singular value of the outputs is rounding noise (8 eps of the head's arithmetic)."""
+        return max(8 * EPS[self.dtype], self.residual, GRAM_FLOOR)
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether outputs and classes correspond: one output a class, or one output (positive or not) for two."""
+        return self.targets == "classes" and (self.C == self.K > 1 or (self.C, self.K) == (1, 2))
+
+    def mean(self, block: Block) -> Array:
+        """Mean of a block over the rows, about zero: float64 array of shape (block width,)."""
+        part = self._slices[block]
+        return self.matrix[0, part] / self.n + self.shift[part]
+
+    def centered(self, a: Block, b: Block) -> Array:
+        """Σ (a − mean a)(b − mean b)ᵀ: float64 array of shape (width of a, width of b)."""
+        rows, columns = self._slices[a], self._slices[b]
+        return self.matrix[rows, columns] - np.outer(self.matrix[rows, 0], self.matrix[0, columns]) / self.n
+
+    def raw(self, a: Block, b: Block) -> Array:
+        """Σ a bᵀ about zero: float64 array of shape (width of a, width of b)."""
+        return self.centered(a, b) + self.n * np.outer(self.mean(a), self.mean(b))
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of the rows of both, about the shift of the first that holds rows; neither operand is changed.
+
+        Raises:
+            DataError: when the two don't describe rows of the same kind.
+        """
+        if self._kind != other._kind:
+            raise DataError(
+                f"moments of kind {self._kind} and {other._kind}",
+                "the same p, C, K, targets and dtype",
+                "Merge moments of one model and one kind of labels only.",
+            )
+        residual = max(self.residual, other.residual)
+        if self.n == 0:
+            return replace(other, residual=residual)
+        if other.n == 0:
+            return replace(self, residual=residual)
+        correct = None if self.correct is None or other.correct is None else self.correct + other.correct
+        return replace(self, matrix=self.matrix + other.about(self.shift).matrix, residual=residual, correct=correct)
+
+    def about(self, shift: Array) -> Moments:
+        """The same moments about another shift.
+
+        z − new = (z − old) + (old − new)·1, and the 1 is the first entry of z, so the change of shift is the congruence
+        with T = I + [0, old − new] eᵀ₀: exact algebra, no second look at the rows.
+        """
+        move = self.shift - shift
+        move[0] = 0.0
+        matrix = self.matrix + np.outer(move, self.matrix[0])
+        matrix += np.outer(matrix[:, 0], move)
+        return replace(self, matrix=(matrix + matrix.T) / 2, shift=np.asarray(shift, dtype=np.float64).copy())
+
+    @property
+    def _kind(self) -> tuple[int, int, int, str | None, str]:
+        return self.p, self.C, self.K, self.targets, self.dtype
+
+    def save(self, file: str | Path | BinaryIO, record: Mapping[str, Any] | None = None) -> None:
+        """Write the moments as `.npz`, with a JSON record of where they come from.
+
+        Args:
+            file: path or binary file.
+            record: JSON-able description (model, head, data, runtime), read back by `load_record`.
+        """
+        np.savez(
+            file,
+            schema=np.array(SCHEMA),
+            matrix=self.matrix,
+            shift=self.shift,
+            sizes=np.array([self.p, self.C, self.K]),
+            targets=np.array(self.targets or ""),
+            dtype=np.array(self.dtype),
+            residual=np.array(self.residual),
+            correct=np.array(np.nan if self.correct is None else self.correct),
+            record=np.array(json.dumps(dict(record or {}))),
+        )
+
+    @classmethod
+    def load(cls, file: str | Path | BinaryIO) -> Moments:
+        """Moments read from a file that `save` wrote.
+
+        Raises:
+            DataError: when the file is missing, is no such file, or is damaged.
+        """
+        return load_record(file)[0]
+
+
+def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
+    """Moments and the JSON record that was saved with them.
+
+    Raises:
+        DataError: when the file is missing, is no such file, or is damaged.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as npz:
+            if str(npz["schema"]) != SCHEMA:
+                raise ValueError(f"schema {npz['schema']!s}")
+            p, C, K = (int(size) for size in npz["sizes"])
+            kind: Any = str(npz["targets"]) or None
+            if kind not in ("classes", "values", None):
+                raise ValueError(f"targets of kind {kind}")
+            matrix, shift = npz["matrix"].astype(np.float64), npz["shift"].astype(np.float64)
+            correct = None if np.isnan(npz["correct"]) else float(npz["correct"])
+            moments = Moments(matrix, shift, p, C, K, kind, str(npz["dtype"]), float(npz["residual"]), correct)
+            return moments, dict(json.loads(str(npz["record"])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = "it is not there" if isinstance(error, FileNotFoundError) else f"it can't be read ({type(error).__name__})"
+        raise DataError(
+            f"moments file {str(file)!r}: {reason}",
+            f"a whole `moments.npz` of schema {SCHEMA}",
+            "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
+        ) from error
+
+
+def one_hot(targets: ArrayLike | None, *, C: int, K: int | None = None) -> tuple[Array | None, TargetKind | None]:
+    """Targets as a float64 table, and their kind.
+
+    Integer or boolean arrays of shape (n,) are class indices; anything else is taken as real values.
+
+    Args:
+        targets: array of shape (n,) or (n, K), or None.
+        C: number of outputs; with C > 1 there are at least C classes, with C = 1 at least two.
+        K: number of classes, when known.
+
+    Raises:
+        DataError: when class indices are negative or don't fit K, or targets are not numbers.
+    """
+    if targets is None:
+        return None, None
+    array = np.asarray(targets)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"labels of type {array.dtype}", "integer classes or real values", "Encode the labels as integers.")
+    if array.ndim == 1 and array.dtype.kind in "biu":
+        index = array.astype(np.int64)
+        size = K if K is not None else max(C, 2, int(index.max(initial=0)) + 1)
+        if index.min(initial=0) < 0 or index.max(initial=0) >= size:
+            raise DataError(
+                f"class labels from {index.min()} to {index.max()}",
+                f"class indices from 0 to {size - 1}",
+                "Renumber the classes from 0, and leave out rows without a class.",
+            )
+        table = np.zeros((len(index), size))
+        table[np.arange(len(index)), index] = 1.0
+        return table, "classes"
+    return _table(array if array.ndim > 1 else array[:, None], "labels"), "values"
+
+
+def _table(values: ArrayLike, name: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2:
+        raise DataError(f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes.")
+    return array

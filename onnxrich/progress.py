@@ -1,0 +1,28 @@
+"""What long work tells whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is.
+
+    Attributes:
+        stage: what is being done, for people.
+        rows: samples done.
+        total: samples in all, None for a stream.
+        rate: samples a second.
+        d_lr: D_LR of the rows so far, None before the first look.
+    """
+
+    stage: str
+    rows: int = 0
+    total: int | None = None
+    rate: float = 0.0
+    d_lr: float | None = None
+
+
+Listener = Callable[[Progress], None]

@@ -1,0 +1,166 @@
+"""What one analysis found: plain data, and the JSON document of schema `onnxrich.analysis/1`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from onnxrich.curves import Curves, curves
+from onnxrich.errors import DataError, Notice
+from onnxrich.metrics import Metrics, measure
+from onnxrich.moments import Array, Moments
+
+SCHEMA = "onnxrich.analysis/1"
+
+# The four choices that change the number (DESIGN: order of centring, rank, logits, rows), in words for the reader.
+CHOICES = {
+    "centring": "d_lr projects on the span of the raw outputs, then centres; d_lr_centered centres first",
+    "rank": "output directions at or below rank_tolerance, relative to the largest, count as rounding noise",
+    "outputs": "outputs of the last linear layer, before any softmax",
+    "rows": "no correction for the finite sample: below about 10 rows a feature D_LR is biased towards rich",
+}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters."""
+
+    path: str
+    sha256: str
+    producer: str
+    opset: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """Where the numbers were read: tensor names, kind of operator and of rows, widths, and how the head was checked.
+
+    `residual` is the relative distance of the outputs from Wφ + b, None when W and b can't be read from the graph.
+    """
+
+    features: str
+    outputs: str
+    kind: str
+    rows: str
+    p: int
+    C: int
+    verified: bool
+    residual: float | None
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What was fed: source as a person would name it, number of rows, number of classes, whether it was made up."""
+
+    source: str
+    n: int
+    classes: int | None
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What it ran on: device, execution providers in order, onnxruntime version, batch size, seconds of the pass."""
+
+    device: str
+    providers: tuple[str, ...]
+    onnxruntime: str
+    batch_size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything about an analysis that can't be computed again from its moments."""
+
+    model: ModelInfo
+    head: HeadInfo
+    data: DataInfo
+    runtime: RuntimeInfo
+    notices: tuple[Notice, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-able values."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """The record from what `to_dict` gave.
+
+        Raises:
+            DataError: when a part is missing or unknown.
+        """
+        try:
+            runtime = dict(record["runtime"])
+            runtime["providers"] = tuple(runtime["providers"])
+            return cls(
+                ModelInfo(**record["model"]),
+                HeadInfo(**record["head"]),
+                DataInfo(**record["data"]),
+                RuntimeInfo(**runtime),
+                tuple(Notice(**notice) for notice in record["notices"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"a record without a valid {error}",
+                "model, head, data, runtime and notices",
+                "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Everything that one analysis found.
+
+    Attributes:
+        record: model, head, data and runtime that it was found with.
+        metrics: numbers by name, None where undefined; meanings in `onnxrich.metrics.MEANINGS`.
+        curves: quality, utilization and intensity against the rank of the eigenfunctions.
+        notices: what a reader should know, as `warnings` in the JSON.
+        moments: the statistic that all of it was computed from.
+    """
+
+    record: Record
+    metrics: Metrics
+    curves: Curves
+    notices: tuple[Notice, ...]
+    moments: Moments
+
+    @classmethod
+    def from_moments(cls, moments: Moments, record: Record) -> Self:
+        """Compute metrics and curves from moments."""
+        metrics, about_metrics = measure(moments)
+        drawn, about_curves = curves(moments)
+        return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), moments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of schema `onnxrich.analysis/1`: JSON-able, without NaN or infinity."""
+        record = self.record.to_dict()
+        record.pop("notices")
+        return {
+            "schema": SCHEMA,
+            **record,
+            "metrics": dict(self.metrics),
+            "choices": dict(CHOICES),
+            "curves": _curves_dict(self.curves),
+            "warnings": [asdict(notice) for notice in self.notices],
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text that ends with a newline."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _curves_dict(drawn: Curves) -> dict[str, Any]:
+    names = [field.name for field in fields(drawn)]
+    result: dict[str, Any] = {name: _list(getattr(drawn, name)) for name in names}
+    cumulative = [name for name in names if name not in ("k", "intensity")]
+    result["individual"] = {name: _list(drawn.individual(name)) for name in cumulative}
+    return result
+
+
+def _list(values: Array | None) -> list[float] | None:
+    return None if values is None else values.tolist()

@@ -1,0 +1,243 @@
+"""The patch: a small protobuf message that, appended to a model's bytes, makes it yield its head and its moments.
+
+protobuf merges concatenated messages, and a repeated field is appended to. So `model bytes + patch bytes` is the model with
+further nodes, inputs and outputs: no decode and re-encode of the weights, and what was changed can be read on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from onnxrich.head import Head, View
+from onnxrich.model import Model
+from onnxrich.moments import Array
+
+# Columns of one block row of the moment matrix. Only the blocks on and above the diagonal are computed: with b block
+# rows (b + 1)/2b of the product's cost. Narrower blocks than this make the product itself slower.
+PANEL = 256
+MOST_PANELS = 8
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What to append to a model, and the names by which to drive it.
+
+    Each run takes one batch and the accumulators, and gives the next accumulators. Accumulator j is the block row
+    Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of shape
+    (1, 1) holds the number of rows whose largest output is that of their class.
+
+    Attributes:
+        data: serialized ModelProto.
+        features: output, float64 of shape (rows, p).
+        outputs: output, float64 of shape (rows, C).
+        weights: input, float64 of shape (samples, 1): 1, or 0 for padding.
+        targets: input, float64 of shape (samples, K); None without labels.
+        shift: input, float64 of shape (1, d).
+        accumulators: inputs.
+        accumulated: outputs, in the order of `accumulators`.
+        edges: first columns of the block rows, and d at the end.
+    """
+
+    data: bytes
+    features: str
+    outputs: str
+    weights: str
+    targets: str | None
+    shift: str
+    accumulators: tuple[str, ...]
+    accumulated: tuple[str, ...]
+    edges: tuple[int, ...]
+    counts: bool
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes of the accumulators."""
+        rows = tuple((stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False))
+        return rows + ((1, 1),) * self.counts
+
+    def correct(self, accumulated: Sequence[Array]) -> float | None:
+        """The number of rows whose largest output is that of their class, where it is counted."""
+        return float(accumulated[-1][0, 0]) if self.counts else None
+
+    def matrix(self, accumulated: Sequence[Array]) -> Array:
+        """The symmetric moment matrix, float64 of shape (d, d), from the accumulated block rows."""
+        d = self.edges[-1]
+        matrix = np.zeros((d, d))
+        for start, panel in zip(self.edges[:-1], accumulated, strict=False):
+            matrix[start : start + len(panel), start:] = panel
+        upper = np.triu(matrix)
+        return upper + np.triu(matrix, 1).T
+
+
+def expose(model: Model, head: Head) -> bytes:
+    """The patch that adds the tensors of a head as outputs, as they are, in double: for measuring their shapes."""
+    graph = GraphProto()
+    for view, name in ((head.features, "features"), (head.outputs, "outputs")):
+        made = f"{prefix(model)}{name}"
+        graph.node.append(helper.make_node("Cast", [view.tensor], [made], to=TensorProto.DOUBLE))
+        graph.output.append(ValueInfoProto(name=made))
+    return ModelProto(graph=graph).SerializeToString()
+
+
+def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, masked: bool = False) -> Patch:
+    """The patch that adds the head's rows as outputs, and the moments as accumulators.
+
+    Requires a head whose widths p and C are known; ensures that no name of the model is taken.
+
+    Args:
+        model: the model.
+        head: its head, with p and C known.
+        K: number of targets.
+        counts: whether to count the rows whose largest output is that of their class.
+        masked: whether rows can have weight 0; costs one more pass over the rows.
+    """
+    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
+    build = _Builder(prefix(model), model.opset)
+    phi, f = build.rows(head.features, head.p, "features"), build.rows(head.outputs, head.C, "outputs")
+    build.output(phi, head.p)
+    build.output(f, head.C)
+    weights = build.input("weights", ["samples", 1])
+    parts = [build.per_row(weights, head.features, phi, 1), phi, f]
+    targets = build.input("targets", ["samples", K]) if K else None
+    if targets:
+        parts.append(build.per_row(targets, head.features, phi, K))
+    d = 1 + head.p + head.C + K
+    shift = build.input("shift", [1, d])
+    z = build.add("Sub", [build.add("Concat", parts, axis=1), shift])
+    if masked:
+        z = build.add("Mul", [z, parts[0]])
+    edges = panel_edges(d)
+    pairs = build.moments(z, edges)
+    if counts:
+        pairs.append(build.hits(f, parts[-1], parts[0], head.C))
+    return Patch(
+        data=build.serialize(),
+        features=phi,
+        outputs=f,
+        weights=weights,
+        targets=targets,
+        shift=shift,
+        accumulators=tuple(before for before, _ in pairs),
+        accumulated=tuple(after for _, after in pairs),
+        edges=edges,
+        counts=counts,
+    )
+
+
+def panel_edges(d: int) -> tuple[int, ...]:
+    """Where the block rows of a d × d moment matrix begin, and d at the end."""
+    count = min(MOST_PANELS, max(1, d // PANEL))
+    return tuple(int(edge) for edge in np.linspace(0, d, count + 1))
+
+
+def prefix(model: Model) -> str:
+    """A prefix that no tensor of the model begins with."""
+    graph = model.proto.graph
+    taken = {value.name for value in (*graph.input, *graph.initializer)}
+    taken.update(name for node in graph.node for name in node.output)
+    mark = "onnxrich."
+    while any(name.startswith(mark) for name in taken):
+        mark = f"_{mark}"
+    return mark
+
+
+class _Builder:
+    """Collects nodes, inputs and outputs of a patch, with names of their own."""
+
+    def __init__(self, mark: str, opset: int) -> None:
+        self.mark, self.opset, self.graph, self.count = mark, opset, GraphProto(), 0
+
+    def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: object) -> str:
+        self.count += 1
+        made = self.mark + (output or f"t{self.count}")
+        node = helper.make_node(operator, inputs, [made], name=f"{made}/{operator}", **attributes)
+        self.graph.node.append(node)
+        return made
+
+    def input(self, name: str, shape: list[int | str]) -> str:
+        self.graph.input.append(helper.make_tensor_value_info(self.mark + name, TensorProto.DOUBLE, shape))
+        return self.mark + name
+
+    def output(self, name: str, width: int, rows: int | None = None) -> None:
+        shape = [f"{self.mark}rows" if rows is None else rows, width]
+        self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape))
+
+    def constant(self, values: NDArray[Any]) -> str:
+        self.count += 1
+        tensor = numpy_helper.from_array(values, f"{self.mark}c{self.count}")
+        self.graph.initializer.append(tensor)
+        return tensor.name
+
+    def integers(self, values: list[int]) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def rows(self, view: View, width: int, name: str) -> str:
+        """The view as a float64 table of shape (rows, width)."""
+        tensor = view.tensor
+        if view.axis == 1 and view.pooled:
+            tensor = self.add("GlobalAveragePool", [tensor])
+        elif view.axis == 1:
+            rank = view.rank or 4
+            tensor = self.add("Transpose", [tensor], perm=[0, *range(2, rank), 1])
+        if view.axis == 1 or view.rank != 2:
+            tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
+        return self.add("Cast", [tensor], name, to=TensorProto.DOUBLE)
+
+    def per_row(self, values: str, view: View, table: str, width: int) -> str:
+        """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions."""
+        if view.pooled or view.rank == 2:
+            return values
+        first = self.integers([0])
+        rows, samples = (self.add("Gather", [self.add("Shape", [name]), first]) for name in (table, values))
+        one = self.integers([1])
+        repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
+        apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
+        return self.add("Reshape", [self.add("Expand", [apart, repeats]), self.integers([-1, width])])
+
+    def moments(self, z: str, edges: tuple[int, ...]) -> list[tuple[str, str]]:
+        """Block rows of zᵀz, each added to its accumulator: names of the accumulators before and after."""
+        parts = self._split(z, edges)
+        pairs = []
+        for j, part in enumerate(parts):
+            later = z if j == 0 else part if j == len(parts) - 1 else self.add("Concat", parts[j:], axis=1)
+            height, width = edges[j + 1] - edges[j], edges[-1] - edges[j]
+            before = self.input(f"moments.{j}", [height, width])
+            after = self.add("Gemm", [part, later, before], f"moments.{j}.next", transA=1)
+            self.output(after, width, rows=height)
+            pairs.append((before, after))
+        return pairs
+
+    def hits(self, outputs: str, targets: str, weights: str, C: int) -> tuple[str, str]:
+        """Σ w [prediction = class], added to an accumulator: its names before and after."""
+        if C > 1:
+            predicted = self.add("ArgMax", [outputs], axis=1)
+        else:
+            zero = self.constant(np.zeros((1, 1)))
+            predicted = self.add("Cast", [self.add("Greater", [outputs, zero])], to=TensorProto.INT64)
+        hit = self.add("Equal", [predicted, self.add("ArgMax", [targets], axis=1)])
+        before = self.input("correct", [1, 1])
+        after = self.add("Gemm", [self.add("Cast", [hit], to=TensorProto.DOUBLE), weights, before], "correct.next", transA=1)
+        self.output(after, 1, rows=1)
+        return before, after
+
+    def _split(self, z: str, edges: tuple[int, ...]) -> list[str]:
+        if len(edges) == 2:
+            return [z]
+        sizes = np.diff(edges).tolist()
+        made = [f"{self.mark}part.{j}" for j in range(len(sizes))]
+        if self.opset >= 13:
+            node: NodeProto = helper.make_node("Split", [z, self.integers(sizes)], made, axis=1)
+        else:
+            node = helper.make_node("Split", [z], made, axis=1, split=sizes)
+        self.graph.node.append(node)
+        return made
+
+    def serialize(self) -> bytes:
+        return ModelProto(graph=self.graph).SerializeToString()

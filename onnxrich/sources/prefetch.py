@@ -1,0 +1,52 @@
+"""Read ahead: the next batches are made while the device works on this one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """The same items in the same order, made up to `depth` ahead in a thread of their own.
+
+    What the iterator raises is raised here, at the same place. Closing this generator stops the thread.
+    """
+    ready: queue.Queue[object] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+        except BaseException as error:  # noqa: BLE001 - carried over to the consumer, whatever it is
+            put((None, error))
+            return
+        put(_END)
+
+    thread = threading.Thread(target=work, name="onnxrich-prefetch", daemon=True)
+    thread.start()
+    try:
+        while (got := ready.get()) is not _END:
+            item, error = got  # type: ignore[misc]
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stop.set()
+        thread.join()

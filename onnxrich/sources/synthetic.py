@@ -1,0 +1,41 @@
+"""Seeded random inputs made from a model's signature: for a smoke test, never for a measurement."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxrich.errors import DataError
+from onnxrich.head.graph import Graph
+from onnxrich.model import Input, Model
+from onnxrich.sources.base import AnyArray, Column, Source, from_columns
+
+ROWS = 256
+# Symbolic dimensions behind the first: sides of an image, or the length of a sequence.
+SIDE, LENGTH = 64, 16
+
+
+def synthesize(model: Model, seed: int) -> Source:
+    """A source of `ROWS` random rows: normal floats, bytes as pixels, indices that fit the table they look up.
+
+    Raises:
+        DataError: when an input is no numeric tensor or has no known rank.
+    """
+    generator = np.random.default_rng(seed)
+    graph = Graph(model)
+    columns = {entry.name: Column.of(entry.name, _values(entry, graph, generator)) for entry in model.inputs}
+    return from_columns(f"synthetic (seed {seed})", columns, None, model.inputs, synthetic=True)
+
+
+def _values(entry: Input, graph: Graph, generator: np.random.Generator) -> AnyArray:
+    if entry.dtype is None or entry.shape is None:
+        raise DataError(
+            f"input {entry.name!r} of unknown type or shape", "data: nothing can be made up for it", "Pass --data FILE."
+        )
+    free = SIDE if len(entry.shape) == 4 else LENGTH
+    shape = (ROWS, *(size if isinstance(size, int) else free for size in entry.shape[1:])) if entry.shape else ()
+    if entry.dtype.kind == "b":
+        return generator.random(shape) < 0.5
+    if entry.dtype.kind in "iu":
+        highest = 256 if entry.dtype == np.uint8 else graph.rows_looked_up(entry.name) or 2
+        return generator.integers(0, highest, shape).astype(entry.dtype)
+    return generator.standard_normal(shape).astype(entry.dtype)
