@@ -1,1 +1,47 @@
+"""Measure how a neural network learned, rich or lazy, from nothing but its exported ONNX file.
+
+`run` takes a model and data, `richness` takes arrays. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxrich.analysis import Analysis as Analysis
+    from onnxrich.analysis import run as run
+    from onnxrich.demo import demo_file as demo_file
+    from onnxrich.errors import DataError as DataError
+    from onnxrich.errors import DeviceError as DeviceError
+    from onnxrich.errors import HeadError as HeadError
+    from onnxrich.errors import ModelError as ModelError
+    from onnxrich.errors import Notice as Notice
+    from onnxrich.errors import OnnxrichError as OnnxrichError
+    from onnxrich.errors import OutputError as OutputError
+    from onnxrich.errors import WorkerError as WorkerError
+    from onnxrich.metrics.richness import Richness as Richness
+    from onnxrich.metrics.richness import richness as richness
+    from onnxrich.moments import Moments as Moments
+    from onnxrich.progress import Progress as Progress
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "Analysis": "analysis", "run": "analysis", "demo_file": "demo", "DataError": "errors", "DeviceError": "errors",
+    "HeadError": "errors", "ModelError": "errors", "Notice": "errors", "OnnxrichError": "errors",
+    "OutputError": "errors", "WorkerError": "errors", "Moments": "moments", "Progress": "progress",
+    "Richness": "metrics.richness", "richness": "metrics.richness",
+}  # fmt: skip
+
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -6,26 +6,18 @@ import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from onnx import ModelProto
-
-from onnxrich import head as heads
-from onnxrich import model as models
-from onnxrich import session, sources, stream
-from onnxrich.errors import DataError, Notice
+from onnxrich import supervise
+from onnxrich.errors import DataError
 from onnxrich.moments import load_record
+from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
-from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
-from onnxrich.stream import Progress
+from onnxrich.results import Record, Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SYNTHETIC = Notice(
-    "synthetic_data",
-    "No data were given, so random inputs were made up: the numbers are a smoke test and no measurement. Pass --data FILE.",
-)
+    from onnx import ModelProto
 
 
 class Analysis(Results):
@@ -77,9 +69,12 @@ def run(
     features: str | None = None,
     outputs: str | None = None,
     batch_size: int | None = None,
-    device: session.Device = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
+    isolate: bool = False,
+    timeout: float | None = None,
+    max_memory: int | None = None,
 ) -> Analysis:
     """Measure how rich a model's training dynamics were. The command `onnxrich run` is this function.
 
@@ -95,6 +90,9 @@ def run(
         device: "auto", "cpu" or "cuda".
         seed: of the rows that are made up when there are no data.
         progress: called now and then with a `Progress`.
+        isolate: work in a process of its own, so that an untrusted model can crash or hang that alone. Needs paths.
+        timeout: seconds after which an isolated run is ended.
+        max_memory: bytes of memory at which an isolated run is ended.
 
     Raises:
         OnnxrichError: for everything that can be expected to go wrong; see its subclasses.
@@ -104,41 +102,32 @@ def run(
     >>> analysis.metrics["d_lr"] < 0.05
     True
     """
-    listen = progress or (lambda _: None)
     if batch_size is not None and batch_size < 1:
         raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
-    listen(Progress("reading the model"))
-    read = models.read(model)
-    found = heads.find(read, features=features, outputs=outputs)
-    source = sources.open_source(read, data, labels, seed)
-    choice = session.choose(device)
-    passed = stream.run(read, found, source, batch_size=batch_size, device=choice, listen=listen)
-    listen(Progress("computing the metrics", passed.samples, passed.samples))
-    return Analysis.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
+    listen = progress or (lambda _: None)
+    options: dict[str, Any] = {
+        "features": features, "outputs": outputs, "batch_size": batch_size, "device": device, "seed": seed
+    }  # fmt: skip
+    if isolate:
+        results = supervise.run(
+            _isolated(model, data, labels) | options, listen=listen, timeout=timeout, max_memory=max_memory
+        )
+    else:
+        # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
+        from onnxrich import pipeline
+
+        results = pipeline.analyze(model, data, labels, listen=listen, **options)
+    return Analysis(results.record, results.metrics, results.curves, results.notices, results.moments)
 
 
-def _record(
-    model: models.Model, source: sources.Source, passed: stream.Pass, choice: session.Choice, asked: int | None
-) -> Record:
-    head = passed.head
-    assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
-    notices = [SYNTHETIC] if source.synthetic else []
-    if asked is not None and asked != passed.batch_size:
-        message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
-        notices.append(Notice("fixed_batch", message))
-    return Record(
-        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters),
-        HeadInfo(
-            head.features.tensor,
-            head.outputs.tensor,
-            head.kind,
-            passed.rows_kind,
-            head.p,
-            head.C,
-            verified=passed.residual is not None,
-            residual=passed.residual,
-        ),
-        DataInfo(source.name, round(passed.moments.n), passed.classes, source.synthetic),
-        RuntimeInfo(choice.device, passed.providers, session.VERSION, passed.batch_size, passed.seconds),
-        tuple(notices),
-    )
+def _isolated(model: Any, data: Any, labels: Any) -> dict[str, Any]:
+    """The arguments as JSON-able values: a worker process gets paths, never objects."""
+    paths = {"model": model, "data": data, "labels": labels}
+    for name, value in paths.items():
+        if not isinstance(value, str | os.PathLike | None) or (name == "model" and value is None):
+            raise DataError(
+                f"{name} of type {type(value).__name__} for an isolated run",
+                "paths of files",
+                "Save it to a file and pass its path, or pass isolate=False.",
+            )
+    return {name: None if value is None else os.fspath(value) for name, value in paths.items()}

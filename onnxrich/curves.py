@@ -14,7 +14,7 @@ from onnxrich.moments import EPS, Array, Block, Moments
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Curves over the rank k = 1..k_max of the features' eigenfunctions; each a float64 array of shape (k_max,).
+    """Curves over the rank k = 1..k_max of the eigenfunctions; each a float64 array of shape (k_max,).
 
     `utilization`, `quality` and their `_variance` forms are cumulative and never fall; the value of the k-th eigenfunction
     alone is the difference of neighbours, see `individual`. Quality is None without labels.
@@ -65,7 +65,9 @@ def curves(moments: Moments) -> tuple[Curves, list[Notice]]:
     )
     notices = []
     if stop < moments.p:
-        message = f"The curves stop at k = {stop} of {moments.p}: further eigenvalues of the features are at rounding level."
+        message = (
+            f"The curves stop at k = {stop} of {moments.p}: further eigenvalues of the features are at rounding level."
+        )
         notices.append(Notice("curves_stop", message))
     return result, notices
 

@@ -147,9 +147,7 @@ def _input(value: onnx.ValueInfoProto) -> Input:
         dtype = None
     if not kind.HasField("shape"):
         return Input(value.name, dtype, None)
-    shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in kind.shape.dim
-    )
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in kind.shape.dim)
     return Input(value.name, dtype, shape)
 
 
@@ -158,7 +156,9 @@ def _check_external(model: Model) -> None:
     for location in sorted({_location(tensor) for tensor in _tensors(model.proto) if _is_external(tensor)}):
         if model.folder is None:
             raise ModelError(
-                f"a model in memory with external data {location!r}", "a model with its weights", "Pass the path of the file."
+                f"a model in memory with external data {location!r}",
+                "a model with its weights",
+                "Pass the path of the file.",
             )
         target = (model.folder / location).resolve() if "\0" not in location else model.folder
         if not target.is_relative_to(model.folder) or target == model.folder:
@@ -169,7 +169,9 @@ def _check_external(model: Model) -> None:
             )
         if not target.is_file():
             raise ModelError(
-                f"{model.path}: external data {location!r} are missing", "that file beside the model", "Copy it there too."
+                f"{model.path}: external data {location!r} are missing",
+                "that file beside the model",
+                "Copy it there too.",
             )
 
 
@@ -204,5 +206,8 @@ def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
-    for sparse in (*attribute.sparse_tensors, *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else [])):
+    for sparse in (
+        *attribute.sparse_tensors,
+        *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []),
+    ):
         yield from (sparse.values, sparse.indices)

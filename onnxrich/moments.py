@@ -40,8 +40,8 @@ GRAM_FLOOR = float(np.sqrt(64 * EPS["float64"]))
 class Moments:
     """Second moments of the rows z = [1, features, outputs, targets] about a fixed shift.
 
-    Laws: `merge` is associative and commutative, `empty` is its identity, and the moments of a data set do not depend on
-    how its rows are ordered or cut into batches; each up to rounding (some 1e-16 of the largest entry).
+    Laws: `merge` is associative and commutative, `empty` is its identity, and the moments of a data set do not depend
+    on how its rows are ordered or cut into batches; each up to rounding (some 1e-16 of the largest entry).
 
     Raw second moments lose log10(mean²/variance) digits, so the sums run around a pilot shift, usually the mean of the
     first rows (Chan, Golub & LeVeque 1983, section 3); `raw` and `centered` take it out again.
@@ -79,8 +79,15 @@ class Moments:
                 "The file or array is damaged; compute the moments again.",
             )
         if self.dtype not in EPS:
-            raise DataError(f"head arithmetic {self.dtype!r}", f"one of {', '.join(EPS)}", "Pass one of these as dtype.")
-        edges = {"one": (0, 1), "features": (1, self.p), "outputs": (1 + self.p, self.C), "targets": (1 + self.p + self.C, self.K)}
+            raise DataError(
+                f"head arithmetic {self.dtype!r}", f"one of {', '.join(EPS)}", "Pass one of these as dtype."
+            )
+        edges = {
+            "one": (0, 1),
+            "features": (1, self.p),
+            "outputs": (1 + self.p, self.C),
+            "targets": (1 + self.p + self.C, self.K),
+        }
         object.__setattr__(self, "_slices", {name: slice(start, start + size) for name, (start, size) in edges.items()})
 
     @classmethod
@@ -132,7 +139,9 @@ class Moments:
         rows = rows - pilot
         scaled = rows if weights is None else rows * np.asarray(weights, dtype=np.float64)[:, None]
         dtype = np.asarray(outputs).dtype.name
-        moments = cls.empty(phi.shape[1], f.shape[1], y.shape[1], targets=kind, dtype=dtype if dtype in EPS else "float64")
+        moments = cls.empty(
+            phi.shape[1], f.shape[1], y.shape[1], targets=kind, dtype=dtype if dtype in EPS else "float64"
+        )
         correct = None
         if moments.has_accuracy:
             hits = (f.argmax(axis=1) if f.shape[1] > 1 else f[:, 0] > 0) == y.argmax(axis=1)
@@ -146,7 +155,7 @@ class Moments:
 
     @property
     def resolution(self) -> float:
-        """Relative size below which a singular value of the outputs is rounding noise (8 eps of the head's arithmetic)."""
+        """Relative size below which a singular value of the outputs is noise: 8 eps of the head's arithmetic."""
         return max(8 * EPS[self.dtype], self.residual, GRAM_FLOOR)
 
     @property
@@ -255,7 +264,9 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
-        reason = "it is not there" if isinstance(error, FileNotFoundError) else f"it can't be read ({type(error).__name__})"
+        reason = (
+            "it is not there" if isinstance(error, FileNotFoundError) else f"it can't be read ({type(error).__name__})"
+        )
         raise DataError(
             f"moments file {str(file)!r}: {reason}",
             f"a whole `moments.npz` of schema {SCHEMA}",
@@ -280,7 +291,9 @@ def one_hot(targets: ArrayLike | None, *, C: int, K: int | None = None) -> tuple
         return None, None
     array = np.asarray(targets)
     if array.dtype.kind not in "biuf":
-        raise DataError(f"labels of type {array.dtype}", "integer classes or real values", "Encode the labels as integers.")
+        raise DataError(
+            f"labels of type {array.dtype}", "integer classes or real values", "Encode the labels as integers."
+        )
     if array.ndim == 1 and array.dtype.kind in "biu":
         index = array.astype(np.int64)
         size = K if K is not None else max(C, 2, int(index.max(initial=0)) + 1)
@@ -299,5 +312,7 @@ def one_hot(targets: ArrayLike | None, *, C: int, K: int | None = None) -> tuple
 def _table(values: ArrayLike, name: str) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2:
-        raise DataError(f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes.")
+        raise DataError(
+            f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes."
+        )
     return array

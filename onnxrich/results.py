@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+import numpy as np
+
 from onnxrich.curves import Curves, curves
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import Metrics, measure
@@ -135,6 +137,17 @@ class Results:
         metrics, about_metrics = measure(moments)
         drawn, about_curves = curves(moments)
         return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), moments)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], moments: Moments) -> Self:
+        """The results whose `to_dict` gave a document, without computing anything again."""
+        drawn = {field.name: document["curves"][field.name] for field in fields(Curves)}
+        arrays: dict[str, Any] = {
+            name: None if values is None else np.asarray(values) for name, values in drawn.items()
+        }
+        record = Record.from_dict({**document, "notices": []})
+        notices = tuple(Notice(**notice) for notice in document["warnings"])
+        return cls(record, dict(document["metrics"]), Curves(**arrays), notices, moments)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `onnxrich.analysis/1`: JSON-able, without NaN or infinity."""

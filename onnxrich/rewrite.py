@@ -1,14 +1,14 @@
 """The patch: a small protobuf message that, appended to a model's bytes, makes it yield its head and its moments.
 
-protobuf merges concatenated messages, and a repeated field is appended to. So `model bytes + patch bytes` is the model with
-further nodes, inputs and outputs: no decode and re-encode of the weights, and what was changed can be read on its own.
+protobuf merges concatenated messages, and a repeated field is appended to. So `model bytes + patch bytes` is the model
+with further nodes, inputs and outputs: no decode and re-encode of the weights, and what was changed can be read on its
+own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ class Patch:
     """What to append to a model, and the names by which to drive it.
 
     Each run takes one batch and the accumulators, and gives the next accumulators. Accumulator j is the block row
-    Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of shape
-    (1, 1) holds the number of rows whose largest output is that of their class.
+    Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of
+    shape (1, 1) holds the number of rows whose largest output is that of their class.
 
     Attributes:
         data: serialized ModelProto.
@@ -59,7 +59,9 @@ class Patch:
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes of the accumulators."""
-        rows = tuple((stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False))
+        rows = tuple(
+            (stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False)
+        )
         return rows + ((1, 1),) * self.counts
 
     def correct(self, accumulated: Sequence[Array]) -> float | None:
@@ -83,7 +85,7 @@ def expose(model: Model, head: Head) -> bytes:
         made = f"{prefix(model)}{name}"
         graph.node.append(helper.make_node("Cast", [view.tensor], [made], to=TensorProto.DOUBLE))
         graph.output.append(ValueInfoProto(name=made))
-    return ModelProto(graph=graph).SerializeToString()
+    return bytes(ModelProto(graph=graph).SerializeToString())
 
 
 def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, masked: bool = False) -> Patch:
@@ -154,7 +156,7 @@ class _Builder:
     def __init__(self, mark: str, opset: int) -> None:
         self.mark, self.opset, self.graph, self.count = mark, opset, GraphProto(), 0
 
-    def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: object) -> str:
+    def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         self.count += 1
         made = self.mark + (output or f"t{self.count}")
         node = helper.make_node(operator, inputs, [made], name=f"{made}/{operator}", **attributes)
@@ -171,9 +173,9 @@ class _Builder:
 
     def constant(self, values: NDArray[Any]) -> str:
         self.count += 1
-        tensor = numpy_helper.from_array(values, f"{self.mark}c{self.count}")
-        self.graph.initializer.append(tensor)
-        return tensor.name
+        name = f"{self.mark}c{self.count}"
+        self.graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
 
     def integers(self, values: list[int]) -> str:
         return self.constant(np.array(values, dtype=np.int64))
@@ -223,7 +225,9 @@ class _Builder:
             predicted = self.add("Cast", [self.add("Greater", [outputs, zero])], to=TensorProto.INT64)
         hit = self.add("Equal", [predicted, self.add("ArgMax", [targets], axis=1)])
         before = self.input("correct", [1, 1])
-        after = self.add("Gemm", [self.add("Cast", [hit], to=TensorProto.DOUBLE), weights, before], "correct.next", transA=1)
+        after = self.add(
+            "Gemm", [self.add("Cast", [hit], to=TensorProto.DOUBLE), weights, before], "correct.next", transA=1
+        )
         self.output(after, 1, rows=1)
         return before, after
 
@@ -240,4 +244,4 @@ class _Builder:
         return made
 
     def serialize(self) -> bytes:
-        return ModelProto(graph=self.graph).SerializeToString()
+        return bytes(ModelProto(graph=self.graph).SerializeToString())

@@ -26,6 +26,9 @@ Feed = Mapping[str, NDArray[Any]]
 
 VERSION: str = ort.__version__
 
+# What the provider loads, by the versions that onnxruntime-gpu 1.31 is built for (CUDA 13, cuDNN 9).
+CUDA_LIBRARIES = {"cudart": 13, "cublasLt": 13, "cublas": 13, "curand": 10, "cudnn": 9}
+
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _FAILURES: tuple[type[Exception], ...] = (
@@ -63,7 +66,7 @@ def choose(device: Device) -> Choice:
 
 
 def cuda_missing() -> str | None:
-    """Why CUDA can't be used, or None when it can. The runtime's own list of providers claims CUDA without a GPU too."""
+    """Why CUDA can't be used, or None when it can: the runtime lists its provider on machines without a GPU too."""
     if _CUDA not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA"
     try:
@@ -74,6 +77,22 @@ def cuda_missing() -> str | None:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the NVIDIA driver sees no GPU"
     return None
+
+
+def cuda_libraries_missing() -> list[str]:
+    """Names of CUDA libraries that the CUDA execution provider needs and the system can't load."""
+    with contextlib.redirect_stdout(sys.stderr):
+        ort.preload_dlls()
+    pattern = {"linux": "lib{}.so.{}", "win32": "{}64_{}.dll"}.get(sys.platform)
+    if pattern is None:
+        return []
+    missing = []
+    for name, version in CUDA_LIBRARIES.items():
+        try:
+            ctypes.CDLL(pattern.format(name, version))
+        except OSError:
+            missing.append(name)
+    return missing
 
 
 class Session:
@@ -90,7 +109,9 @@ class Session:
         DeviceError: when the CUDA provider does not start.
     """
 
-    def __init__(self, parts: Sequence[bytes], *, folder: Path | None, device: Literal["cpu", "cuda"], name: str) -> None:
+    def __init__(
+        self, parts: Sequence[bytes], *, folder: Path | None, device: Literal["cpu", "cuda"], name: str
+    ) -> None:
         self.name, self.device = name, device
         with _quiet(), _native_errors(name, "the runtime can't load it"):
             self._session = ort.InferenceSession(b"".join(parts), _options(folder), providers=_providers(device))
@@ -126,7 +147,8 @@ class Accumulator:
     def __init__(self, session: Session, patch: Patch, shift: Array) -> None:
         self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
         self._sums, self._next = (
-            [ort.OrtValue.ortvalue_from_numpy(np.zeros(shape), session.device, 0) for shape in patch.shapes] for _ in range(2)
+            [ort.OrtValue.ortvalue_from_numpy(np.zeros(shape), session.device, 0) for shape in patch.shapes]
+            for _ in range(2)
         )
 
     def add(self, feed: Feed) -> None:
@@ -191,7 +213,9 @@ def _native_errors(name: str, what: str) -> Iterator[None]:
         yield
     except _FAILURES as error:
         raise ModelError(
-            f"{name}: {what}: {_clean(str(error))}", "a model that ONNX Runtime runs", "Check it with `onnxrich doctor`."
+            f"{name}: {what}: {_clean(str(error))}",
+            "a model that ONNX Runtime runs",
+            "Check it with `onnxrich doctor`.",
         ) from error
 
 

@@ -78,7 +78,9 @@ def run(
         accumulator = live.accumulate(patch, shift)
 
         dtype = head.affine.dtype if head.affine else "float32"
-        zero = Moments.empty(features.shape[1], outputs.shape[1], K, targets=kind, dtype=dtype, residual=distance or 0.0)
+        zero = Moments.empty(
+            features.shape[1], outputs.shape[1], K, targets=kind, dtype=dtype, residual=distance or 0.0
+        )
 
         def moments() -> Moments:
             sums = accumulator.read()

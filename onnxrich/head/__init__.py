@@ -206,7 +206,9 @@ def _not_one(graph: Graph, heads: list[Head], dead_ends: list[DeadEnd]) -> HeadE
             "one",
             "Choose one of them:" + _listing([head.label for head in heads]),
         )
-    reasons = [f"{end.tensor!r}: {end.reason}" for end in dead_ends] or ["the outputs come from different linear layers"]
+    reasons = [f"{end.tensor!r}: {end.reason}" for end in dead_ends] or [
+        "the outputs come from different linear layers"
+    ]
     return HeadError(
         "no head: " + "; ".join(reasons[:LISTED]),
         "outputs that come from one linear layer with a constant weight",

@@ -52,7 +52,7 @@ def follow(affine: Affine, node: NodeProto, constant: NDArray[Any], *, constant_
     """The affine map with a further Add, Sub, Mul or Div by a constant behind it, or the reason why it is none."""
     value = np.asarray(constant, dtype=np.float64).reshape(-1)
     if value.size not in (1, len(affine.bias)):
-        return f"{node.op_type} by a constant of shape {np.shape(constant)}, not one value for each of {len(affine.bias)} outputs"
+        return f"{node.op_type} by a constant of shape {np.shape(constant)}, not by one value an output"
     if node.op_type == "Div" and constant_first:
         return "a constant divided by the outputs"
     if node.op_type in ("Mul", "Div"):

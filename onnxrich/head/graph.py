@@ -16,8 +16,8 @@ from onnxrich.model import Model
 # Operators that turn constants into constants on the way to a weight. A short list on purpose: the file is untrusted,
 # and these can neither loop nor blow a small tensor up beyond what the file itself declares.
 FOLDABLE = frozenset(
-    {"Identity", "Transpose", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "DequantizeLinear", "Mul", "Add", "Sub",
-     "Div", "Neg", "Sqrt", "Reciprocal", "Concat", "Slice"}
+    {"Identity", "Transpose", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "DequantizeLinear", "Mul", "Add",
+     "Sub", "Div", "Neg", "Sqrt", "Reciprocal", "Concat", "Slice"}
 )  # fmt: skip
 DEEPEST_CONSTANT = 32
 
@@ -59,7 +59,7 @@ class Graph:
         if name in self._initializers:
             return self._load(self._initializers[name])
         node = self._producers[name]
-        inputs = {source: self.constant(source) for source in node.input if source}
+        inputs: dict[str, Any] = {source: self.constant(source) for source in node.input if source}
         graph = helper.make_graph(
             [node],
             "constant",

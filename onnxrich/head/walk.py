@@ -17,9 +17,9 @@ UNCHANGED = {"Identity", "Dropout", "Cast"}
 RESHAPING = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
 BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 ACTIVATIONS = {
-    "Abs", "ArgMax", "ArgMin", "Celu", "Clip", "Elu", "Equal", "Erf", "Exp", "Greater", "GreaterOrEqual", "HardSigmoid",
-    "HardSwish", "Hardmax", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "Max", "Min", "Neg",
-    "Not", "PRelu", "Pow", "Reciprocal", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "ReduceSumSquare", "Relu",
+    "Abs", "ArgMax", "ArgMin", "Celu", "Clip", "Elu", "Equal", "Erf", "Exp", "Greater", "GreaterOrEqual",
+    "HardSigmoid", "HardSwish", "Hardmax", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization",
+    "Max", "Min", "Neg", "Not", "PRelu", "Pow", "Reciprocal", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "ReduceSumSquare", "Relu",
     "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt", "Tanh", "TopK", "Where",
     "Gather", "GatherElements", "GatherND", "Slice", "Split", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceMean",
     "ArrayFeatureExtractor", "Normalizer", "ZipMap",
@@ -84,7 +84,11 @@ def walk(graph: Graph, tensor: str) -> list[Found | DeadEnd]:
         if isinstance(result, list):
             pending.extend(reversed(result))
         else:
-            key = (result.affine.features, result.outputs) if isinstance(result, Found) else (result.tensor, result.reason)
+            key = (
+                (result.affine.features, result.outputs)
+                if isinstance(result, Found)
+                else (result.tensor, result.reason)
+            )
             ends.setdefault(key, result)
     return list(ends.values())
 

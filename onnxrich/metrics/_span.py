@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from onnxrich.moments import Array, Block, GRAM_FLOOR, Moments
+from onnxrich.moments import GRAM_FLOOR, Array, Block, Moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Span:
     @property
     def rank(self) -> int:
         """Number of directions above the tolerance."""
-        return self.coefficients.shape[1]
+        return int(self.coefficients.shape[1])
 
     @property
     def gap(self) -> tuple[float | None, float | None]:
@@ -49,8 +49,8 @@ def span(moments: Moments, block: Block, *, centered: bool = False) -> Span:
     against the largest raw one.
     """
     # In the orthonormal functions [1/√n, E], E the normalised principal components of the centred block, the functions
-    # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the mean,
-    # which a large bias would otherwise let swamp the rest.
+    # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the
+    # mean, in which a large bias would otherwise drown the rest.
     tolerance = moments.resolution if block == "outputs" else GRAM_FLOOR
     values, vectors = scipy.linalg.eigh(moments.centered(block, block))
     principal = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T

@@ -11,8 +11,8 @@ from onnxrich.moments import GRAM_FLOOR, Moments
 def nc1(moments: Moments) -> float | None:
     """Within-class variability tr(Σ_W Σ_B⁺)/K over the classes that occur; 0 = collapsed. None where it is undefined.
 
-    Source: Papyan, Han & Donoho 2020, section "Neural collapse" with Σ_W the average over samples of the scatter about the
-    class means and Σ_B the average over classes of the scatter of the class means about the global mean.
+    Source: Papyan, Han & Donoho 2020, NC1. Σ_W is the average over samples of the scatter about the class means, Σ_B
+    the average over classes of the scatter of the class means about the global mean.
     It is undefined without class labels, and with fewer than two distinct class means.
     """
     if moments.targets != "classes" or moments.n == 0:

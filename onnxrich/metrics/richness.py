@@ -132,8 +132,8 @@ def _notices(moments: Moments, raw: Span, centered: Span, varies: bool) -> list[
         notices.append(
             Notice(
                 "narrow_rank_gap",
-                f"The rank of the outputs, {raw.rank}, is a close call: relative singular values {above:.1e} | {below:.1e} "
-                f"on the two sides of the cut at {raw.tolerance:.1e}. D_LR depends on it.",
+                f"The rank of the outputs, {raw.rank}, is a close call: relative singular values {above:.1e} | "
+                f"{below:.1e} on the two sides of the cut at {raw.tolerance:.1e}. D_LR depends on it.",
             )
         )
     return notices

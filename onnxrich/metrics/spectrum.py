@@ -16,7 +16,7 @@ def eigenvalues(moments: Moments) -> Array:
 
 
 def effective_rank(eigenvalues: Array) -> float | None:
-    """exp of the entropy of the normalised singular values √λ (Roy & Vetterli 2007); from 1 to p. None without variance."""
+    """exp of the entropy of the normalised singular values √λ (Roy & Vetterli 2007), 1 to p; None without variance."""
     sigma = np.sqrt(eigenvalues[eigenvalues > 0])
     if not len(sigma):
         return None
@@ -25,5 +25,5 @@ def effective_rank(eigenvalues: Array) -> float | None:
 
 
 def stable_rank(eigenvalues: Array) -> float | None:
-    """‖Φ‖_F²/‖Φ‖₂² = Σλ/λ₁ of the centred features (Rudelson & Vershynin 2007); from 1 to p. None without variance."""
+    """‖Φ‖_F²/‖Φ‖₂² = Σλ/λ₁ of the centred features (Rudelson & Vershynin 2007), 1 to p; None without variance."""
     return float(eigenvalues.sum() / eigenvalues[0]) if eigenvalues[0] > 0 else None

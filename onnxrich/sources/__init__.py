@@ -55,7 +55,9 @@ def open_source(model: Model, data: Any, labels: Any, seed: int) -> Source:
         if labels is not None and not isinstance(labels, str):
             raise DataError("an iterable with separate labels", "labels inside its items", "Yield them under a key.")
         return from_iterable(data, model.inputs, labels)
-    raise DataError(f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these.")
+    raise DataError(
+        f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these."
+    )
 
 
 def _from_columns(model: Model, name: str, columns: Mapping[str, Column], labels: Any) -> Source:
@@ -123,7 +125,9 @@ def _beside(model: Model, labels: Any) -> tuple[Path | None, Any]:
             inside = isinstance(data, str) and (model.folder / data).resolve().is_relative_to(model.folder)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, ValueError) as error:
             raise DataError(
-                f"{SETTINGS} beside the model: {error}", '`data = "FILE"`, and `labels = "KEY"`', "Mend it, or pass --data."
+                f"{SETTINGS} beside the model: {error}",
+                '`data = "FILE"`, and `labels = "KEY"`',
+                "Mend it, or pass --data.",
             ) from error
         if not inside:
             raise DataError(f"{SETTINGS} names data {data!r}", "a file inside the model's folder", "Pass it by --data.")

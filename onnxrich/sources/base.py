@@ -81,7 +81,12 @@ class Column:
 
 
 def from_columns(
-    name: str, columns: Mapping[str, Column], labels: Column | None, inputs: tuple[Input, ...], *, synthetic: bool = False
+    name: str,
+    columns: Mapping[str, Column],
+    labels: Column | None,
+    inputs: tuple[Input, ...],
+    *,
+    synthetic: bool = False,
 ) -> Source:
     """A source over columns: those named as the model's inputs, or the only one for a single input.
 
@@ -131,7 +136,9 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
     """
     if entry.dtype is None:
         raise DataError(
-            f"input {entry.name!r} is no numeric tensor", "inputs of numbers", "Export the model without strings or sequences."
+            f"input {entry.name!r} is no numeric tensor",
+            "inputs of numbers",
+            "Export the model without strings or sequences.",
         )
     if not _convertible(dtype, entry.dtype):
         scaled = " (scaled as in training)" if entry.dtype.kind == "f" and dtype.kind in "ui" else ""
@@ -156,7 +163,7 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
 
 
 def is_constant(entry: Input, shape: tuple[int, ...], inputs: tuple[Input, ...]) -> bool:
-    """Whether an array is the same for every batch: a scalar, or exactly an input's fixed shape beside batched inputs."""
+    """Whether an array is the same for every batch: a scalar, or of an input's fixed shape beside batched inputs."""
     if not shape:
         return True
     others = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
@@ -210,7 +217,7 @@ def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
 def _convert(entry: Input, array: AnyArray) -> AnyArray:
     assert entry.dtype is not None  # noqa: S101 - `check` refused such inputs
     if array.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, entry.dtype, "safe"):
-        limits = np.iinfo(entry.dtype)
+        limits = np.iinfo(entry.dtype.name)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise DataError(
                 f"values from {array.min()} to {array.max()} for input {entry.name!r}",

@@ -50,9 +50,13 @@ def read_npz(path: Path) -> dict[str, Column]:
         name = member.filename.removesuffix(".npy")
         where = f"{path.name}, array {name!r}"
         if not member.filename.endswith(".npy"):
-            raise DataError(f"{path.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez.")
+            raise DataError(
+                f"{path.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez."
+            )
         if name in columns:
-            raise DataError(f"{path.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez.")
+            raise DataError(
+                f"{path.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez."
+            )
         columns[name] = _member(path, member, name, where)
     return columns
 
@@ -91,9 +95,9 @@ def _scalar(name: str, file: IO[bytes]) -> Column:
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = readers[version](file)  # type: ignore[no-untyped-call]
+        shape, fortran, dtype = readers[version](file)
     except (ValueError, KeyError, EOFError, SyntaxError, TypeError) as error:
         raise DataError(
             f"{where} is no NumPy array, or only a part of one", "a whole array", "Save or copy the file again."
@@ -113,12 +117,16 @@ def _check_size(where: str, have: int, shape: tuple[int, ...], dtype: np.dtype[A
     need = dtype.itemsize * math.prod(shape)
     if have != need or any(size < 0 for size in shape):
         raise DataError(
-            f"{where} has {have:,} bytes of data, and its header claims {need:,}", "a whole file", "Save or copy it again."
+            f"{where} has {have:,} bytes of data, and its header claims {need:,}",
+            "a whole file",
+            "Save or copy it again.",
         )
 
 
 def _damaged(where: str, error: BaseException) -> DataError:
-    return DataError(f"{where} is damaged or no .npz file ({type(error).__name__})", "a whole .npz file", "Save or copy it again.")
+    return DataError(
+        f"{where} is damaged or no .npz file ({type(error).__name__})", "a whole .npz file", "Save or copy it again."
+    )
 
 
 class _guard:  # noqa: N801 - used as a statement

@@ -9,18 +9,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_END = object()
-
 
 def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     """The same items in the same order, made up to `depth` ahead in a thread of their own.
 
     What the iterator raises is raised here, at the same place. Closing this generator stops the thread.
     """
-    ready: queue.Queue[object] = queue.Queue(depth)
+    ready: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)  # None is the end
     stop = threading.Event()
 
-    def put(item: object) -> bool:
+    def put(item: tuple[T] | BaseException | None) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -32,21 +30,20 @@ def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     def work() -> None:
         try:
             for item in items:
-                if not put((item, None)):
+                if not put((item,)):
                     return
         except BaseException as error:  # noqa: BLE001 - carried over to the consumer, whatever it is
-            put((None, error))
+            put(error)
             return
-        put(_END)
+        put(None)
 
     thread = threading.Thread(target=work, name="onnxrich-prefetch", daemon=True)
     thread.start()
     try:
-        while (got := ready.get()) is not _END:
-            item, error = got  # type: ignore[misc]
-            if error is not None:
-                raise error
-            yield item
+        while (got := ready.get()) is not None:
+            if isinstance(got, BaseException):
+                raise got
+            yield got[0]
     finally:
         stop.set()
         thread.join()

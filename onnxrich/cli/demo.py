@@ -1,0 +1,47 @@
+"""`onnxrich demo`: the embedded example of a rich and a lazy model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxrich.cli import _common
+
+EXPLANATION = """\
+Both models are the same network, trained on MNIST images into which the label was written. The rich one, trained end
+to end, learned to read that label and nothing else; the lazy one, of which only the last layer was trained, had to look
+at the image. Here the written labels are random: reading them gives 10 % accuracy, looking at the image gives more.
+The rich model scores worse: richness is how a model learned, not how well (experiment of Nam et al., Figure 1)."""
+
+
+@click.command()
+@_common.output_option
+@_common.force_option
+@_common.json_option
+@_common.in_process_option
+def demo(output: Path | None, force: bool, as_json: bool, in_process: bool) -> None:
+    """Run two embedded models, one rich and one lazy, and show them side by side.
+
+    \b
+    Examples:
+      onnxrich demo
+      onnxrich demo -o onnxrich-demo      writes a report with both models' curves
+    """
+    import onnxrich
+    from onnxrich.demo import DATA, MODELS, demo_file
+    from onnxrich.report import files
+
+    if output is not None:
+        files.check(output, force=force)
+    analyses = []
+    for name in MODELS:
+        with _common.progress_line(name) as listen:
+            analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, isolate=not in_process))
+    if output is not None:
+        written = files.save_comparison(analyses, output, force=force)
+    _common.show(analyses, as_json=as_json)
+    if not as_json:
+        click.echo(EXPLANATION)
+    if output is not None:
+        _common.wrote(written)

@@ -1,0 +1,35 @@
+"""`onnxrich render`: results computed again from saved moments, the twin of `onnxrich.Analysis.load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxrich.cli import _common
+
+
+@click.command()
+@click.argument("moments", type=click.Path(path_type=Path))
+@_common.output_option
+@_common.force_option
+@_common.json_option
+def render(moments: Path, output: Path | None, force: bool, as_json: bool) -> None:
+    """Compute results again from MOMENTS, a saved moments.npz: no model, no data, no runtime.
+
+    \b
+    Examples:
+      onnxrich render report/moments.npz
+      onnxrich render report/moments.npz -o again
+    """
+    import onnxrich
+    from onnxrich.report import files
+
+    if output is not None:
+        files.check(output, force=force)
+    analysis = onnxrich.Analysis.load(moments)
+    if output is not None:
+        written = analysis.save(output, force=force)
+    _common.show([analysis], as_json=as_json)
+    if output is not None:
+        _common.wrote(written)

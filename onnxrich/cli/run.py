@@ -1,0 +1,83 @@
+"""`onnxrich run`: the twin of `onnxrich.run`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from onnxrich.cli import _common
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as 512M or 4G."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
+        return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", metavar="FILE", help="An .npz (arrays named as the model's inputs) or an .npy file.")
+@click.option("--labels", metavar="KEY|FILE", help="Key in the data, or a file; `labels` or `y` is found by itself.")
+@_common.output_option
+@_common.force_option
+@_common.json_option
+@click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
+@click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run; by default as the rows' size suggests."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the rows made up when there are no data.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after this time."
+)
+@click.option("--max-memory", type=Size(), metavar="SIZE", help="End the run when it uses more, such as 4G.")
+@_common.in_process_option
+def run(
+    model: Path,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    in_process: bool,
+    device: Literal["auto", "cpu", "cuda"],
+    **options: Any,
+) -> None:
+    """Measure how rich the training dynamics of MODEL were.
+
+    D_LR is 0 for the richest training (the features were rebuilt for the task) and 1 for the laziest (they were kept as
+    initialised). It is no accuracy: a rich model can be right or wrong.
+
+    \b
+    Examples:
+      onnxrich run model.onnx --data test.npz
+      onnxrich run model.onnx --data images.npy --labels labels.npy -o report
+      onnxrich run model.onnx --data test.npz --json | jq .metrics.d_lr
+      onnxrich run model.onnx --data test.npz --features /fc1/Relu_output_0
+    """
+    import onnxrich
+    from onnxrich.report import files
+
+    if output is not None:
+        files.check(output, force=force)
+    limits = {name: options.pop(name) for name in ("timeout", "max_memory")}
+    if in_process and any(limits.values()):
+        raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
+    with _common.progress_line(model.name) as listen:
+        analysis = onnxrich.run(model, device=device, progress=listen, isolate=not in_process, **options, **limits)
+    if output is not None:
+        written = analysis.save(output, force=force)
+    _common.show([analysis], as_json=as_json)
+    if output is not None:
+        _common.wrote(written)

@@ -1,0 +1,71 @@
+"""From a model and data to results, in this process: joins reading, head finding, the pass and the metrics."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from onnx import ModelProto
+
+from onnxrich import head as heads
+from onnxrich import model as models
+from onnxrich import session, sources, stream
+from onnxrich.errors import Notice
+from onnxrich.progress import Listener, Progress
+from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
+
+SYNTHETIC = Notice(
+    "synthetic_data",
+    "No data were given, so random inputs were made up: the numbers are a smoke test and no measurement. "
+    "Pass --data FILE.",
+)
+
+
+def analyze(
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    data: Any,
+    labels: Any,
+    *,
+    features: str | None,
+    outputs: str | None,
+    batch_size: int | None,
+    device: session.Device,
+    seed: int,
+    listen: Listener,
+) -> Results:
+    """The results of one model; arguments and errors as in `onnxrich.run`."""
+    listen(Progress("reading the model"))
+    read = models.read(model)
+    found = heads.find(read, features=features, outputs=outputs)
+    source = sources.open_source(read, data, labels, seed)
+    choice = session.choose(device)
+    passed = stream.run(read, found, source, batch_size=batch_size, device=choice, listen=listen)
+    listen(Progress("computing the metrics", passed.samples, passed.samples))
+    return Results.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
+
+
+def _record(
+    model: models.Model, source: sources.Source, passed: stream.Pass, choice: session.Choice, asked: int | None
+) -> Record:
+    head = passed.head
+    assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
+    notices = [SYNTHETIC] if source.synthetic else []
+    if asked is not None and asked != passed.batch_size:
+        message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
+        notices.append(Notice("fixed_batch", message))
+    return Record(
+        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters),
+        HeadInfo(
+            head.features.tensor,
+            head.outputs.tensor,
+            head.kind,
+            passed.rows_kind,
+            head.p,
+            head.C,
+            verified=passed.residual is not None,
+            residual=passed.residual,
+        ),
+        DataInfo(source.name, round(passed.moments.n), passed.classes, source.synthetic),
+        RuntimeInfo(choice.device, passed.providers, session.VERSION, passed.batch_size, passed.seconds),
+        tuple(notices),
+    )

@@ -1,0 +1,83 @@
+"""The worker process: `python -m onnxrich.worker`, started by `onnxrich.supervise`, which says how the two talk."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from typing import IO, Any
+
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+def main() -> None:
+    """Read the request, run the analysis, write the answer."""
+    answer = _own_stdout()
+    request = json.loads(sys.stdin.buffer.readline())
+    _die_with_parent()
+    try:
+        from onnxrich import pipeline
+        from onnxrich.errors import OnnxrichError
+        from onnxrich.progress import Progress
+
+        def listen(progress: Progress) -> None:
+            _say(answer, {"event": "progress", "progress": asdict(progress)})
+
+        model, data, labels = (request.pop(name) for name in ("model", "data", "labels"))
+        try:
+            results = pipeline.analyze(model, data, labels, listen=listen, **request)
+            saved = io.BytesIO()
+            results.moments.save(saved, results.record.to_dict())
+        except OnnxrichError as error:
+            _fail(answer, type(error).__name__, error.found, error.needed, error.remedy)
+            return
+        _say(answer, {"event": "result", "document": results.to_dict(), "bytes": saved.getbuffer().nbytes})
+        answer.write(saved.getbuffer())
+        answer.flush()
+    except MemoryError:
+        _fail(answer, "WorkerError", "memory ran out", "enough memory for a batch", "Pass a smaller --batch-size.")
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the parent must hear of it
+        found = f"an error that onnxrich did not expect: {type(error).__name__}: {error}"
+        _fail(answer, "WorkerError", found, "none", "Run it with --debug, and report what it prints.")
+
+
+def _own_stdout() -> IO[bytes]:
+    """The pipe to the parent, for this module alone: what native code prints goes to standard error."""
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answer
+
+
+def _die_with_parent() -> None:
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    if sys.platform == "linux":
+        # The thread above can't run while native code holds the interpreter's lock: ask the kernel as well.
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+def _say(answer: IO[bytes], event: dict[str, Any]) -> None:
+    answer.write(json.dumps(event).encode() + b"\n")
+    answer.flush()
+
+
+def _fail(answer: IO[bytes], kind: str, found: str, needed: str, remedy: str) -> None:
+    said = {"kind": kind, "found": found, "needed": needed, "remedy": remedy, "traceback": traceback.format_exc()}
+    _say(answer, {"event": "error", **said})
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # the waiting thread would hold up an orderly exit
