@@ -145,7 +145,7 @@ def residual(head: Head, features: Array, outputs: Array) -> float | None:
 def allowed_residual(head: Head) -> float:
     """The largest residual that the head's arithmetic explains.
 
-    Rounding of the outputs gives some eps of their format, and a sum of p products kept in float32 some √p·eps(float32).
+    Rounding the outputs gives some eps of their format, and a sum of p products in float32 some √p·eps(float32).
     """
     dtype = head.affine.dtype if head.affine else "float32"
     products = 16 * np.sqrt(head.p or 1) * EPS["float64" if dtype == "float64" else "float32"]

@@ -17,12 +17,12 @@ UNCHANGED = {"Identity", "Dropout", "Cast"}
 RESHAPING = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand"}
 BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 ACTIVATIONS = {
-    "Abs", "ArgMax", "ArgMin", "Celu", "Clip", "Elu", "Equal", "Erf", "Exp", "Greater", "GreaterOrEqual",
-    "HardSigmoid", "HardSwish", "Hardmax", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization",
-    "Max", "Min", "Neg", "Not", "PRelu", "Pow", "Reciprocal", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceSum", "ReduceSumSquare", "Relu",
-    "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt", "Tanh", "TopK", "Where",
-    "Gather", "GatherElements", "GatherND", "Slice", "Split", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceMean",
-    "ArrayFeatureExtractor", "Normalizer", "ZipMap",
+    "Abs", "ArgMax", "ArgMin", "ArrayFeatureExtractor", "AveragePool", "Celu", "Clip", "Elu", "Equal", "Erf",
+    "Exp", "Gather", "GatherElements", "GatherND", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid",
+    "HardSwish", "Hardmax", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "Max",
+    "MaxPool", "Min", "Neg", "Normalizer", "Not", "PRelu", "Pow", "Reciprocal", "ReduceL2", "ReduceLogSumExp",
+    "ReduceMax", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Relu", "Round", "Selu", "Sigmoid", "Sign",
+    "Slice", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Tanh", "TopK", "Where", "ZipMap",
 }  # fmt: skip
 # Inputs behind the first of these are shapes, axes and counts, no data.
 FIRST_INPUT_ONLY = RESHAPING | UNCHANGED | {"Slice", "TopK", "Clip", "Split", "ReduceMax", "ReduceSum", "ReduceMean"}

@@ -1,0 +1,94 @@
+"""Dependencies point one way, and nothing heavy is loaded before it is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import onnxrich
+
+PACKAGE = Path(onnxrich.__file__).parent
+NUMERIC = {"numpy", "scipy"}
+STANDARD = set(sys.stdlib_module_names)
+
+# What each part of the package may import at module level: other parts of it, and other people's packages.
+ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "files": ({"errors"}, set()),
+    "progress": (set(), set()),
+    "moments": ({"errors"}, {"numpy"}),
+    "metrics": ({"errors", "moments", "metrics"}, NUMERIC),
+    "curves": ({"errors", "moments", "metrics"}, NUMERIC),
+    "results": ({"errors", "moments", "metrics", "curves"}, {"numpy"}),
+    "report": ({"errors", "metrics", "moments", "curves", "results", "report"}, {"numpy", "rich", "jinja2"}),
+    "model": ({"errors", "files"}, {"numpy", "onnx", "google"}),
+    "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
+    "rewrite": ({"errors", "head", "model", "moments"}, {"numpy", "onnx"}),
+    "session": ({"errors", "moments", "rewrite"}, {"numpy", "onnxruntime"}),
+    "sources": ({"errors", "files", "head", "model", "sources"}, {"numpy"}),
+    "stream": (
+        {"errors", "head", "metrics", "model", "moments", "progress", "rewrite", "session", "sources"},
+        {"numpy"},
+    ),
+    "pipeline": (
+        {"errors", "head", "model", "progress", "results", "session", "sources", "stream"},
+        {"onnx"},
+    ),
+    "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),
+    "worker": (set(), set()),
+    "analysis": ({"errors", "moments", "progress", "report", "results", "supervise"}, set()),
+    "demo": (set(), set()),
+    "doctor": ({"errors"}, set()),
+    "cli": ({"cli", "errors", "progress"}, {"click"}),
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Dotted names that a module imports at its top level, type-checking blocks left out."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)).removesuffix(".py")
+)
+def test_imports_point_one_way(file: Path) -> None:
+    """A module imports only what the table above grants to its part of the package."""
+    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part in ("__init__", "__main__"):
+        return_parts, packages = {"cli"}, set()
+    else:
+        return_parts, packages = ALLOWED[part]
+    for name in imported(file):
+        first, *rest = name.split(".")
+        if first == "onnxrich":
+            assert rest[0] in return_parts | {"__version__"}, f"{part} imports onnxrich.{rest[0]}"
+        else:
+            assert first in packages | STANDARD, f"{part} imports {first}"
+
+
+def test_import_loads_nothing_heavy() -> None:
+    """`import onnxrich` and the command line's `--help` load no NumPy, no ONNX, no runtime and no framework."""
+    heavy = ["numpy", "scipy", "onnx", "onnxruntime", "matplotlib", "rich", "torch", "tensorflow", "jax", "sklearn"]
+    program = f"import sys, onnxrich, onnxrich.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_core_loads_no_framework() -> None:
+    """A whole run in this process imports no framework, even where one is installed."""
+    program = (
+        "import sys, onnxrich; onnxrich.run(onnxrich.demo_file('rich.onnx'), onnxrich.demo_file('evaluation.npz'))\n"
+        "print([name for name in ('torch', 'tensorflow', 'jax', 'sklearn', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

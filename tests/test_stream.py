@@ -1,0 +1,201 @@
+"""Model and data in, moments out: the same numbers as a naive computation on features taken from the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxrich import pipeline, stream
+from onnxrich.errors import DataError
+from onnxrich.progress import Progress
+from onnxrich.results import Results
+
+# The patched model's float32 features differ from the hooked ones by rounding at most, 6e-8 each.
+THROUGH_FLOAT32 = 1e-5
+
+p, C, ROWS = 24, 5, 1003
+
+
+def network(batch: int | str = "N", *, opset: int = 17, dtype: type = np.float32, mean: float = 0.0) -> onnx.ModelProto:
+    """A 20-40-24-5 network with ReLU, a softmax behind it, and features with the given mean."""
+    rng = np.random.default_rng(3)
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    weights = {
+        "w0": rng.standard_normal((20, 40)) / 4, "b0": rng.standard_normal(40),
+        "w1": rng.standard_normal((40, p)) / 6, "b1": rng.standard_normal(p), "shift": np.full(p, mean),
+        "w2": rng.standard_normal((p, C)) / 5, "b2": rng.standard_normal(C),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Gemm", ["x", "w0", "b0"], ["a0"]),
+        helper.make_node("Relu", ["a0"], ["h0"]),
+        helper.make_node("Gemm", ["h0", "w1", "b1"], ["a1"]),
+        helper.make_node("Relu", ["a1"], ["h1"]),
+        helper.make_node("Add", ["h1", "shift"], ["phi"]),
+        helper.make_node("Gemm", ["phi", "w2", "b2"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("x", kind, [batch, 20])],
+        [helper.make_tensor_value_info("probabilities", kind, [batch, C])],
+        [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def hooked(model: onnx.ModelProto, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features and logits, taken by declaring them as outputs: no code of onnxrich."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in ("phi", "logits"))
+    live = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    size = x.shape[0] if isinstance(live.get_inputs()[0].shape[0], str) else live.get_inputs()[0].shape[0]
+    parts = [live.run(["phi", "logits"], {"x": x[i : i + size]}) for i in range(0, len(x) - size + 1, size)]
+    return np.concatenate([a for a, _ in parts]).astype(float), np.concatenate([b for _, b in parts]).astype(float)
+
+
+def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> float:
+    """D_LR by n × n matrices, as its definition reads."""
+    n = len(features)
+    H = np.eye(n) - 1 / n
+    u, s, _ = np.linalg.svd(outputs, full_matrices=False)
+    u = u[:, s > tolerance * s[0]]
+    a, b = H @ features @ features.T @ H, H @ u @ u.T @ H
+    return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+X = np.random.default_rng(5).standard_normal((ROWS, 20)).astype(np.float32)
+Y = np.random.default_rng(6).integers(0, C, ROWS)
+
+
+def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Results:
+    given: dict = {"features": None, "outputs": None, "batch_size": None, "device": "cpu", "seed": 0}
+    given |= {"listen": lambda _: None} | options
+    return pipeline.analyze(model, {"x": x, "labels": Y[: len(x)]}, None, **given)
+
+
+def test_equals_the_definition() -> None:
+    """Through a float32 model, D_LR is what n × n matrices of hooked features give."""
+    features, outputs = hooked(network(), X)
+    expected = naive_d_lr(features, outputs, 1e-6)
+    assert 0.1 < expected < 0.9
+    assert analyze(network()).metrics["d_lr"] == pytest.approx(expected, abs=THROUGH_FLOAT32)
+
+
+def test_moments_are_sums_of_products() -> None:
+    """Every block of the matrix equals the plain sum over hooked rows, labels and accuracy included."""
+    features, outputs = hooked(network(), X)
+    got = analyze(network(), batch_size=64).moments
+    rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(C)[Y]], axis=1)
+    scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0)))
+    raw = got.about(np.zeros_like(got.shift)).matrix
+    np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
+    assert got.correct == np.count_nonzero(outputs.argmax(axis=1) == Y)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1003, 5000])
+def test_batch_size_does_not_matter(batch_size: int) -> None:
+    """Whole and partial batches of any size give the same numbers, to rounding of the model in float32."""
+    whole, cut = analyze(network(), batch_size=1003).metrics, analyze(network(), batch_size=batch_size).metrics
+    for name, value in whole.items():
+        if value is not None and name not in ("rank_gap_above", "rank_gap_below", "rank_tolerance"):
+            assert cut[name] == pytest.approx(value, rel=THROUGH_FLOAT32), name
+
+
+@pytest.mark.parametrize("batch", [1, 8, 2000])
+def test_fixed_batch_dimension(batch: int) -> None:
+    """Batches are padded to a fixed size and the padding counts for nothing: same numbers, same n."""
+    free, fixed = analyze(network()), analyze(network(batch))
+    assert fixed.moments.n == ROWS
+    assert fixed.metrics["d_lr"] == pytest.approx(free.metrics["d_lr"], abs=THROUGH_FLOAT32)
+    assert fixed.metrics["accuracy"] == free.metrics["accuracy"]
+    assert fixed.record.runtime.batch_size == batch
+
+
+def test_fixed_batch_is_said() -> None:
+    """Asking for another batch size than the model fixes is met with a notice."""
+    codes = {notice.code for notice in analyze(network(8), batch_size=32).notices}
+    assert "fixed_batch" in codes
+
+
+@pytest.mark.parametrize("opset", [9, 11, 12, 13, 17, 21])
+def test_opsets(opset: int) -> None:
+    """The patch speaks the operator set of the model, whatever it is."""
+    expected = analyze(network()).metrics["d_lr"]
+    assert analyze(network(opset=opset)).metrics["d_lr"] == pytest.approx(expected, abs=THROUGH_FLOAT32)
+
+
+def test_large_mean() -> None:
+    """Features with |mean|/std = 1e6 in double still give D_LR to 1e-6: the sums run around a pilot shift."""
+    expected = analyze(network(dtype=np.float64), X.astype(np.float64)).metrics["d_lr_centered"]
+    moved = analyze(network(dtype=np.float64, mean=3e5), X.astype(np.float64))
+    spread = np.sqrt(np.diag(moved.moments.centered("features", "features")) / ROWS)
+    assert (moved.moments.mean("features") / spread).max() > 1e6
+    assert moved.metrics["d_lr_centered"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_wide_features_use_several_panels() -> None:
+    """Above 512 columns the matrix is summed in block rows; it is the same matrix."""
+    rng = np.random.default_rng(0)
+    w, v = (rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((20, 700), (700, 4)))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["phi"]),
+        helper.make_node("MatMul", ["phi", "v"], ["logits"]),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", 20), ("logits", 4))
+    ]
+    tensors = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(v, "v")]
+    graph = helper.make_graph(nodes, "wide", values[:1], values[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    features, outputs = hooked(model, X)
+    got = analyze(model).moments
+    rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(C)[Y]], axis=1)
+    raw = got.about(np.zeros_like(got.shift)).matrix
+    np.testing.assert_allclose(raw, rows.T @ rows, atol=ROWS * THROUGH_FLOAT32)
+    np.testing.assert_array_equal(got.matrix, got.matrix.T)
+
+
+def test_regression_targets() -> None:
+    """Real targets of two columns stand in the moments as they are."""
+    targets = np.random.default_rng(0).standard_normal((ROWS, 2)) + 100
+    given: dict = {"features": None, "outputs": None, "batch_size": 64, "device": "cpu", "seed": 0}
+    got = pipeline.analyze(network(), X, targets, listen=lambda _: None, **given)
+    np.testing.assert_allclose(got.moments.raw("targets", "targets"), targets.T @ targets, rtol=1e-12)
+    assert got.metrics["nc1"] is None
+    assert got.curves.quality is not None
+
+
+def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener hears the stages, and rows, rate and the running D_LR while batches run."""
+    monkeypatch.setattr(stream, "LOOK_SECONDS", 0.0)
+    heard: list[Progress] = []
+    result = analyze(network(), batch_size=100, listen=heard.append)
+    running = [progress for progress in heard if progress.stage == "running"]
+    assert running[-1].total == ROWS
+    assert running[-1].rate > 0
+    assert running[0].d_lr is not None
+    assert running[0].d_lr == pytest.approx(result.metrics["d_lr"], abs=0.3)
+
+
+def test_not_finite_names_the_row() -> None:
+    """NaN in the data is an error that names the input and the row, also far behind the first batch."""
+    x = X.copy()
+    x[777, 3] = np.nan
+    with pytest.raises(DataError, match="the features hold NaN or infinity: input 'x' is not finite in row 777"):
+        analyze(network(), x, batch_size=50)
+
+
+def test_features_of_two_runs_are_the_same_to_the_bit(tmp_path: Path) -> None:
+    """The same model, data and batch size give the same bytes."""
+    for name in ("a", "b"):
+        analyze(network(), batch_size=64).moments.save(tmp_path / f"{name}.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
