@@ -1,0 +1,115 @@
+"""Words, numbers and names as all renderers show them. Names come from untrusted files: `printable` in every one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from onnxrich.errors import printable
+from onnxrich.results import HeadInfo, Results
+
+SYNTHETIC = "SYNTHETIC DATA: the inputs are random numbers. This is a smoke test and no measurement."
+NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
+
+# Upper end of a fifth of the scale, where that is, and what it means.
+_VERDICTS = (
+    (0.2, "near the rich end", "training rebuilt the features, which hold little more than the outputs use"),
+    (0.4, "towards the rich end", "training rebuilt much of the features, though they hold more than the outputs use"),
+    (0.6, "between rich and lazy", "the features hold what the outputs use and a good deal more"),
+    (0.8, "towards the lazy end", "the features hold much more than the outputs use; training rebuilt some of them"),
+    (2.0, "near the lazy end", "the features hold far more than the outputs use, as initialisation leaves them"),
+)
+
+_RICHNESS_CODES = frozenset({"too_few_rows", "constant_features", "constant_outputs"})
+
+
+def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
+    """A short name for each model: the file's name, the path where names repeat, a number where paths do."""
+    paths = [result.record.model.path for result in results]
+    names = [re.split(r"[\\/]", path.rstrip("\\/"))[-1] or "model" for path in paths]
+    repeated = Counter(names)
+    names = [path if repeated[name] > 1 else name for name, path in zip(names, paths, strict=True)]
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in (_shorten(printable(name), limit) for name in names):
+        seen[name] += 1
+        unique.append(f"{name} ({seen[name]})" if seen[name] > 1 else name)
+    return unique
+
+
+def verdict(results: Results) -> tuple[str, str]:
+    """Where D_LR lies on the scale, and one plain sentence of what that means."""
+    d_lr = results.metrics["d_lr"]
+    if d_lr is None:
+        return "undefined", reason(results, "d_lr")
+    place, meaning = next((place, meaning) for end, place, meaning in _VERDICTS if d_lr < end)
+    return place, f"{meaning[0].upper()}{meaning[1:]}."
+
+
+def richness(value: float | None) -> str:
+    """D_LR in four decimals, so that models can be compared by eye."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def number(value: float | int | None) -> str:
+    """A metric in four significant digits; "-" where it is undefined."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e9):
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:.3e}"
+
+
+def metric(results: Results, name: str) -> str:
+    """The metric of that name as text."""
+    value = results.metrics[name]
+    return richness(value) if name.startswith("d_lr") else number(value)
+
+
+def reason(results: Results, name: str) -> str:
+    """Why the metric of that name is null, from the notices."""
+    if name == "rank_gap_above":
+        return "No output function was kept."
+    if name == "rank_gap_below":
+        return "None was taken for noise."
+    codes = {"nc1_undefined"} if name == "nc1" else _RICHNESS_CODES - {"accuracy"}
+    said = [notice.message for notice in results.notices if notice.code in codes]
+    if name in ("nc1", "accuracy") and results.moments.targets != "classes":
+        return "It needs class labels."
+    if name == "accuracy":
+        return "Outputs and classes don't correspond one to one."
+    return printable(said[0]) if said else "It is undefined for these data."
+
+
+def facts(results: Results) -> dict[str, str]:
+    """Where the numbers come from, in words: model, head, data and runtime."""
+    model, head, data, runtime = results.record.model, results.record.head, results.record.data, results.record.runtime
+    kinds = {None: "no labels", "values": "real-valued targets", "classes": f"{data.classes} classes"}
+    words = {
+        "model": model.path,
+        "made by": f"{model.producer or 'unknown'}, opset {model.opset}, {model.parameters:,} parameters",
+        "head": f"{head.features} → {head.outputs} ({head.kind}), p = {head.p:,} features, C = {head.C:,} outputs",
+        "checked": _checked(head),
+        "data": ("SYNTHETIC: " if data.synthetic else "") + data.source,
+        "rows": f"n = {data.n:,}, n/p = {number(results.metrics['rows_per_feature'])}, one a {head.rows}; "
+        + kinds[results.moments.targets],
+        "device": f"{runtime.device} ({', '.join(runtime.providers)}), onnxruntime {runtime.onnxruntime}",
+        "speed": f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s"
+        + (f", {data.n / runtime.seconds:,.0f} rows/s" if runtime.seconds > 0 else ""),
+    }
+    return {name: printable(text) for name, text in words.items()}
+
+
+def _checked(head: HeadInfo) -> str:
+    if head.verified:
+        distance = "" if head.residual is None else f" to {head.residual:.1e}"
+        return f"verified by running: outputs = W·features + b{distance}"
+    distance = "" if head.residual is None else f" (residual {head.residual:.1e})"
+    return f"chosen by the user, not verified{distance}"
+
+
+def _shorten(name: str, limit: int) -> str:
+    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[-(limit // 2 - 1) :]}"
