@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from onnxrich.errors import ModelError
 from onnxrich.files import open_regular
+from onnxrich.simplify import simplify
 
 # Protobuf can't hold more in one file; larger models keep their weights as external data.
 LARGEST_FILE = 2**31 - 1
@@ -48,12 +48,14 @@ class Model:
         data: the serialized bytes of it.
         path: where it came from, as the user named it; "<bytes>" for models in memory.
         folder: where its external data lie, None for models in memory.
+        sha256: SHA-256 of the bytes as given, in hexadecimal.
     """
 
     proto: ModelProto
     data: bytes
     path: str
     folder: Path | None
+    sha256: str
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -80,11 +82,6 @@ class Model:
             int(np.prod(tensor.dims, dtype=np.int64)) for tensor in graph.sparse_initializer
         )
 
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal."""
-        return hashlib.sha256(self.data).hexdigest()
-
 
 def read(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     """The model of a path, of bytes or of a ModelProto.
@@ -101,7 +98,12 @@ def read(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     else:
         path = os.fspath(model)
         data, folder = _read_file(Path(path)), Path(path).resolve().parent
-    result = Model(_parse(data, path), data, path, folder)
+    proto = _parse(data, path)
+    digest = hashlib.sha256(data).hexdigest()
+    simple = simplify(proto, path)
+    if simple is not None:
+        proto, data = simple, simple.SerializeToString()
+    result = Model(proto, data, path, folder, digest)
     _check_external(result)
     return result
 

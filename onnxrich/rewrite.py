@@ -106,10 +106,10 @@ def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, ma
     build.output(phi, head.p)
     build.output(f, head.C)
     weights = build.input("weights", ["samples", 1])
-    parts = [build.per_row(weights, head.features, phi, 1), phi, f]
+    parts = [build.per_row(weights, phi, 1), phi, f]
     targets = build.input("targets", ["samples", K]) if K else None
     if targets:
-        parts.append(build.per_row(targets, head.features, phi, K))
+        parts.append(build.per_row(targets, phi, K))
     d = 1 + head.p + head.C + K
     shift = build.input("shift", [1, d])
     z = build.add("Sub", [build.add("Concat", parts, axis=1), shift])
@@ -183,25 +183,47 @@ class _Builder:
     def rows(self, view: View, width: int, name: str) -> str:
         """The view as a float64 table of shape (rows, width)."""
         tensor = view.tensor
-        if view.axis == 1 and view.pooled:
-            tensor = self.add("GlobalAveragePool", [tensor])
-        elif view.axis == 1:
-            rank = view.rank or 4
-            tensor = self.add("Transpose", [tensor], perm=[0, *range(2, rank), 1])
-        if view.axis == 1 or view.rank != 2:
+        if view.scale:
+            tensor = self.add("DequantizeLinear", [tensor, *filter(None, view.scale)])
+        if view.flat:
+            tensor = self.add("Flatten", [tensor], axis=1)
+        for step in view.steps:
+            tensor = self.repeat(step, tensor, width)
+        rank, features = view.axes.rank, view.axes.features
+        if not view.flat and not view.axes.last and rank is not None:
+            order = [axis for axis in range(rank) if axis != features]
+            tensor = self.add("Transpose", [tensor], perm=[*order, features])
+        if not view.flat and rank != 2:
             tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
         return self.add("Cast", [tensor], name, to=TensorProto.DOUBLE)
 
-    def per_row(self, values: str, view: View, table: str, width: int) -> str:
+    def repeat(self, step: NodeProto, tensor: str, width: int) -> str:
+        """A step that the outputs went through, applied to a tensor with another number of features."""
+        if step.op_type == "Reshape":
+            # The target is that of the outputs: its last entry, the number of features, is replaced.
+            kept = self.leading(step.input[1])
+            return self.add("Reshape", [tensor, self.add("Concat", [kept, self.integers([width])], axis=0)])
+        node = NodeProto()
+        node.CopyFrom(step)
+        self.count += 1
+        made = f"{self.mark}t{self.count}"
+        node.input[0], node.output[:], node.name = tensor, [made], f"{made}/{step.op_type}"
+        self.graph.node.append(node)
+        return made
+
+    def leading(self, shape: str) -> str:
+        """A vector without its last entry."""
+        if self.opset >= 10:
+            return self.add("Slice", [shape, self.integers([0]), self.integers([-1])])
+        return self.add("Slice", [shape], starts=[0], ends=[-1])
+
+    def per_row(self, values: str, table: str, width: int) -> str:
         """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions."""
-        if view.pooled or view.rank == 2:
-            return values
-        first = self.integers([0])
+        first, one = self.integers([0]), self.integers([1])
         rows, samples = (self.add("Gather", [self.add("Shape", [name]), first]) for name in (table, values))
-        one = self.integers([1])
         repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
         apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
-        return self.add("Reshape", [self.add("Expand", [apart, repeats]), self.integers([-1, width])])
+        return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
 
     def moments(self, z: str, edges: tuple[int, ...]) -> list[tuple[str, str]]:
         """Block rows of zᵀz, each added to its accumulator: names of the accumulators before and after."""

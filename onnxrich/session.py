@@ -186,6 +186,8 @@ def _options(folder: Path | None) -> Any:
     options.intra_op_num_threads = usable_cores()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return options

@@ -91,7 +91,7 @@ def run(
         total = moments()
         seconds = time.perf_counter() - start
     _check_finite(total, batches)
-    kind_of_rows = "sample" if rows == 1 else "position" if head.features.axis == 1 else "token"
+    kind_of_rows = "sample" if rows == 1 else "token" if head.features.axes.last else "position"
     classes = total.K if kind == "classes" else None
     return Pass(head, total, distance, kind_of_rows, samples, size, classes, live.providers, seconds)
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from onnx import NodeProto, helper
 
 from onnxrich.errors import HeadError
-from onnxrich.head.affine import Affine
+from onnxrich.head.affine import Affine, Axes
+from onnxrich.head.chain import Chain
 from onnxrich.head.graph import Graph
-from onnxrich.head.walk import DeadEnd, Found, walk
+from onnxrich.head.walk import DeadEnd, walk
 from onnxrich.model import Model
 from onnxrich.moments import EPS, Array
 
@@ -19,21 +21,23 @@ from onnxrich.moments import EPS, Array
 LISTED = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """A tensor of the graph, read as a table of rows.
 
     Attributes:
         tensor: its name in the graph.
-        axis: the axis that runs over features, -1 or 1; all others run over rows.
-        rank: its rank, None when not known and not needed.
-        pooled: whether the mean over all axes behind the second is taken, so that rows are samples.
+        axes: how rows and features lie in it, after the steps.
+        steps: operators of the graph to be applied to it: those that move rows behind the head.
+        flat: whether all its axes behind the first are features.
+        scale: names of its scale and zero point when it is quantised.
     """
 
     tensor: str
-    axis: int = -1
-    rank: int | None = None
-    pooled: bool = False
+    axes: Axes = Axes(None, -1)  # noqa: RUF009 - immutable
+    steps: tuple[NodeProto, ...] = ()
+    flat: bool = False
+    scale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +96,15 @@ def find(model: Model, *, features: str | None = None, outputs: str | None = Non
 
 def candidates(graph: Graph, starts: Sequence[str]) -> tuple[list[Head], list[DeadEnd]]:
     """Distinct heads of some tensors, and where the walk from the others ended."""
-    heads: dict[tuple[View, View], Head] = {}
+    heads: dict[tuple[str, str], Head] = {}
     dead_ends: list[DeadEnd] = []
     for start in starts:
         ends = walk(graph, start)
-        found = [_head(end) for end in ends if isinstance(end, Found)]
+        found = [_head(end) for end in ends if isinstance(end, Chain)]
         stopped = [end for end in ends if isinstance(end, DeadEnd)]
         dead_ends.extend(stopped)
         if not stopped:
-            heads.update(((head.features, head.outputs), head) for head in found)
+            heads.update(((head.features.tensor, head.outputs.tensor), head) for head in found)
     return _last(graph, list(heads.values())), dead_ends
 
 
@@ -118,9 +122,11 @@ def measure(head: Head, features_shape: tuple[int, ...], outputs_shape: tuple[in
                 "a tensor of shape (rows, width), (rows, tokens, width) or (rows, channels, height, width)",
                 "Pass another name to --features or --outputs.",
             )
-        views.append(replace(view, axis=1 if len(shape) > 3 else -1, rank=len(shape), pooled=len(shape) > 3))
-    p, C = (shape[view.axis] for view, shape in zip(views, (features_shape, outputs_shape), strict=True))
-    pooled = " (global average pooling)" if views[0].pooled else ""
+        maps = len(shape) > 3
+        steps = (helper.make_node("GlobalAveragePool", [view.tensor], ["pooled"]),) if maps else ()
+        views.append(View(view.tensor, Axes(len(shape), 1 if maps else len(shape) - 1, unit=maps), steps))
+    p, C = (shape[view.axes.features] for view, shape in zip(views, (features_shape, outputs_shape), strict=True))
+    pooled = " (global average pooling)" if views[0].steps else ""
     return replace(head, features=views[0], outputs=views[1], p=p, C=C, kind=head.kind + pooled)
 
 
@@ -149,16 +155,22 @@ def allowed_residual(head: Head) -> float:
     """
     dtype = head.affine.dtype if head.affine else "float32"
     products = 16 * np.sqrt(head.p or 1) * EPS["float64" if dtype == "float64" else "float32"]
-    return float(min(0.1, max(64 * EPS[dtype], products)))
+    steps = head.affine.steps if head.affine else 0.0
+    return float(min(0.1, max(64 * EPS[dtype], products, steps)))
 
 
-def _head(found: Found) -> Head:
-    affine = found.affine
-    pooled = found.pooled and affine.axis == 1
-    inner = View(affine.features, affine.axis, affine.rank, pooled)
-    outer = View(found.outputs) if found.reshaped else View(found.outputs, affine.axis, affine.rank, pooled)
-    kind = affine.kind + ("+GlobalAveragePool" if pooled else "")
-    return Head(inner, outer, kind, affine.weight.shape[1], affine.weight.shape[0], affine)
+def _head(chain: Chain) -> Head:
+    affine = chain.affine
+    inner = View(
+        affine.features,
+        chain.axes if chain.steps else affine.features_axes,
+        chain.steps,
+        affine.flat,
+        affine.features_scale,
+    )
+    kind = affine.kind + ("+mean" if chain.pooled else "")
+    C, p = affine.weight.shape
+    return Head(inner, View(chain.outputs, chain.axes, scale=affine.outputs_scale), kind, p, C, affine)
 
 
 def _last(graph: Graph, heads: list[Head]) -> list[Head]:

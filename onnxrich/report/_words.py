@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from onnxrich.errors import printable
 from onnxrich.results import HeadInfo, Results
 
-SYNTHETIC = "SYNTHETIC DATA: the inputs are random numbers. This is a smoke test and no measurement."
+SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
 
 # Upper end of a fifth of the scale, where that is, and what it means.
@@ -44,6 +44,8 @@ def verdict(results: Results) -> tuple[str, str]:
     if d_lr is None:
         return "undefined", reason(results, "d_lr")
     place, meaning = next((place, meaning) for end, place, meaning in _VERDICTS if d_lr < end)
+    if results.record.data.synthetic:
+        return place, "But the inputs are random numbers, so this says nothing about how the model was trained."
     return place, f"{meaning[0].upper()}{meaning[1:]}."
 
 
@@ -75,7 +77,7 @@ def reason(results: Results, name: str) -> str:
         return "No output function was kept."
     if name == "rank_gap_below":
         return "None was taken for noise."
-    codes = {"nc1_undefined"} if name == "nc1" else _RICHNESS_CODES - {"accuracy"}
+    codes = {"nc1_undefined"} if name == "nc1" else _RICHNESS_CODES
     said = [notice.message for notice in results.notices if notice.code in codes]
     if name in ("nc1", "accuracy") and results.moments.targets != "classes":
         return "It needs class labels."

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -79,12 +80,12 @@ class _Page:
         """D_LR of each model on the scale from rich to lazy."""
         names = _words.labels(results, limit=24)
         table = self.table(header=False)
-        taken = max(map(len, names)) + len("  D_LR 0.0000  rich 0    lazy 1")
+        taken = max(map(cell_len, names)) + len("  D_LR 0.0000  rich 0    lazy 1")
         for name, result in zip(names, results, strict=True):
             d_lr = result.metrics["d_lr"]
             scale = self.scale(d_lr, max(_SHORT_SCALE, min(61, width - taken)))
             table.add_row(self.text(name, "bold"), self.text(f"D_LR {_words.richness(d_lr)}", "bold"), scale)
-        for column in table.columns:
+        for column in table.columns[1:]:
             column.no_wrap = True
         return table
 
@@ -137,12 +138,13 @@ class _Page:
 
     def meaning(self, results: Sequence[Results], name: str) -> str:
         reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
-        return "; ".join([MEANINGS.get(name, ""), *(f"-: {reason}" for reason in sorted(reasons))])
+        return " ".join([MEANINGS.get(name, ""), *(f"(-: {reason.rstrip('.')})" for reason in sorted(reasons))])
 
-    def warnings(self, results: Sequence[Results]) -> Text:
+    def warnings(self, results: Sequence[Results]) -> Table:
         """Every notice, under the name of its model when there are several."""
-        lines = []
+        table = self.table(header=False)
         for name, result in zip(_words.labels(results), results, strict=True):
             prefix = f"{name}: " if len(results) > 1 else ""
-            lines += [self.text(f"! {prefix}{notice.message}", "yellow") for notice in result.notices]
-        return Text("\n").join(lines)
+            for notice in result.notices:
+                table.add_row(self.text("warning", "bold yellow"), self.text(f"{prefix}{notice.message}", "yellow"))
+        return table

@@ -20,6 +20,7 @@ WEIGHTS = {
     "w2": RNG.standard_normal((8, 3)),
     "w2t": RNG.standard_normal((3, 8)),
     "b2": RNG.standard_normal(3),
+    "b3": RNG.standard_normal(3) + 4,
     "b1": RNG.standard_normal(1),
     "t": np.array(0.5),
     "k": RNG.standard_normal((8, 2, 3, 3)),
@@ -63,7 +64,9 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, 0)
 
 
-W1, W2, W2T, B2, B1 = (WEIGHTS[name].astype(np.float32).astype(float) for name in ("w1", "w2", "w2t", "b2", "b1"))
+W1, W2, W2T, B2, B3, B1 = (
+    WEIGHTS[name].astype(np.float32).astype(float) for name in ("w1", "w2", "w2t", "b2", "b3", "b1")
+)
 
 # Each: the graph behind the hidden layer r, the tensors of the head, and the outputs that NumPy says it gives.
 STYLES = {
@@ -79,13 +82,10 @@ STYLES = {
     "matmul add": ("m = MatMul(r, w2)\n y = Add(m, b2)", "y", lambda r: r @ W2 + B2),
     "add matmul": ("m = MatMul(r, w2)\n y = Add(b2, m)", "y", lambda r: r @ W2 + B2),
     "matmul sub": ("m = MatMul(r, w2)\n y = Sub(b2, m)", "y", lambda r: B2 - r @ W2),
-    "temperature": ("m = Gemm(r, w2, b2)\n y = Div(m, t)", "y", lambda r: (r @ W2 + B2) / 0.5),
+    "temperature": ("m = Gemm(r, w2, b2)\n y = Div(m, t)", "m", lambda r: r @ W2 + B2),
+    "scale of each output": ("m = Gemm(r, w2, b2)\n y = Mul(m, b3)", "y", lambda r: (r @ W2 + B2) * B3),
     "softmax": ("f = Gemm(r, w2, b2)\n y = Softmax<axis=1>(f)", "f", lambda r: r @ W2 + B2),
-    "scaled softmax": (
-        "f = Gemm(r, w2, b2)\n s = Mul(t, f)\n y = LogSoftmax<axis=1>(s)",
-        "s",
-        lambda r: (r @ W2 + B2) / 2,
-    ),
+    "scaled softmax": ("f = Gemm(r, w2, b2)\n s = Mul(t, f)\n y = LogSoftmax<axis=1>(s)", "f", lambda r: r @ W2 + B2),
     "decomposed softmax": (
         "f = Gemm(r, w2, b2)\n m = ReduceMax<axes=[1]>(f)\n s = Sub(f, m)\n e = Exp(s)\n"
         " z = ReduceSum(e, axis_1)\n y = Div(e, z)\n",

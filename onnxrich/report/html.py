@@ -1,0 +1,140 @@
+"""Results as one self-contained HTML page: no request, no script but its own, the exact numbers inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from onnxrich.errors import printable
+from onnxrich.metrics import MEANINGS
+from onnxrich.report import _svg, _words
+from onnxrich.results import CHOICES, Results
+
+# Title and meaning of the panels, in their order.
+PANELS = {
+    "quality": ("Quality", "How much of the targets the features hold"),
+    "utilization": ("Utilization", "How much of the outputs the features hold"),
+    "intensity": ("Intensity", "How large the features are: eigenvalues ρₖ/ρ₁"),
+}
+# So many colours has the page; further models repeat them with dashes.
+COLORS = 6
+
+
+def render(results: Sequence[Results]) -> str:
+    """Results as an HTML page. The same results give the same page.
+
+    Args:
+        results: one or several analyses; their curves share the panels.
+    """
+    script, style = (_file(name) for name in ("report.js", "report.css"))
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(_file("template.html")).render(
+        script=script,
+        style=style,
+        policy=_policy(script, style),
+        models=[_model(index, name, result) for index, (name, result) in enumerate(_named(results))],
+        synthetic=_words.SYNTHETIC if any(result.record.data.synthetic for result in results) else "",
+        not_performance=_words.NOT_PERFORMANCE,
+        panels=[_panel(panel, results) for panel in _svg.panels(results)],
+        frame={name.lower(): getattr(_svg, name) for name in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")},
+        k=_first_k(results),
+        k_max=_last_k(results),
+        metrics=[_metric(results, name) for name in results[0].metrics],
+        facts=_facts(results),
+        choices=CHOICES,
+    )
+    return page + "\n"
+
+
+def _file(name: str) -> str:
+    return resources.files("onnxrich.report").joinpath(name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _policy(script: str, style: str) -> str:
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    return (
+        f"default-src 'none'; script-src 'sha256-{digests[0]}'; style-src 'sha256-{digests[1]}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _named(results: Sequence[Results]) -> list[tuple[str, Results]]:
+    return list(zip(_words.labels(results), results, strict=True))
+
+
+def _look(index: int) -> str:
+    return f"s{index % COLORS} d{index // COLORS % 3}"
+
+
+def _model(index: int, name: str, result: Results) -> dict[str, Any]:
+    place, meaning = _words.verdict(result)
+    return {
+        "name": name,
+        "look": _look(index),
+        "number": _words.metric(result, "d_lr"),
+        "d_lr": result.metrics["d_lr"],
+        "place": place,
+        "meaning": meaning,
+        "warnings": [{"code": notice.code, "message": printable(notice.message)} for notice in result.notices],
+        "json": embed(result),
+    }
+
+
+def embed(result: Results) -> str:
+    """The document as JSON that can't end the script block that holds it, whatever its names contain."""
+    text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _panel(panel: _svg.Panel, results: Sequence[Results]) -> dict[str, Any]:
+    title, meaning = PANELS[panel.name]
+    # For the script, to place a value: [low, high, logarithmic] of each scale.
+    scales = {mode: [scale.low, scale.high, scale.log] for mode, scale in panel.y.items()}
+    k = _first_k(results)
+    curves = [getattr(result.curves, panel.name) for result in results]
+    return {
+        "name": panel.name,
+        "title": title,
+        "meaning": meaning,
+        "scales": json.dumps(scales),
+        "x_ticks": panel.x.ticks(),
+        "y_ticks": {mode: scale.ticks() for mode, scale in panel.y.items()},
+        "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+        "values": [_value(curve, k) for curve in curves],
+        "empty": "no labels given" if panel.name == "quality" and all(curve is None for curve in curves) else "",
+    }
+
+
+def _value(curve: Any, k: int) -> str:
+    return "-" if curve is None or not 1 <= k <= len(curve) else f"{curve[k - 1]:.4g}"
+
+
+def _first_k(results: Sequence[Results]) -> int:
+    """The rank that the page opens with: a rich model's curves are through at the number of its outputs."""
+    return max(1, min(max(result.record.head.C for result in results), _last_k(results)))
+
+
+def _last_k(results: Sequence[Results]) -> int:
+    return max(len(result.curves.k) for result in results)
+
+
+def _metric(results: Sequence[Results], name: str) -> dict[str, Any]:
+    reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
+    return {
+        "name": name,
+        "values": [_words.metric(result, name) for result in results],
+        "meaning": MEANINGS.get(name, ""),
+        "reasons": sorted(reasons),
+    }
+
+
+def _facts(results: Sequence[Results]) -> dict[str, list[str]]:
+    columns = [_words.facts(result) for result in results]
+    rows = {name: [column[name] for column in columns] for name in columns[0]}
+    return rows | {"sha256": [printable(result.record.model.sha256) for result in results]}
