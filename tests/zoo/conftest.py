@@ -1,0 +1,3 @@
+"""Keeps pytest from importing the generators: they need frameworks that the tests do without."""
+
+collect_ignore_glob = ["*.py"]
