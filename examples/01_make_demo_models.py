@@ -27,7 +27,7 @@ from torch import nn
 
 import onnxrich
 
-WIDTH, EVALUATED = 128, 2_000
+WIDTH, EVALUATED = 160, 2_000
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -58,9 +58,11 @@ def network() -> nn.Sequential:
     return model
 
 
-def train(model: nn.Sequential, parameters: list[nn.Parameter], x: torch.Tensor, y: torch.Tensor, *, epochs: int) -> None:
-    """AdamW on the mean squared error to one-hot labels, over some of the parameters."""
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
+def train(
+    model: nn.Sequential, layers: nn.Module, x: torch.Tensor, y: torch.Tensor, *, epochs: int, decay: float
+) -> None:
+    """AdamW on the mean squared error to one-hot labels, over the parameters of some layers."""
+    optimizer = torch.optim.AdamW(layers.parameters(), lr=1e-3, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     targets = torch.eye(10)[y]
     for _ in range(epochs):
@@ -112,8 +114,8 @@ def main() -> None:
     x, y = torch.from_numpy(encode(images, labels)).float() / 255, torch.from_numpy(labels.astype(np.int64))
     initial = network()
     rich, lazy = copy.deepcopy(initial), copy.deepcopy(initial)
-    train(rich, list(rich.parameters()), x, y, epochs=options.epochs)
-    train(lazy, list(lazy[-1].parameters()), x, y, epochs=options.epochs)
+    train(rich, rich, x, y, epochs=options.epochs, decay=1.0)
+    train(lazy, lazy[-1], x, y, epochs=options.epochs, decay=0.0)
 
     chosen = rng.permutation(10_000)[:EVALUATED]
     images, labels = (read_idx(files[f"t10k-{kind}-ubyte"])[chosen] for kind in ("images-idx3", "labels-idx1"))

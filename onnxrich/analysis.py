@@ -68,6 +68,7 @@ def run(
     *,
     features: str | None = None,
     outputs: str | None = None,
+    mask: str | None = None,
     batch_size: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
@@ -86,6 +87,7 @@ def run(
             classes, floats are real targets.
         features: tensor to take as the penultimate layer, instead of the one that is found.
         outputs: tensor to take the outputs from.
+        mask: input of the model that is 0 for tokens or positions to be left out; `attention_mask` is taken by itself.
         batch_size: rows a run; chosen from the size of a row when left out.
         device: "auto", "cpu" or "cuda".
         seed: of the rows that are made up when there are no data.
@@ -106,7 +108,7 @@ def run(
         raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
     listen = progress or (lambda _: None)
     options: dict[str, Any] = {
-        "features": features, "outputs": outputs, "batch_size": batch_size, "device": device, "seed": seed
+        "features": features, "outputs": outputs, "mask": mask, "batch_size": batch_size, "device": device, "seed": seed
     }  # fmt: skip
     if isolate:
         results = supervise.run(

@@ -31,6 +31,7 @@ def analyze(
     batch_size: int | None,
     device: session.Device,
     seed: int,
+    mask: str | None,
     listen: Listener,
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`."""
@@ -39,7 +40,7 @@ def analyze(
     found = heads.find(read, features=features, outputs=outputs)
     source = sources.open_source(read, data, labels, seed)
     choice = session.choose(device)
-    passed = stream.run(read, found, source, batch_size=batch_size, device=choice, listen=listen)
+    passed = stream.run(read, found, source, batch=batch_size, mask=mask, device=choice, listen=listen)
     listen(Progress("computing the metrics", passed.samples, passed.samples))
     return Results.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
 
@@ -64,6 +65,7 @@ def _record(
             head.C,
             verified=passed.residual is not None,
             residual=passed.residual,
+            mask=passed.mask,
         ),
         DataInfo(source.name, round(passed.moments.n), passed.classes, source.synthetic),
         RuntimeInfo(choice.device, passed.providers, session.VERSION, passed.batch_size, passed.seconds),

@@ -40,7 +40,8 @@ class ModelInfo:
 class HeadInfo:
     """Where the numbers were read: tensor names, kind of operator and of rows, widths, and how the head was checked.
 
-    `residual` is the relative distance of the outputs from Wφ + b, None when W and b can't be read from the graph.
+    `residual` is the relative distance of the outputs from Wφ + b, None when W and b can't be read from the graph;
+    `mask` the input that said which rows to leave out.
     """
 
     features: str
@@ -51,6 +52,7 @@ class HeadInfo:
     C: int
     verified: bool
     residual: float | None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ class Patch:
         data: serialized ModelProto.
         features: output, float64 of shape (rows, p).
         outputs: output, float64 of shape (rows, C).
-        weights: input, float64 of shape (samples, 1): 1, or 0 for padding.
-        targets: input, float64 of shape (samples, K); None without labels.
+        shape: output, the shape of φ before its rows are laid out.
+        weights: input, float64 of shape (samples or rows, 1): 1, or 0 for padding; None where all rows count.
+        targets: input, float64 of shape (samples or rows, K); None without labels.
         shift: input, float64 of shape (1, d).
         accumulators: inputs.
         accumulated: outputs, in the order of `accumulators`.
@@ -48,7 +49,8 @@ class Patch:
     data: bytes
     features: str
     outputs: str
-    weights: str
+    shape: str
+    weights: str | None
     targets: str | None
     shift: str
     accumulators: tuple[str, ...]
@@ -78,7 +80,7 @@ class Patch:
         return upper + np.triu(matrix, 1).T
 
 
-def expose(model: Model, head: Head) -> bytes:
+def expose_raw(model: Model, head: Head) -> bytes:
     """The patch that adds the tensors of a head as outputs, as they are, in double: for measuring their shapes."""
     graph = GraphProto()
     for view, name in ((head.features, "features"), (head.outputs, "outputs")):
@@ -88,7 +90,16 @@ def expose(model: Model, head: Head) -> bytes:
     return bytes(ModelProto(graph=graph).SerializeToString())
 
 
-def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, masked: bool = False) -> Patch:
+def instrument(
+    model: Model,
+    head: Head,
+    *,
+    K: int = 0,
+    count: bool = False,
+    masked: bool = False,
+    mask: str | None = None,
+    by_row: bool = False,
+) -> Patch:
     """The patch that adds the head's rows as outputs, and the moments as accumulators.
 
     Requires a head whose widths p and C are known; ensures that no name of the model is taken.
@@ -97,19 +108,25 @@ def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, ma
         model: the model.
         head: its head, with p and C known.
         K: number of targets.
-        counts: whether to count the rows whose largest output is that of their class.
+        count: whether to count the rows whose largest output is that of their class.
         masked: whether rows can have weight 0; costs one more pass over the rows.
+        mask: input of the model that is 0 for rows to be left out, 1 for the others.
+        by_row: whether weights and targets come for each row, not for each sample.
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     build = _Builder(prefix(model), model.opset)
     phi, f = build.rows(head.features, head.p, "features"), build.rows(head.outputs, head.C, "outputs")
     build.output(phi, head.p)
     build.output(f, head.C)
-    weights = build.input("weights", ["samples", 1])
-    parts = [build.per_row(weights, phi, 1), phi, f]
-    targets = build.input("targets", ["samples", K]) if K else None
+    given = "rows" if by_row else "samples"
+    weights = build.input("weights", [given, 1]) if masked else None
+    parts = [build.ones(phi) if weights is None else build.per_row(weights, phi, 1, by_row=by_row), phi, f]
+    if mask is not None:
+        counted = build.add("Cast", [build.add("Reshape", [mask, build.integers([-1, 1])])], to=TensorProto.DOUBLE)
+        parts[0] = build.add("Mul", [parts[0], counted])
+    targets = build.input("targets", [given, K]) if K else None
     if targets:
-        parts.append(build.per_row(targets, phi, K))
+        parts.append(build.per_row(targets, phi, K, by_row=by_row))
     d = 1 + head.p + head.C + K
     shift = build.input("shift", [1, d])
     z = build.add("Sub", [build.add("Concat", parts, axis=1), shift])
@@ -117,19 +134,21 @@ def instrument(model: Model, head: Head, *, K: int = 0, counts: bool = False, ma
         z = build.add("Mul", [z, parts[0]])
     edges = panel_edges(d)
     pairs = build.moments(z, edges)
-    if counts:
+    if count:
         pairs.append(build.hits(f, parts[-1], parts[0], head.C))
+    shape = build.shape_output()
     return Patch(
         data=build.serialize(),
         features=phi,
         outputs=f,
+        shape=shape,
         weights=weights,
         targets=targets,
         shift=shift,
         accumulators=tuple(before for before, _ in pairs),
         accumulated=tuple(after for _, after in pairs),
         edges=edges,
-        counts=counts,
+        counts=count,
     )
 
 
@@ -155,6 +174,7 @@ class _Builder:
 
     def __init__(self, mark: str, opset: int) -> None:
         self.mark, self.opset, self.graph, self.count = mark, opset, GraphProto(), 0
+        self.laid_out = ""
 
     def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         self.count += 1
@@ -193,6 +213,10 @@ class _Builder:
         if not view.flat and not view.axes.last and rank is not None:
             order = [axis for axis in range(rank) if axis != features]
             tensor = self.add("Transpose", [tensor], perm=[*order, features])
+        if view.samples and rank is not None:
+            order = [axis for axis in range(rank) if axis != view.samples]
+            tensor = self.add("Transpose", [tensor], perm=[view.samples, *order])
+        self.laid_out = self.laid_out or tensor
         if not view.flat and rank != 2:
             tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
         return self.add("Cast", [tensor], name, to=TensorProto.DOUBLE)
@@ -217,8 +241,26 @@ class _Builder:
             return self.add("Slice", [shape, self.integers([0]), self.integers([-1])])
         return self.add("Slice", [shape], starts=[0], ends=[-1])
 
-    def per_row(self, values: str, table: str, width: int) -> str:
+    def ones(self, table: str) -> str:
+        """A column of ones, as long as a table of shape (rows, width)."""
+        if self.opset < 9:  # there is no operator yet that makes a tensor of a shape
+            square = self.add("Slice", [table], axes=[1], starts=[0], ends=[1])
+            return self.add("Add", [self.add("Sub", [square, square]), self.constant(np.ones((1, 1)))])
+        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
+        shape = self.add("Concat", [rows, self.integers([1])], axis=0)
+        one = numpy_helper.from_array(np.ones(1), "value")
+        return self.add("ConstantOfShape", [shape], value=one)
+
+    def shape_output(self) -> str:
+        """The shape of the features before their rows are laid out, as an output."""
+        made = self.add("Shape", [self.laid_out], "shape")
+        self.graph.output.append(helper.make_tensor_value_info(made, TensorProto.INT64, [f"{self.mark}rank"]))
+        return made
+
+    def per_row(self, values: str, table: str, width: int, *, by_row: bool) -> str:
         """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions."""
+        if by_row:
+            return values
         first, one = self.integers([0]), self.integers([1])
         rows, samples = (self.add("Gather", [self.add("Shape", [name]), first]) for name in (table, values))
         repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 
 from onnxrich import rewrite, session
+from onnxrich.batching import Batches, batch_size, padded
 from onnxrich.errors import DataError, HeadError
 from onnxrich.head import Head, allowed_residual, measure, residual
 from onnxrich.metrics.richness import from_moments
@@ -17,11 +17,13 @@ from onnxrich.model import Model
 from onnxrich.moments import Array, Moments, TargetKind, one_hot
 from onnxrich.progress import Listener, Progress
 from onnxrich.session import Accumulator, Session
-from onnxrich.sources.base import AnyArray, Batch, Source, not_finite
-from onnxrich.sources.prefetch import prefetch
+from onnxrich.sources.base import AnyArray, Batch, Source
 
 # The share of the time that looking at the running result may take, and the seconds between two looks at least.
 LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
+
+# The input that says which tokens are padding, by the name that exporters of transformers give it.
+USUAL_MASK = "attention_mask"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class Pass:
     moments: Moments
     residual: float | None
     rows_kind: str
+    mask: str | None
     samples: int
     batch_size: int
     classes: int | None
@@ -40,17 +43,53 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """How batches are formed: their size, whether it is fixed by the model, and what becomes of the labels."""
+class Plan:
+    """How batches are fed.
+
+    Attributes:
+        size: samples in a batch.
+        fixed: whether the model fixes that, so that a short batch is padded.
+        K: number of targets, 0 without labels.
+        targets: their kind.
+        by_row: whether labels are classes of tokens or positions; those below zero are left out.
+        mask: input of the model that is 0 for rows to be left out.
+    """
 
     size: int
     fixed: bool
     K: int
     targets: TargetKind | None
+    by_row: bool = False
+    mask: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether some rows have weight 0."""
+        return self.fixed or self.by_row or self.mask is not None
+
+
+@dataclass(frozen=True, eq=False)
+class _Live:
+    """A model that is ready to run, and what its first batch gave."""
+
+    head: Head
+    plan: Plan
+    patch: rewrite.Patch
+    session: Session
+    features: Array
+    outputs: Array
+    shape: tuple[int, ...]
 
 
 def run(
-    model: Model, head: Head, source: Source, *, batch_size: int | None, device: session.Choice, listen: Listener
+    model: Model,
+    head: Head,
+    source: Source,
+    *,
+    batch: int | None,
+    mask: str | None,
+    device: session.Choice,
+    listen: Listener,
 ) -> Pass:
     """Run a model over a source and accumulate the moments of its head.
 
@@ -59,150 +98,119 @@ def run(
         HeadError: when the head is not what its constants say.
         ModelError: when the runtime refuses the model or fails.
     """
-    size, fixed = _batch_size(model, batch_size)
-    with _Batches(source, size) as batches:
+    size, fixed = batch_size(model, batch)
+    with Batches(source, size) as batches:
         first = batches.peek()
         if head.p is None:
             listen(Progress("measuring the chosen tensors"))
-            head = _measured(model, head, _padded(first, size) if fixed else first, device)
+            head = _measured(model, head, padded(first, size) if fixed else first, device)
         K, kind = _targets(head, source, first)
-        plan = _Plan(size, fixed, K, kind)
-        counts = Moments.empty(head.p or 0, head.C or 0, K, targets=kind).has_accuracy
-        patch = rewrite.instrument(model, head, K=K, counts=counts, masked=fixed)
         listen(Progress(f"loading the model on {device.device}"))
-        live = Session([model.data, patch.data], folder=model.folder, device=device.device, name=model.path)
-        features, outputs = _probe(live, patch, plan, first)
-        distance = _verify(head, features, outputs)
-        rows = len(features) // first.rows
-        shift = _pilot(features, outputs, first, plan)
-        accumulator = live.accumulate(patch, shift)
-
-        dtype = head.affine.dtype if head.affine else "float32"
-        zero = Moments.empty(
-            features.shape[1], outputs.shape[1], K, targets=kind, dtype=dtype, residual=distance or 0.0
-        )
-
-        def moments() -> Moments:
-            sums = accumulator.read()
-            return replace(zero, matrix=patch.matrix(sums), shift=shift, correct=patch.correct(sums))
-
+        live = _ready(model, head, Plan(size, fixed, K, kind), first, device)
+        settled = _settled(live, source, first, mask)
+        if settled != (live.head, live.plan):
+            # Only a run shows how many rows a sample has: those of tokens may need their mask, or another order.
+            live = _ready(model, *settled, first, device)
+        distance = _verify(live.head, live.features, live.outputs)
         start = time.perf_counter()
-        samples = _accumulate(accumulator, patch, plan, batches, source, moments, listen)
-        total = moments()
+        samples, total = _accumulate(live, distance or 0.0, batches, source, listen)
         seconds = time.perf_counter() - start
     _check_finite(total, batches)
-    kind_of_rows = "sample" if rows == 1 else "token" if head.features.axes.last else "position"
-    classes = total.K if kind == "classes" else None
-    return Pass(head, total, distance, kind_of_rows, samples, size, classes, live.providers, seconds)
-
-
-class _Batches:
-    """The batches of a source, read ahead, with a look at the first one and at where values stop being finite."""
-
-    def __init__(self, source: Source, size: int) -> None:
-        self.first_not_finite: str | None = None
-        self._stream = prefetch(self._watched(source.batches(size)))
-
-    def __enter__(self) -> _Batches:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        close = getattr(self._stream, "close", None)
-        if close is not None:
-            close()
-
-    def peek(self) -> Batch:
-        """The first batch, which is still to come."""
-        first = next(self._stream, None)
-        if first is None:
-            raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
-        stream = self._stream
-        self._stream = chain([first], stream)
-        return first
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._stream
-
-    def _watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        start = 0
-        for batch in batches:
-            if self.first_not_finite is None:
-                self.first_not_finite = _where_not_finite(batch, start)
-            start += batch.rows
-            yield batch
-
-
-def _where_not_finite(batch: Batch, start: int) -> str | None:
-    for name, array in batch.inputs.items():
-        row = not_finite(array)
-        if row is not None:
-            return f"input {name!r} is not finite in row {start + row}"
-    row = not_finite(batch.labels) if batch.labels is not None else None
-    return None if row is None else f"the label of row {start + row} is not finite"
-
-
-def _batch_size(model: Model, asked: int | None) -> tuple[int, bool]:
-    """The size of a batch, and whether the model fixes it."""
-    fixed = [entry.shape[0] for entry in model.inputs if entry.shape and isinstance(entry.shape[0], int)]
-    free = [entry for entry in model.inputs if entry.shape and not isinstance(entry.shape[0], int)]
-    if fixed and not free:
-        return int(fixed[0]), True
-    if asked is not None:
-        return asked, False
-    # As many rows as fit into 8 MiB of input: enough to fill two cores, little enough to stay out of memory's way.
-    row = sum(_row_bytes(entry.shape, entry.dtype) for entry in free)
-    return int(2 ** np.clip(np.floor(np.log2(2**23 / max(row, 1))), 3, 9)), False
-
-
-def _row_bytes(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.generic] | None) -> int:
-    sizes = [size if isinstance(size, int) else 64 for size in (shape or ())[1:]]
-    return int(np.prod(sizes, dtype=np.int64)) * (dtype.itemsize if dtype is not None else 4)
+    rows = "sample" if _rows_a_sample(live, first) == 1 else "token" if live.head.features.axes.last else "position"
+    classes = total.K if live.plan.targets == "classes" else None
+    providers = live.session.providers
+    return Pass(live.head, total, distance, rows, live.plan.mask, samples, size, classes, providers, seconds)
 
 
 def _targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
     if first.labels is None:
         return 0, None
-    assert head.C is not None  # noqa: S101 - measured above
+    assert head.C is not None  # noqa: S101 - measured before
     K = max(head.C, 2, source.classes or 0) if first.labels.ndim == 1 and first.labels.dtype.kind in "biu" else None
     table, kind = one_hot(first.labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
 
 
 def _measured(model: Model, head: Head, first: Batch, device: session.Choice) -> Head:
-    patch = rewrite.expose(model, head)
-    live = Session([model.data, patch], folder=model.folder, device=device.device, name=model.path)
+    live = Session(
+        [model.data, rewrite.expose_raw(model, head)], folder=model.folder, device=device.device, name=model.path
+    )
     mark = rewrite.prefix(model)
     features, outputs = live.run([f"{mark}features", f"{mark}outputs"], first.inputs)
     return measure(head, features.shape, outputs.shape)
 
 
-def _feed(patch: rewrite.Patch, plan: _Plan, batch: Batch) -> dict[str, AnyArray]:
+def _ready(model: Model, head: Head, plan: Plan, first: Batch, device: session.Choice) -> _Live:
+    zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
+    patch = rewrite.instrument(
+        model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
+    )
+    live = Session([model.data, patch.data], folder=model.folder, device=device.device, name=model.path)
+    zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
+    feed = _feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
+    features, outputs, shape = live.run([patch.features, patch.outputs, patch.shape], feed)
+    rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
+    return _Live(head, plan, patch, live, features[:rows], outputs[:rows], tuple(shape.tolist()))
+
+
+def _rows_a_sample(live: _Live, first: Batch) -> int:
+    return max(1, len(live.features) // first.rows)
+
+
+def _settled(live: _Live, source: Source, first: Batch, mask: str | None) -> tuple[Head, Plan]:
+    """Head and plan as the shape of the first batch's rows asks for."""
+    head, plan = live.head, live.plan
+    each = _rows_a_sample(live, first)
+    samples = plan.size if plan.fixed else first.rows
+    rows = live.shape[:-1]
+    if rows[0] != samples and samples in rows:
+        # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
+        at = rows.index(samples)
+        head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
+    labels = first.labels
+    if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
+        assert head.C is not None  # noqa: S101 - measured before
+        plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
+    return head, replace(plan, mask=_mask(first, each, mask))
+
+
+def _mask(first: Batch, each: int, asked: str | None) -> str | None:
+    name = asked or USUAL_MASK
+    array = first.inputs.get(name)
+    fits = array is not None and each > 1 and array.size == each * first.rows
+    if asked is not None and not fits:
+        shape = "no such input" if array is None else f"an input of shape {array.shape}"
+        raise DataError(
+            f"mask {asked!r}: {shape}, and {each} rows a sample",
+            "an input of the model with one entry for each token or position",
+            f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
+        )
+    if fits and array is not None and not np.isin(array, (0, 1)).all():
+        raise DataError(
+            f"mask {name!r} with values from {array.min()} to {array.max()}",
+            "0 for padding and 1 for the rest",
+            "Pass such a mask, or another input to --mask.",
+        )
+    return name if fits else None
+
+
+def _feed(patch: rewrite.Patch, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
     """What the patched model takes for a batch; padded where the model fixes the batch size."""
-    weights = np.ones((plan.size if plan.fixed else batch.rows, 1))
+    whole = padded(batch, plan.size) if plan.fixed else batch
+    feed = dict(whole.inputs)
+    weights = np.ones((whole.rows, 1))
     weights[batch.rows :] = 0.0
-    padded = _padded(batch, plan.size) if plan.fixed else batch
-    feed = {**padded.inputs, patch.weights: weights}
+    labels = whole.labels
+    if plan.by_row and labels is not None:
+        weights = np.repeat(weights, labels[0].size, axis=0) * (labels.reshape(-1, 1) >= 0)
+        labels = np.maximum(labels.reshape(-1), 0)
+    if patch.weights is not None:
+        feed[patch.weights] = weights
     if patch.targets is not None:
-        table, _ = one_hot(padded.labels, C=1, K=plan.K if plan.targets == "classes" else None)
+        table, _ = one_hot(labels, C=1, K=plan.K if plan.targets == "classes" else None)
         assert table is not None  # noqa: S101 - the plan has targets
         feed[patch.targets] = table
     return feed
-
-
-def _padded(batch: Batch, size: int) -> Batch:
-    """The batch with its last row repeated up to a size."""
-    index = np.minimum(np.arange(size), batch.rows - 1)
-    inputs = {name: array[index] if array.ndim else array for name, array in batch.inputs.items()}
-    return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels[index], rows=size)
-
-
-def _probe(live: Session, patch: rewrite.Patch, plan: _Plan, first: Batch) -> tuple[Array, Array]:
-    """Features and outputs of the first batch, as the head's rows."""
-    zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
-    feed = _feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
-    features, outputs = live.run([patch.features, patch.outputs], feed)
-    rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
-    return features[:rows], outputs[:rows]
 
 
 def _verify(head: Head, features: Array, outputs: Array) -> float | None:
@@ -217,29 +225,47 @@ def _verify(head: Head, features: Array, outputs: Array) -> float | None:
     return distance if finite else None
 
 
-def _pilot(features: Array, outputs: Array, first: Batch, plan: _Plan) -> Array:
+def _pilot(live: _Live, first: Batch) -> Array:
     """The shift about which moments are summed: the mean of the first rows; zero for the one and for classes."""
-    targets = np.zeros(plan.K)
-    if plan.targets == "values":
+    targets = np.zeros(live.plan.K)
+    if live.plan.targets == "values":
         table, _ = one_hot(first.labels, C=1)
-        targets = np.zeros(plan.K) if table is None else table.mean(axis=0)
-    shift = np.concatenate([[0.0], features.mean(axis=0), outputs.mean(axis=0), targets])
+        targets = targets if table is None else table.mean(axis=0)
+    shift = np.concatenate([[0.0], live.features.mean(axis=0), live.outputs.mean(axis=0), targets])
     return np.where(np.isfinite(shift), shift, 0.0)
 
 
 def _accumulate(
+    live: _Live, distance: float, batches: Batches, source: Source, listen: Listener
+) -> tuple[int, Moments]:
+    """The number of samples and the moments of all batches."""
+    patch, plan, affine = live.patch, live.plan, live.head.affine
+    shift = _pilot(live, batches.peek())
+    accumulator = live.session.accumulate(patch, shift)
+    sizes = live.features.shape[1], live.outputs.shape[1], plan.K
+    dtype = affine.dtype if affine else "float32"
+    zero = Moments.empty(*sizes, targets=plan.targets, dtype=dtype, residual=distance)
+
+    def moments() -> Moments:
+        sums = accumulator.read()
+        return replace(zero, matrix=patch.matrix(sums), shift=shift, correct=patch.correct(sums))
+
+    rows = _fill(accumulator, live, batches, source, moments, listen)
+    return rows, moments()
+
+
+def _fill(
     accumulator: Accumulator,
-    patch: rewrite.Patch,
-    plan: _Plan,
-    batches: _Batches,
+    live: _Live,
+    batches: Batches,
     source: Source,
     moments: Callable[[], Moments],
     listen: Listener,
 ) -> int:
     start = look = time.perf_counter()
-    pause, rows, d_lr = LOOK_SECONDS, 0, None
+    pause, rows = LOOK_SECONDS, 0
     for batch in batches:
-        accumulator.add(_feed(patch, plan, batch))
+        accumulator.add(_feed(live.patch, live.plan, batch))
         rows += batch.rows
         now = time.perf_counter()
         if now - look >= pause:
@@ -252,7 +278,7 @@ def _accumulate(
     return rows
 
 
-def _check_finite(moments: Moments, batches: _Batches) -> None:
+def _check_finite(moments: Moments, batches: Batches) -> None:
     if np.isfinite(moments.matrix).all():
         return
     diagonal = np.diag(moments.matrix)

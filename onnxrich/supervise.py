@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -36,6 +37,13 @@ from onnxrich.results import Results
 
 # Seconds between two looks at the clock and at the worker's memory.
 LOOK = 0.05
+
+# Signals that a fault of native code raises.
+CRASHES = {
+    number
+    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+    if (number := getattr(signal, name, None)) is not None
+}
 
 
 def run(
@@ -53,7 +61,7 @@ def run(
         WorkerError: when the worker crashed, or was ended for a limit.
         OnnxrichError: what the analysis raised.
     """
-    with tempfile.TemporaryFile() as log, _worker(log) as worker:
+    with _log() as log, _worker(log) as worker:
         assert worker.stdin is not None and worker.stdout is not None  # noqa: S101 - both are pipes
         with contextlib.suppress(BrokenPipeError):
             worker.stdin.write(json.dumps(dict(request)).encode() + b"\n")
@@ -65,12 +73,22 @@ def run(
                 watch.stage = event["progress"]["stage"]
                 listen(Progress(**event["progress"]))
             elif event["event"] == "result":
-                moments, _ = load_record(io.BytesIO(watch.read(event["bytes"])))
-                return Results.from_document(event["document"], moments)
+                saved = watch.read(event["bytes"])
+                if len(saved) < event["bytes"]:
+                    break
+                return Results.from_document(event["document"], load_record(io.BytesIO(saved))[0])
             else:
                 raise _raised(event)
         worker.wait()
         raise _crashed(worker.returncode, watch.stage, _tail(log))
+
+
+def _log() -> IO[bytes]:
+    """Where native code prints: a file that vanishes, or nowhere on a machine without a place for one."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("w+b")
 
 
 @contextlib.contextmanager
@@ -78,7 +96,7 @@ def _worker(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # -P: the current folder, which may come with an untrusted model, must not shadow modules.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
     worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "onnxrich.worker"],
+        [sys.executable, "-P", "-m", "onnxrich.worker", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -112,15 +130,15 @@ class _Watch:
     def __init__(self, worker: subprocess.Popen[bytes], timeout: float | None, max_memory: int | None) -> None:
         self.stage = "starting"
         self._worker, self._timeout, self._max_memory = worker, timeout, max_memory
-        self._start, self._buffer = time.monotonic(), b""
+        # A bytearray grows in place: bytes would be copied with each chunk, 10 s for 100 MB.
+        self._start, self._buffer = time.monotonic(), bytearray()
         self._process = psutil.Process(worker.pid)
 
     def lines(self) -> Iterator[bytes]:
         """Whole lines, until the worker closes its output."""
         while True:
             while (end := self._buffer.find(b"\n")) >= 0:
-                line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
-                yield line
+                yield self._take(end + 1)
             if not self._more():
                 return
 
@@ -128,8 +146,12 @@ class _Watch:
         """Exactly so many bytes; fewer when the worker ends before."""
         while len(self._buffer) < size and self._more():
             pass
-        content, self._buffer = self._buffer[:size], self._buffer[size:]
-        return content
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return taken
 
     def _more(self) -> bool:
         pipe = self._worker.stdout
@@ -175,9 +197,11 @@ def _raised(event: Mapping[str, Any]) -> OnnxrichError:
 def _crashed(code: int, stage: str, tail: str) -> WorkerError:
     if code == -signal.SIGKILL:
         found, remedy = "the worker was killed", "Most likely memory ran out: pass a smaller --batch-size."
-    elif code < 0:
+    elif -code in CRASHES:
         found = f"native code crashed ({signal.Signals(-code).name})"
         remedy = "The model makes ONNX Runtime crash: simplify or export it again, and don't deploy it."
+    elif code < 0:
+        found, remedy = f"the worker was ended by signal {-code} ({signal.strsignal(-code)})", "Run it again."
     else:
         found, remedy = f"the worker ended with exit code {code}", "Run it again with --debug to see why."
     error = WorkerError(f"{found} while {stage}", "a model that the runtime can take", remedy)

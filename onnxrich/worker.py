@@ -1,4 +1,4 @@
-"""The worker process: `python -m onnxrich.worker`, started by `onnxrich.supervise`, which says how the two talk."""
+"""The worker process: `python -m onnxrich.worker PARENT`, which `onnxrich.supervise` starts and documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def main() -> None:
     """Read the request, run the analysis, write the answer."""
     answer = _own_stdout()
     request = json.loads(sys.stdin.buffer.readline())
-    _die_with_parent()
+    _die_with_parent(int(sys.argv[1]))
+    _leave_no_core()
     try:
         from onnxrich import pipeline
         from onnxrich.errors import OnnxrichError
@@ -54,7 +55,7 @@ def _own_stdout() -> IO[bytes]:
     return answer
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     def wait() -> None:
         while os.read(0, 4096):
             pass
@@ -64,8 +65,17 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         # The thread above can't run while native code holds the interpreter's lock: ask the kernel as well.
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() == 1:
+        # It may have died before; its number says so, for 1 can be a parent too: that of a container.
+        if os.getppid() != parent:
             os._exit(1)
+
+
+def _leave_no_core() -> None:
+    """A crash must not write the worker's whole memory into the current folder."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _say(answer: IO[bytes], event: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ Y = np.random.default_rng(6).integers(0, C, ROWS)
 
 
 def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Results:
-    given: dict = {"features": None, "outputs": None, "batch_size": None, "device": "cpu", "seed": 0}
+    given: dict = {"features": None, "outputs": None, "batch_size": None, "device": "cpu", "seed": 0, "mask": None}
     given |= {"listen": lambda _: None} | options
     return pipeline.analyze(model, {"x": x, "labels": Y[: len(x)]}, None, **given)
 
@@ -167,7 +167,7 @@ def test_wide_features_use_several_panels() -> None:
 def test_regression_targets() -> None:
     """Real targets of two columns stand in the moments as they are."""
     targets = np.random.default_rng(0).standard_normal((ROWS, 2)) + 100
-    given: dict = {"features": None, "outputs": None, "batch_size": 64, "device": "cpu", "seed": 0}
+    given: dict = {"features": None, "outputs": None, "batch_size": 64, "device": "cpu", "seed": 0, "mask": None}
     got = pipeline.analyze(network(), X, targets, listen=lambda _: None, **given)
     np.testing.assert_allclose(got.moments.raw("targets", "targets"), targets.T @ targets, rtol=1e-12)
     assert got.metrics["nc1"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from onnxrich.cli.demo import demo
 from onnxrich.cli.doctor import doctor
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
-from onnxrich.errors import OnnxrichError
+from onnxrich.errors import OnnxrichError, OutputError, printable
 
 INTERRUPTED = 130
 
@@ -46,20 +47,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = ["--debug"] * debug + [argument for argument in given if argument != "--debug"]
     try:
         code = cli.main(given, prog_name="onnxrich", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("onnxrich: interrupted; nothing was written", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has seen enough (`| head`): what Python still holds back goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has seen enough (`| head`).
+        _discard_stdout()
         sys.exit(0)
-    except OnnxrichError as error:
+    except (OnnxrichError, OSError) as error:
         if debug:
-            traceback.print_exc()
-        click.echo(f"onnxrich: {error}", err=True)
+            _say(traceback.format_exc())
+        if not isinstance(error, OnnxrichError):
+            _discard_stdout()
+            error = _refused(error)
+        _say(f"onnxrich: {error}")
         sys.exit(1)
+
+
+def _refused(error: OSError) -> OnnxrichError:
+    where = "standard output" if error.filename is None else str(error.filename)
+    reason = error.strerror or type(error).__name__
+    return OutputError(f"{where}: {reason}", "room and permission to write", "Free some space, or write elsewhere.")
+
+
+def _discard_stdout() -> None:
+    """What Python still holds back goes nowhere, rather than into a second error at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show(error: click.ClickException) -> None:
+    text = io.StringIO()
+    error.show(file=text)
+    _say(text.getvalue())
+
+
+def _say(text: str) -> None:
+    """Lines on standard error; arguments and names in them must not steer the terminal."""
+    for line in text.rstrip("\n").split("\n"):
+        click.echo(printable(line), err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ in_process_option = click.option(
 @contextlib.contextmanager
 def progress_line(name: str = "") -> Iterator[Listener]:
     """A listener that draws one live line on standard error; silent when that is no terminal."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console
@@ -65,18 +66,18 @@ def progress_line(name: str = "") -> Iterator[Listener]:
 def show(results: Sequence[Results], *, as_json: bool) -> None:
     """Results on standard output: the table for people, or one JSON document (a list of them for several)."""
     if as_json:
-        # One document a model; several models make a list of them.
-        texts = [result.to_json() for result in results]
-        click.echo(texts[0] if len(texts) == 1 else "[" + ",\n".join(text.rstrip() for text in texts) + "]\n", nl=False)
+        # One document a model; several models make a list of them. ASCII alone suits every terminal and encoding.
+        documents = [result.to_dict() for result in results]
+        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, allow_nan=False))
         return
     from onnxrich.report import terminal
 
     terminal_width = shutil.get_terminal_size((100, 24)).columns
-    encoding = sys.stdout.encoding or "ascii"
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     text = terminal.render(
         results,
         width=min(terminal_width, 120),
-        color=sys.stdout.isatty(),
+        color=sys.stdout is not None and sys.stdout.isatty(),
         ascii_only=not encoding.lower().startswith("utf"),
     )
     click.echo(text, nl=not text.endswith("\n"))

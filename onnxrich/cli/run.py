@@ -20,7 +20,7 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
         if match is None:
             self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
         return int(float(match[1]) * UNITS[match[2].upper()])
@@ -35,7 +35,13 @@ class Size(click.ParamType[int]):
 @_common.json_option
 @click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
 @click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--mask", metavar="NAME", help="Input that is 0 for tokens to leave out; `attention_mask` is taken by itself."
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="Where to run; auto takes CUDA where it is there.",
+)  # fmt: skip
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run; by default as the rows' size suggests."
 )

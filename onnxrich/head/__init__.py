@@ -31,6 +31,7 @@ class View:
         steps: operators of the graph to be applied to it: those that move rows behind the head.
         flat: whether all its axes behind the first are features.
         scale: names of its scale and zero point when it is quantised.
+        samples: the axis that runs over samples, of those left when features come last.
     """
 
     tensor: str
@@ -38,6 +39,7 @@ class View:
     steps: tuple[NodeProto, ...] = ()
     flat: bool = False
     scale: tuple[str, ...] = ()
+    samples: int = 0
 
 
 @dataclass(frozen=True, eq=False)

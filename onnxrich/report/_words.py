@@ -89,7 +89,7 @@ def reason(results: Results, name: str) -> str:
 def facts(results: Results) -> dict[str, str]:
     """Where the numbers come from, in words: model, head, data and runtime."""
     model, head, data, runtime = results.record.model, results.record.head, results.record.data, results.record.runtime
-    kinds = {None: "no labels", "values": "real-valued targets", "classes": f"{data.classes} classes"}
+    kinds = {None: "no labels", "values": "real-valued targets", "classes": f"{results.moments.K} classes"}
     words = {
         "model": model.path,
         "made by": f"{model.producer or 'unknown'}, opset {model.opset}, {model.parameters:,} parameters",

@@ -203,7 +203,7 @@ def _scalar(column: Column) -> AnyArray:
 
 
 def _classes(labels: Column | None) -> int | None:
-    if labels is None or len(labels.shape) != 1 or labels.dtype.kind not in "biu":
+    if labels is None or labels.dtype.kind not in "biu":
         return None
     return 1 + max(int(block.max()) for block in labels.blocks(SCAN))
 

@@ -55,7 +55,7 @@ def rows_of(read: Model, found: head.Head, x: np.ndarray) -> tuple[np.ndarray, n
     patch = rewrite.instrument(read, found)
     live = session.Session([read.data, patch.data], folder=None, device="cpu", name="test")
     feed = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
-    feed |= {"x": x, patch.weights: np.ones((len(x), 1)), patch.shift: np.zeros((1, patch.edges[-1]))}
+    feed |= {"x": x, patch.shift: np.zeros((1, patch.edges[-1]))}
     features, outputs = live.run([patch.features, patch.outputs], feed)
     return features, outputs
 
@@ -254,7 +254,7 @@ def test_wrong_constants_are_noticed() -> None:
 def test_patch_is_checker_clean() -> None:
     """The patched model passes the checker with full shape inference, and its weights are untouched."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)")
-    patch = rewrite.instrument(read, head.find(read), K=3, counts=True, masked=True)
+    patch = rewrite.instrument(read, head.find(read), K=3, count=True, masked=True)
     patched = onnx.load_model_from_string(read.data + patch.data)
     onnx.checker.check_model(patched, full_check=True)
     assert patched.graph.initializer[: len(read.proto.graph.initializer)] == list(read.proto.graph.initializer)

@@ -1,0 +1,87 @@
+"""How rows are cut into batches for a model: sizes, padding, and a look at values that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from onnxrich.errors import DataError
+from onnxrich.model import Model
+from onnxrich.sources.base import Batch, Source, not_finite
+from onnxrich.sources.prefetch import prefetch
+
+# Bytes of input that a batch is cut to, and the sizes between which it is kept: enough rows to fill two cores, little
+# enough to stay out of memory's way.
+BATCH_BYTES, SMALLEST, LARGEST = 2**23, 2**3, 2**9
+# What a symbolic dimension is taken for where the size of a row is estimated.
+OPEN_DIMENSION = 64
+
+
+def batch_size(model: Model, asked: int | None) -> tuple[int, bool]:
+    """The number of samples in a batch, and whether the model fixes it."""
+    fixed = [entry.shape[0] for entry in model.inputs if entry.shape and isinstance(entry.shape[0], int)]
+    free = [entry for entry in model.inputs if entry.shape and not isinstance(entry.shape[0], int)]
+    if fixed and not free:
+        return int(fixed[0]), True
+    if asked is not None:
+        return asked, False
+    row = sum(_row_bytes(entry.shape, entry.dtype) for entry in free)
+    return int(np.clip(2 ** np.floor(np.log2(BATCH_BYTES / max(row, 1))), SMALLEST, LARGEST)), False
+
+
+def _row_bytes(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.generic] | None) -> int:
+    sizes = [size if isinstance(size, int) else OPEN_DIMENSION for size in (shape or ())[1:]]
+    return int(np.prod(sizes, dtype=np.int64)) * (dtype.itemsize if dtype is not None else 4)
+
+
+def padded(batch: Batch, size: int) -> Batch:
+    """The batch with its last sample repeated up to a size."""
+    index = np.minimum(np.arange(size), batch.rows - 1)
+    inputs = {name: array[index] if array.ndim else array for name, array in batch.inputs.items()}
+    return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels[index], rows=size)
+
+
+class Batches:
+    """The batches of a source, read ahead, with a look at the first one and at where values stop being finite."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.first_not_finite: str | None = None
+        self._ahead = prefetch(self._watched(source.batches(size)))
+        self._stream: Iterator[Batch] = self._ahead
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ahead.close()
+
+    def peek(self) -> Batch:
+        """The first batch, which is still to come."""
+        first = next(self._stream, None)
+        if first is None:
+            raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
+        self._stream = chain([first], self._stream)
+        return first
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._stream
+
+    def _watched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        start = 0
+        for batch in batches:
+            if self.first_not_finite is None:
+                self.first_not_finite = _where_not_finite(batch, start)
+            start += batch.rows
+            yield batch
+
+
+def _where_not_finite(batch: Batch, start: int) -> str | None:
+    for name, array in batch.inputs.items():
+        row = not_finite(array)
+        if row is not None:
+            return f"input {name!r} is not finite in row {start + row}"
+    row = not_finite(batch.labels) if batch.labels is not None else None
+    return None if row is None else f"the label of row {start + row} is not finite"
