@@ -1,0 +1,215 @@
+"""The sink: whole files or none, and nothing overwritten without being told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxrich.errors import OutputError
+from onnxrich.moments import load_record
+from onnxrich.report import figure, files, html
+from onnxrich.results import Record, Results
+
+NAMES = ["analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
+
+
+def tree(folder: Path) -> list[str]:
+    """Every file and folder below, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> None:
+    """All five files hold what they should, and the one that stands for the whole comes last."""
+    written = files.save(lazy, tmp_path / "a" / "b")
+    folder = tmp_path / "a" / "b"
+    assert tree(folder) == NAMES
+    assert sorted(path.name for path in written) == NAMES
+    assert written[-1].name == "analysis.json"
+    assert json.loads((folder / "analysis.json").read_text()) == lazy.to_dict()
+    assert (folder / "report.html").read_text() == html.render([lazy])
+    assert (folder / "figure.png").read_bytes() == figure.render([lazy], "png")
+    assert (folder / "figure.svg").read_bytes() == figure.render([lazy], "svg")
+    moments, record = load_record(folder / "moments.npz")
+    assert np.array_equal(moments.matrix, lazy.moments.matrix)
+    assert Record.from_dict(record) == lazy.record
+
+
+def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, tmp_path: Path) -> None:
+    """The views of all models lie at the top, the numbers of each in a folder of its own."""
+    files.save_comparison([rich, lazy], tmp_path)
+    each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
+    assert tree(tmp_path) == sorted(["figure.png", "figure.svg", "report.html", *each])
+    assert json.loads((tmp_path / "lazy" / "analysis.json").read_text()) == lazy.to_dict()
+    assert (tmp_path / "report.html").read_text() == html.render([rich, lazy])
+
+
+def test_files_get_ordinary_permissions(lazy: Results, tmp_path: Path) -> None:
+    """Files follow the umask like any other, so that a server or a colleague can read them."""
+    (tmp_path / "plain").touch()
+    (report, *_) = files.save(lazy, tmp_path / "new")
+    assert report.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_folder_names_are_safe_and_unique(maker: Callable[..., Results]) -> None:
+    """No name leaves the folder, hides, repeats (whatever the case) or is one of our files."""
+    paths = [
+        "a/x.onnx",
+        "b/X.onnx",
+        "../..",
+        "/",
+        "c:\\m\\net.onnx",
+        "a b;$(c)\x1b.onnx",
+        "report.html.onnx",
+        "y" * 300,
+    ]
+    base = maker("m.onnx")
+    names = files.folder_names([_renamed(base, path) for path in paths])
+    assert names == ["x", "X-2", "model", "model-2", "net", "a_b_c", "report.html-2", "y" * 60]
+
+
+def _renamed(result: Results, path: str) -> Results:
+    return replace(result, record=replace(result.record, model=replace(result.record.model, path=path)))
+
+
+def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
+    """A path that is no UTF-8 gives a valid JSON document that says the same."""
+    files.save(hostile, tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8")) == hostile.to_dict()
+    files.save_comparison([hostile, hostile], tmp_path / "two")
+    assert len(tree(tmp_path / "two")) == 3 + 2 * 3
+
+
+def test_full_folder_is_refused_without_force(lazy: Results, tmp_path: Path) -> None:
+    """What is there stays as it is, and the message names the way out."""
+    (tmp_path / "notes.txt").write_text("mine")
+    for refused in (lambda: files.save(lazy, tmp_path), lambda: files.check(tmp_path)):
+        with pytest.raises(
+            OutputError, match=r"is not empty; needed: a new or empty folder\. Pass --force \(force=True\)"
+        ):
+            refused()
+    assert tree(tmp_path) == ["notes.txt"]
+
+
+def test_force_replaces_our_files_alone(rich: Results, lazy: Results, tmp_path: Path) -> None:
+    """With force, files of our names are replaced and all others are left alone."""
+    files.save(rich, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    files.check(tmp_path, force=True)
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == sorted([*NAMES, "notes.txt"])
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert json.loads((tmp_path / "analysis.json").read_text()) == lazy.to_dict()
+
+
+def test_force_does_not_write_through_a_link(lazy: Results, tmp_path: Path) -> None:
+    """A link of one of our names is replaced; the file that it points to is not touched."""
+    (tmp_path / "elsewhere").write_text("mine")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "report.html").symlink_to(tmp_path / "elsewhere")
+    files.save(lazy, folder, force=True)
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert not (folder / "report.html").is_symlink()
+
+
+def test_file_in_place_of_the_folder_is_refused(lazy: Results, tmp_path: Path) -> None:
+    """A file, a dangling link or a file among the parents is named in the message."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, found in (
+        ("file", "file is no folder"),
+        ("link", "link is no folder"),
+        ("file/x/y", "file can't be written to"),
+    ):
+        for force in (False, True):
+            with pytest.raises(OutputError, match=found):
+                files.save(lazy, tmp_path / name, force=force)
+    assert tree(tmp_path) == ["file", "link"]
+
+
+def test_folder_of_our_names_is_refused(lazy: Results, tmp_path: Path) -> None:
+    """A folder where a file belongs stops everything before any file is replaced."""
+    (tmp_path / "figure.svg").mkdir()
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(OutputError, match=r"figure\.svg is a folder"):
+        files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == ["figure.svg", "report.html"]
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` says so before the long computation, for the folder and for a parent in which it is to be made."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for path in (tmp_path, tmp_path / "new"):
+        with pytest.raises(OutputError, match="can't be written to; needed: a folder with write permission"):
+            files.check(path)
+
+
+def test_check_makes_nothing(tmp_path: Path) -> None:
+    """Asking leaves no folder behind."""
+    files.check(tmp_path / "a" / "b")
+    files.check(tmp_path)
+    assert tree(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", [0, 2, 4, 5])
+def test_full_disk_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """With no space left, at any file or at the folder itself, no file, temporary file or new folder stays."""
+    _fail_at(monkeypatch, call, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(
+        OutputError, match=r"no space left on the device; needed: room for the results\. Free some space"
+    ):
+        files.save(lazy, tmp_path / "a" / "b")
+    assert tree(tmp_path) == []
+
+
+def test_full_disk_keeps_old_results(
+    rich: Results, lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With force and no space left, the results that were there are still there, whole."""
+    files.save(rich, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    _fail_at(monkeypatch, 4, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(OutputError):
+        files.save(lazy, tmp_path, force=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_interrupt_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle cleans up and goes on its way."""
+    _fail_at(monkeypatch, 3, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        files.save_comparison([lazy, lazy], tmp_path / "out")
+    assert tree(tmp_path) == []
+
+
+def test_failed_rendering_touches_no_disk(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is rendered before the first folder is made."""
+
+    def broken(*_: Any) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(figure, "render", broken)
+    with pytest.raises(ZeroDivisionError):
+        files.save(lazy, tmp_path / "out")
+    assert tree(tmp_path) == []
+
+
+def _fail_at(monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException) -> None:
+    """Let the fsync of that number (from 0) fail: one for each file, then one for each folder."""
+    real, calls = os.fsync, iter(range(100))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == call:
+            raise error
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)

@@ -1,0 +1,113 @@
+"""The text for a terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from onnxrich.errors import Notice
+from onnxrich.metrics import MEANINGS
+from onnxrich.report import terminal
+from onnxrich.results import Results
+
+
+def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results) -> None:
+    """The first line has the name, D_LR and a marker at its place between `rich 0` and `lazy 1`."""
+    text = terminal.render([lazy], width=100)
+    first = text.splitlines()[0]
+    d_lr = lazy.metrics["d_lr"]
+    assert d_lr is not None
+    match = re.fullmatch(r"lazy\.onnx  D_LR (\d\.\d{4})  rich 0 ├(─*)●(─*)┤ lazy 1", first)
+    assert match is not None
+    assert float(match[1]) == pytest.approx(d_lr, abs=5e-5)
+    cells = len(match[2]) + len(match[3]) + 3
+    # The marker sits on the nearest cell: half a cell at most from the value.
+    assert (len(match[2]) + 1) / (cells - 1) == pytest.approx(d_lr, abs=0.51 / (cells - 1))
+    assert "says nothing about accuracy" in text
+    assert "verified by running" in text
+    assert "n = 400, n/p = 16.67, one a sample; 5 classes" in text
+    assert "320 rows/s" in text
+
+
+def test_every_metric_has_a_row_with_its_meaning(lazy: Results) -> None:
+    """The table lists all metrics, with the meanings that the package states elsewhere."""
+    text = terminal.render([lazy], width=400)
+    for name, meaning in MEANINGS.items():
+        assert re.search(rf"^{name} .*{re.escape(meaning)}", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_lines_fit_the_width(rich: Results, lazy: Results, hostile: Results, width: int) -> None:
+    """No line is wider than the terminal, for one model or three."""
+    for results in ([lazy], [rich, lazy], [rich, lazy, hostile]):
+        assert max(map(len, terminal.render(results, width=width).splitlines())) <= width
+
+
+def test_models_stand_side_by_side(rich: Results, lazy: Results) -> None:
+    """Several models share one table: a column each."""
+    text = terminal.render([rich, lazy], width=120)
+    assert re.search(r"^metric +rich\.onnx +lazy\.onnx +meaning$", text, re.MULTILINE)
+    assert re.search(r"^d_lr +0\.\d{4} +0\.\d{4} ", text, re.MULTILINE)
+
+
+def test_names_steer_nothing(hostile: Results) -> None:
+    """Names from files are neither markup nor control sequences, and ASCII is ASCII."""
+    text = terminal.render([hostile], width=200)
+    assert "[red]x[/red]\\x1b[31m\\u202e$x_1$\\udcff.onnx" in text
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
+    assert terminal.render([hostile], ascii_only=True, width=80).isascii()
+    noticed = replace(hostile, notices=(Notice("code", "a tensor \x1b[2J[bold]x[/bold]"),))
+    assert "a tensor \\x1b[2J[bold]x[/bold]" in terminal.render([noticed], width=200)
+
+
+def test_color_only_when_asked(hostile: Results) -> None:
+    """Escape sequences are ours: colours when they are asked for, none of the model's."""
+    assert "\x1b[" not in terminal.render([hostile])
+    colored = terminal.render([hostile], color=True, width=200)
+    assert "\x1b[1" in colored
+    assert "\x1b[31m\u202e" not in colored
+
+
+def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
+    """Made-up inputs are the first and the last thing that the text says."""
+    lines = terminal.render([synthetic]).splitlines()
+    assert "SYNTHETIC DATA" in lines[0]
+    assert "SYNTHETIC DATA" in lines[-1]
+    assert "SYNTHETIC" not in terminal.render([lazy])
+
+
+def test_null_is_a_dash_with_its_reason(undefined: Results, unlabelled: Results) -> None:
+    """An undefined number is "-", never nan or a guess, and the text says why."""
+    text = terminal.render([undefined], width=300)
+    assert "D_LR -" in text
+    assert "●" not in text
+    assert re.search(r"^d_lr +- +.*\(-: The features are the same for every row", text, re.MULTILINE)
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+    without = terminal.render([unlabelled], width=160)
+    assert re.search(r"^nc1 +- +.*\(-: It needs class labels\)", without, re.MULTILINE)
+
+
+def test_warnings_come_with_the_name_of_their_model(lazy: Results, maker: Callable[..., Results]) -> None:
+    """Each notice is a warning at the end, told apart by model when there are several."""
+    few = maker("few.onnx", n=40)
+    assert re.search(r"^warning +n/p = 1\.7 rows a feature", terminal.render([few], width=160), re.MULTILINE)
+    assert re.search(r"^warning +few\.onnx: n/p = 1\.7", terminal.render([lazy, few], width=160), re.MULTILINE)
+
+
+def test_unverified_head_is_said(lazy: Results) -> None:
+    """A head that the user chose is not called verified."""
+    head = replace(lazy.record.head, verified=False, residual=None)
+    chosen = replace(lazy, record=replace(lazy.record, head=head))
+    text = terminal.render([chosen])
+    assert "chosen by the user, not verified" in text
+    assert "verified by running" not in text
+
+
+def test_same_names_are_told_apart(maker: Callable[..., Results]) -> None:
+    """Two files of one name show their paths; the same path twice is numbered."""
+    a, b = maker("a/model.onnx"), maker("b/model.onnx")
+    assert re.search(r"a/model\.onnx +b/model\.onnx", terminal.render([a, b], width=120))
+    assert "a/model.onnx (2)" in terminal.render([a, a], width=120)
