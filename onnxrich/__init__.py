@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from onnxrich.errors import OnnxrichError as OnnxrichError
     from onnxrich.errors import OutputError as OutputError
     from onnxrich.errors import WorkerError as WorkerError
+    from onnxrich.export import expose as expose
+    from onnxrich.export import instrument as instrument
+    from onnxrich.inspection import Inspection as Inspection
+    from onnxrich.inspection import inspect as inspect
+    from onnxrich.metrics import measure as measure
     from onnxrich.metrics.richness import Richness as Richness
     from onnxrich.metrics.richness import richness as richness
     from onnxrich.moments import Moments as Moments
@@ -28,7 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Analysis": "analysis", "run": "analysis", "demo_file": "demo", "DataError": "errors", "DeviceError": "errors",
+    "Analysis": "analysis", "run": "analysis", "Inspection": "inspection", "inspect": "inspection", "expose": "export",
+    "instrument": "export", "measure": "metrics", "demo_file": "demo", "DataError": "errors", "DeviceError": "errors",
     "HeadError": "errors", "ModelError": "errors", "Notice": "errors", "OnnxrichError": "errors",
     "OutputError": "errors", "WorkerError": "errors", "Moments": "moments", "Progress": "progress",
     "Richness": "metrics.richness", "richness": "metrics.richness",

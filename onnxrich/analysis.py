@@ -68,6 +68,7 @@ def run(
     *,
     features: str | None = None,
     outputs: str | None = None,
+    head: int | None = None,
     mask: str | None = None,
     batch_size: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -87,6 +88,7 @@ def run(
             classes, floats are real targets.
         features: tensor to take as the penultimate layer, instead of the one that is found.
         outputs: tensor to take the outputs from.
+        head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
         mask: input of the model that is 0 for tokens or positions to be left out; `attention_mask` is taken by itself.
         batch_size: rows a run; chosen from the size of a row when left out.
         device: "auto", "cpu" or "cuda".
@@ -107,9 +109,8 @@ def run(
     if batch_size is not None and batch_size < 1:
         raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
     listen = progress or (lambda _: None)
-    options: dict[str, Any] = {
-        "features": features, "outputs": outputs, "mask": mask, "batch_size": batch_size, "device": device, "seed": seed
-    }  # fmt: skip
+    chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "mask": mask}
+    options: dict[str, Any] = chosen | {"batch_size": batch_size, "device": device, "seed": seed}
     if isolate:
         results = supervise.run(
             _isolated(model, data, labels) | options, listen=listen, timeout=timeout, max_memory=max_memory
@@ -123,13 +124,7 @@ def run(
 
 
 def _isolated(model: Any, data: Any, labels: Any) -> dict[str, Any]:
-    """The arguments as JSON-able values: a worker process gets paths, never objects."""
-    paths = {"model": model, "data": data, "labels": labels}
-    for name, value in paths.items():
-        if not isinstance(value, str | os.PathLike | None) or (name == "model" and value is None):
-            raise DataError(
-                f"{name} of type {type(value).__name__} for an isolated run",
-                "paths of files",
-                "Save it to a file and pass its path, or pass isolate=False.",
-            )
-    return {name: None if value is None else os.fspath(value) for name, value in paths.items()}
+    """The arguments as JSON-able values."""
+    optional = {"data": data, "labels": labels}
+    paths = {name: None if value is None else supervise.path_of(value, name) for name, value in optional.items()}
+    return {"model": supervise.path_of(model), **paths}

@@ -16,8 +16,8 @@ from onnxrich.moments import EPS, Array, Block, Moments
 class Curves:
     """Curves over the rank k = 1..k_max of the eigenfunctions; each a float64 array of shape (k_max,).
 
-    `utilization`, `quality` and their `_variance` forms are cumulative and never fall; the value of one eigenfunction alone is
-    the difference of neighbours, see `individual`. Quality is None without labels.
+    `utilization`, `quality` and their `_variance` forms are cumulative and never fall; the value of one eigenfunction
+    alone is the difference of neighbours, see `individual`. Quality is None without labels.
 
     Attributes:
         k: int64 array 1..k_max.

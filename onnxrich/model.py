@@ -155,7 +155,7 @@ def _input(value: onnx.ValueInfoProto) -> Input:
 
 def _check_external(model: Model) -> None:
     """External data must be regular files inside the model's folder, links resolved."""
-    for location in sorted({_location(tensor) for tensor in _tensors(model.proto) if _is_external(tensor)}):
+    for location in sorted({_location(tensor) for tensor in tensors(model.proto) if is_external(tensor)}):
         if model.folder is None:
             raise ModelError(
                 f"a model in memory with external data {location!r}",
@@ -177,7 +177,8 @@ def _check_external(model: Model) -> None:
             )
 
 
-def _is_external(tensor: TensorProto) -> bool:
+def is_external(tensor: TensorProto) -> bool:
+    """Whether a tensor's values lie in another file."""
     return tensor.data_location == TensorProto.EXTERNAL
 
 
@@ -186,7 +187,7 @@ def _location(tensor: TensorProto) -> str:
     return entries.get("location", "")
 
 
-def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
+def tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Every tensor of the model, also those in subgraphs, attributes, functions and sparse initializers."""
     graphs: list[GraphProto] = [proto.graph]
     nodes: list[NodeProto] = [node for function in proto.functions for node in function.node]

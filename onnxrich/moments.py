@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -22,6 +22,8 @@ Block = Literal["one", "features", "outputs", "targets"]
 TargetKind = Literal["classes", "values"]
 
 SCHEMA = "onnxrich.moments/1"
+# Key of the metadata in which an instrumented model says how its accumulators are read.
+METADATA = "onnxrich.moments"
 
 # Machine epsilon of the formats a head can compute in (bfloat16 is no NumPy dtype).
 EPS: Mapping[str, float] = {
@@ -148,6 +150,32 @@ class Moments:
             correct = float(hits.sum() if weights is None else (hits * np.asarray(weights)).sum())
         return replace(moments, matrix=scaled.T @ rows, shift=pilot, correct=correct)
 
+    @classmethod
+    def from_accumulators(cls, accumulated: Sequence[ArrayLike], metadata: Mapping[str, str]) -> Moments:
+        """Moments from the accumulators of a model that `onnxrich instrument` wrote.
+
+        Args:
+            accumulated: the last values of its accumulators, in the order of the outputs.
+            metadata: the model's metadata, as `InferenceSession.get_modelmeta().custom_metadata_map` gives it.
+
+        Raises:
+            DataError: when the model was not written by `onnxrich instrument`, or the arrays don't fit it.
+        """
+        try:
+            told = json.loads(metadata[METADATA])
+            p, C = told["sizes"]
+            matrix = from_panels([np.asarray(panel, dtype=np.float64) for panel in accumulated])
+            shift = np.asarray(told["shift"], dtype=np.float64)
+            return cls(matrix, shift, p, C, dtype=told["dtype"], residual=told["residual"])
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                "metadata or accumulators of another model",
+                "those of a model that `onnxrich instrument` wrote",
+                "Pass its custom_metadata_map, and the outputs whose names end in `.next`.",
+            ) from error
+
     @property
     def n(self) -> float:
         """Number of rows, or the sum of their weights."""
@@ -272,6 +300,17 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
             f"a whole `moments.npz` of schema {SCHEMA}",
             "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
         ) from error
+
+
+def from_panels(panels: Sequence[Array]) -> Array:
+    """The symmetric matrix of which the block rows on and above the diagonal are given, the first one as wide as it."""
+    d = panels[0].shape[1]
+    matrix = np.zeros((d, d))
+    start = 0
+    for panel in panels:
+        matrix[start : start + len(panel), start:] = panel
+        start += len(panel)
+    return np.triu(matrix) + np.triu(matrix, 1).T
 
 
 def one_hot(targets: ArrayLike | None, *, C: int, K: int | None = None) -> tuple[Array | None, TargetKind | None]:

@@ -31,13 +31,14 @@ def analyze(
     batch_size: int | None,
     device: session.Device,
     seed: int,
+    head: int | None,
     mask: str | None,
     listen: Listener,
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`."""
     listen(Progress("reading the model"))
     read = models.read(model)
-    found = heads.find(read, features=features, outputs=outputs)
+    found = heads.find(read, features=features, outputs=outputs, number=head)
     source = sources.open_source(read, data, labels, seed)
     choice = session.choose(device)
     passed = stream.run(read, found, source, batch=batch_size, mask=mask, device=choice, listen=listen)

@@ -7,8 +7,9 @@ own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from onnxrich.head import Head, View
 from onnxrich.model import Model
-from onnxrich.moments import Array
+from onnxrich.moments import METADATA, Array, from_panels
 
 # Columns of one block row of the moment matrix. Only the blocks on and above the diagonal are computed: with b block
 # rows (b + 1)/2b of the product's cost. Narrower blocks than this make the product itself slower.
@@ -72,12 +73,7 @@ class Patch:
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
         """The symmetric moment matrix, float64 of shape (d, d), from the accumulated block rows."""
-        d = self.edges[-1]
-        matrix = np.zeros((d, d))
-        for start, panel in zip(self.edges[:-1], accumulated, strict=False):
-            matrix[start : start + len(panel), start:] = panel
-        upper = np.triu(matrix)
-        return upper + np.triu(matrix, 1).T
+        return from_panels(accumulated[: len(accumulated) - self.counts])
 
 
 def expose_raw(model: Model, head: Head) -> bytes:
@@ -90,6 +86,50 @@ def expose_raw(model: Model, head: Head) -> bytes:
     return bytes(ModelProto(graph=graph).SerializeToString())
 
 
+def expose(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
+    """The patch that adds the head's rows as float32 outputs of shape (rows, p) and (rows, C), and their names.
+
+    Requires a head whose widths p and C are known; ensures that no name of the model is taken.
+    """
+    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
+    build = _Builder(prefix(model), model.opset)
+    names = []
+    for view, width, name in ((head.features, head.p, "features"), (head.outputs, head.C, "outputs")):
+        rows = build.rows(view, width, f"double.{name}")
+        made = build.add("Cast", [rows], name, to=TensorProto.FLOAT)
+        build.output(made, width, dtype=TensorProto.FLOAT)
+        names.append(made)
+    return build.serialize(), (names[0], names[1])
+
+
+def portable(model: Model, head: Head, shift: Array | None, residual: float | None) -> Patch:
+    """The patch that adds moments as accumulators, for any runtime: no input but these, the shift a constant.
+
+    What is needed to read the moments stands in the model's metadata, see `Moments.from_accumulators`.
+
+    Args:
+        model: the model.
+        head: its head, with p and C known.
+        shift: float64 array of shape (1 + p + C,), the mean of some rows; zero when left out.
+        residual: relative residual of the head's check.
+    """
+    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
+    about = np.zeros(1 + head.p + head.C) if shift is None else shift
+    patch = instrument(model, head, shift=about)
+    affine = head.affine
+    told = {
+        "sizes": [head.p, head.C],
+        "shift": about.tolist(),
+        "dtype": affine.dtype if affine else "float32",
+        "residual": residual or 0.0,
+        "features": head.features.tensor,
+        "outputs": head.outputs.tensor,
+    }
+    metadata = ModelProto()
+    metadata.metadata_props.add(key=METADATA, value=json.dumps(told))
+    return replace(patch, data=patch.data + metadata.SerializeToString())
+
+
 def instrument(
     model: Model,
     head: Head,
@@ -99,6 +139,7 @@ def instrument(
     masked: bool = False,
     mask: str | None = None,
     by_row: bool = False,
+    shift: Array | None = None,
 ) -> Patch:
     """The patch that adds the head's rows as outputs, and the moments as accumulators.
 
@@ -112,12 +153,11 @@ def instrument(
         masked: whether rows can have weight 0; costs one more pass over the rows.
         mask: input of the model that is 0 for rows to be left out, 1 for the others.
         by_row: whether weights and targets come for each row, not for each sample.
+        shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     build = _Builder(prefix(model), model.opset)
     phi, f = build.rows(head.features, head.p, "features"), build.rows(head.outputs, head.C, "outputs")
-    build.output(phi, head.p)
-    build.output(f, head.C)
     given = "rows" if by_row else "samples"
     weights = build.input("weights", [given, 1]) if masked else None
     parts = [build.ones(phi) if weights is None else build.per_row(weights, phi, 1, by_row=by_row), phi, f]
@@ -128,15 +168,18 @@ def instrument(
     if targets:
         parts.append(build.per_row(targets, phi, K, by_row=by_row))
     d = 1 + head.p + head.C + K
-    shift = build.input("shift", [1, d])
-    z = build.add("Sub", [build.add("Concat", parts, axis=1), shift])
+    about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
+    z = build.add("Sub", [build.add("Concat", parts, axis=1), about])
     if masked:
         z = build.add("Mul", [z, parts[0]])
     edges = panel_edges(d)
     pairs = build.moments(z, edges)
     if count:
         pairs.append(build.hits(f, parts[-1], parts[0], head.C))
-    shape = build.shape_output()
+    shape = build.shape_output() if shift is None else ""
+    if shift is None:
+        build.output(phi, head.p)
+        build.output(f, head.C)
     return Patch(
         data=build.serialize(),
         features=phi,
@@ -144,7 +187,7 @@ def instrument(
         shape=shape,
         weights=weights,
         targets=targets,
-        shift=shift,
+        shift=about,
         accumulators=tuple(before for before, _ in pairs),
         accumulated=tuple(after for _, after in pairs),
         edges=edges,
@@ -161,7 +204,7 @@ def panel_edges(d: int) -> tuple[int, ...]:
 def prefix(model: Model) -> str:
     """A prefix that no tensor of the model begins with."""
     graph = model.proto.graph
-    taken = {value.name for value in (*graph.input, *graph.initializer)}
+    taken = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     taken.update(name for node in graph.node for name in node.output)
     mark = "onnxrich."
     while any(name.startswith(mark) for name in taken):
@@ -187,9 +230,9 @@ class _Builder:
         self.graph.input.append(helper.make_tensor_value_info(self.mark + name, TensorProto.DOUBLE, shape))
         return self.mark + name
 
-    def output(self, name: str, width: int, rows: int | None = None) -> None:
+    def output(self, name: str, width: int, rows: int | None = None, dtype: int = TensorProto.DOUBLE) -> None:
         shape = [f"{self.mark}rows" if rows is None else rows, width]
-        self.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, shape))
+        self.graph.output.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def constant(self, values: NDArray[Any]) -> str:
         self.count += 1

@@ -116,10 +116,40 @@ def run(
         samples, total = _accumulate(live, distance or 0.0, batches, source, listen)
         seconds = time.perf_counter() - start
     _check_finite(total, batches)
-    rows = "sample" if _rows_a_sample(live, first) == 1 else "token" if live.head.features.axes.last else "position"
     classes = total.K if live.plan.targets == "classes" else None
     providers = live.session.providers
-    return Pass(live.head, total, distance, rows, live.plan.mask, samples, size, classes, providers, seconds)
+    return Pass(
+        live.head, total, distance, _kind(live, first), live.plan.mask, samples, size, classes, providers, seconds
+    )
+
+
+def probe(model: Model, head: Head, source: Source, device: session.Choice) -> tuple[float | None, str]:
+    """Residual and kind of rows of a head on the first batch of a source, without a verdict."""
+    live, first = _first_batch(model, head, source, device)
+    return residual(head, live.features, live.outputs), _kind(live, first)
+
+
+def pilot(model: Model, head: Head, source: Source, device: session.Choice) -> tuple[float | None, Array]:
+    """Residual of a head, and the mean of its rows on the first batch of a source.
+
+    Raises:
+        HeadError: when the head is not what its constants say.
+    """
+    live, first = _first_batch(model, head, source, device)
+    return _verify(head, live.features, live.outputs), _pilot(live, first)
+
+
+def _first_batch(model: Model, head: Head, source: Source, device: session.Choice) -> tuple[_Live, Batch]:
+    size, fixed = batch_size(model, None)
+    with Batches(source, size) as batches:
+        first = replace(batches.peek(), labels=None)
+        return _ready(model, head, Plan(size, fixed, 0, None), first, device), first
+
+
+def _kind(live: _Live, first: Batch) -> str:
+    if _rows_a_sample(live, first) == 1:
+        return "sample"
+    return "token" if live.head.features.axes.last else "position"
 
 
 def _targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:

@@ -30,7 +30,7 @@ from typing import IO, Any
 import psutil
 
 from onnxrich import errors
-from onnxrich.errors import OnnxrichError, WorkerError
+from onnxrich.errors import DataError, OnnxrichError, WorkerError
 from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import Results
@@ -49,22 +49,37 @@ CRASHES = {
 def run(
     request: Mapping[str, Any], *, listen: Listener, timeout: float | None = None, max_memory: int | None = None
 ) -> Results:
-    """Results of an analysis in a worker process.
+    """Results of an analysis in a worker process; arguments and errors as in `call`."""
+    document, saved = call("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
+    moments, _ = load_record(io.BytesIO(saved))
+    return Results.from_document(document, moments)
+
+
+def call(
+    task: str,
+    request: Mapping[str, Any],
+    *,
+    listen: Listener = lambda _: None,
+    timeout: float | None = None,
+    max_memory: int | None = None,
+) -> tuple[dict[str, Any], bytes]:
+    """What a task in a worker process gives: a JSON document, and bytes.
 
     Args:
-        request: JSON-able keyword arguments of the analysis.
+        task: a key of `onnxrich.worker.TASKS`.
+        request: JSON-able keyword arguments of the task.
         listen: called with the worker's progress.
         timeout: seconds after which the worker is ended.
         max_memory: bytes of its own memory at which the worker is ended.
 
     Raises:
         WorkerError: when the worker crashed, or was ended for a limit.
-        OnnxrichError: what the analysis raised.
+        OnnxrichError: what the task raised.
     """
     with _log() as log, _worker(log) as worker:
         assert worker.stdin is not None and worker.stdout is not None  # noqa: S101 - both are pipes
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps(dict(request)).encode() + b"\n")
+            worker.stdin.write(json.dumps({"task": task, "arguments": dict(request)}).encode() + b"\n")
             worker.stdin.flush()
         watch = _Watch(worker, timeout, max_memory)
         for line in watch.lines():
@@ -76,7 +91,7 @@ def run(
                 saved = watch.read(event["bytes"])
                 if len(saved) < event["bytes"]:
                     break
-                return Results.from_document(event["document"], load_record(io.BytesIO(saved))[0])
+                return event["document"], saved
             else:
                 raise _raised(event)
         worker.wait()
@@ -89,6 +104,21 @@ def _log() -> IO[bytes]:
         return tempfile.TemporaryFile()
     except OSError:
         return Path(os.devnull).open("w+b")
+
+
+def path_of(value: Any, what: str = "model") -> str:
+    """A path as text: a worker process gets paths, never objects.
+
+    Raises:
+        DataError: when it is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise DataError(
+            f"{what} of type {type(value).__name__} for an isolated run",
+            "the path of a file",
+            "Save it to a file and pass its path, or pass isolate=False.",
+        )
+    return os.fspath(value)
 
 
 @contextlib.contextmanager

@@ -23,29 +23,56 @@ def main() -> None:
     _die_with_parent(int(sys.argv[1]))
     _leave_no_core()
     try:
-        from onnxrich import pipeline
         from onnxrich.errors import OnnxrichError
         from onnxrich.progress import Progress
 
         def listen(progress: Progress) -> None:
             _say(answer, {"event": "progress", "progress": asdict(progress)})
 
-        model, data, labels = (request.pop(name) for name in ("model", "data", "labels"))
         try:
-            results = pipeline.analyze(model, data, labels, listen=listen, **request)
-            saved = io.BytesIO()
-            results.moments.save(saved, results.record.to_dict())
+            document, saved = TASKS[request["task"]](request["arguments"], listen)
         except OnnxrichError as error:
             _fail(answer, type(error).__name__, error.found, error.needed, error.remedy)
             return
-        _say(answer, {"event": "result", "document": results.to_dict(), "bytes": saved.getbuffer().nbytes})
-        answer.write(saved.getbuffer())
+        _say(answer, {"event": "result", "document": document, "bytes": len(saved)})
+        answer.write(saved)
         answer.flush()
     except MemoryError:
         _fail(answer, "WorkerError", "memory ran out", "enough memory for a batch", "Pass a smaller --batch-size.")
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the parent must hear of it
         found = f"an error that onnxrich did not expect: {type(error).__name__}: {error}"
         _fail(answer, "WorkerError", found, "none", "Run it with --debug, and report what it prints.")
+
+
+def _run(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import pipeline
+
+    model, data, labels = (arguments.pop(name) for name in ("model", "data", "labels"))
+    results = pipeline.analyze(model, data, labels, listen=listen, **arguments)
+    saved = io.BytesIO()
+    results.moments.save(saved, results.record.to_dict())
+    return results.to_dict(), saved.getvalue()
+
+
+def _inspect(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import inspection
+
+    return inspection.inspect(**arguments).to_dict(), b""
+
+
+def _expose(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import export
+
+    return {"names": export.expose(**arguments)}, b""
+
+
+def _instrument(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import export
+
+    return {"names": export.instrument(**arguments)}, b""
+
+
+TASKS = {"run": _run, "inspect": _inspect, "expose": _expose, "instrument": _instrument}
 
 
 def _own_stdout() -> IO[bytes]:

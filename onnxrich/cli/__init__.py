@@ -13,6 +13,8 @@ import click
 from onnxrich import __version__
 from onnxrich.cli.demo import demo
 from onnxrich.cli.doctor import doctor
+from onnxrich.cli.export import expose, instrument
+from onnxrich.cli.inspect import inspect
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
 from onnxrich.errors import OnnxrichError, OutputError, printable
@@ -35,7 +37,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (run, render, demo, doctor):
+for command in (run, inspect, expose, instrument, render, demo, doctor):
     cli.add_command(command)
 
 

@@ -26,6 +26,20 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * UNITS[match[2].upper()])
 
 
+class HeadNumber(click.ParamType[int]):
+    """The number of a head, or `all`, which becomes 0."""
+
+    name = "head"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of the head, 0 for all."""
+        if value == "all":
+            return 0
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number from 1 nor `all`", param, ctx)
+        return int(value)
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", metavar="FILE", help="An .npz (arrays named as the model's inputs) or an .npy file.")
@@ -57,6 +71,7 @@ def run(
     force: bool,
     as_json: bool,
     in_process: bool,
+    head: int | None,
     device: Literal["auto", "cpu", "cuda"],
     **options: Any,
 ) -> None:
@@ -80,10 +95,18 @@ def run(
     limits = {name: options.pop(name) for name in ("timeout", "max_memory")}
     if in_process and any(limits.values()):
         raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
-    with _common.progress_line(model.name) as listen:
-        analysis = onnxrich.run(model, device=device, progress=listen, isolate=not in_process, **options, **limits)
+    heads: list[int | None] = [head]
+    if head == 0:
+        found = onnxrich.inspect(model, verify=False, isolate=not in_process)
+        heads = [entry.number for entry in found.candidates] or [None]
+    options |= limits | {"device": device, "isolate": not in_process}
+    analyses = []
+    for number in heads:
+        with _common.progress_line(model.name) as listen:
+            analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
-        written = analysis.save(output, force=force)
-    _common.show([analysis], as_json=as_json)
+        one = len(analyses) == 1
+        written = analyses[0].save(output, force=force) if one else files.save_comparison(analyses, output, force=force)
+    _common.show(analyses, as_json=as_json)
     if output is not None:
         _common.wrote(written)

@@ -69,11 +69,12 @@ class Head:
         return f"{self.kind}: --features {self.features.tensor!r} --outputs {self.outputs.tensor!r}{widths}"
 
 
-def find(model: Model, *, features: str | None = None, outputs: str | None = None) -> Head:
-    """The one head of a model, or the one that the user chose by tensor names.
+def find(model: Model, *, features: str | None = None, outputs: str | None = None, number: int | None = None) -> Head:
+    """The one head of a model, or the one that the user chose by tensor names or by its number.
 
     Args:
         model: the model.
+        number: which of several heads, from 1 in the order in which the error lists them.
         features: name of the tensor to take as penultimate layer.
         outputs: name of the tensor, or of the model's output, to take the outputs from.
 
@@ -91,6 +92,11 @@ def find(model: Model, *, features: str | None = None, outputs: str | None = Non
         if not fitting:
             return _chosen(features, outputs, heads)
         heads = fitting
+    if number is not None and heads:
+        if not 1 <= number <= len(heads):
+            listed = _listing([head.label for head in heads])
+            raise HeadError(f"head {number}", f"a number from 1 to {len(heads)}", "The heads are:" + listed)
+        return heads[number - 1]
     if len(heads) != 1:
         raise _not_one(graph, heads, dead_ends)
     return heads[0]
@@ -218,7 +224,7 @@ def _not_one(graph: Graph, heads: list[Head], dead_ends: list[DeadEnd]) -> HeadE
         return HeadError(
             f"{len(heads)} possible heads",
             "one",
-            "Choose one of them:" + _listing([head.label for head in heads]),
+            "Pass --head K, or --head all, or names:" + _listing([head.label for head in heads]),
         )
     reasons = [f"{end.tensor!r}: {end.reason}" for end in dead_ends] or [
         "the outputs come from different linear layers"

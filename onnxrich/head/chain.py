@@ -199,9 +199,9 @@ def _slice(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 MOVES: dict[str, Callable[[Graph, NodeProto, Axes], Axes | None]] = {
-    "Transpose": _transpose, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_mean, "GlobalAveragePool": _global_pool, "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze, "Flatten": _flatten, "Reshape": _reshape, "Gather": _gather, "GatherND": _gather_nd,
-    "Slice": _slice,
+    "Transpose": _transpose, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_mean, "GlobalAveragePool":
+    _global_pool, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Flatten": _flatten, "Reshape": _reshape,
+    "Gather": _gather, "GatherND": _gather_nd, "Slice": _slice,
 }  # fmt: skip
 MEANS = {"ReduceMean", "ReduceSum", "GlobalAveragePool"}
 CHANGES_ROWS = MEANS | {"Gather", "GatherND", "Slice"}

@@ -101,7 +101,8 @@ class Graph:
             [helper.make_value_info(output, onnx.TypeProto()) for output in node.output],
         )
         single = helper.make_model(graph, opset_imports=list(self.model.proto.opset_import))
-        return np.asarray(ReferenceEvaluator(single).run([name], inputs)[0])
+        results: Any = ReferenceEvaluator(single).run([name], inputs)
+        return np.asarray(results[0])
 
     def shape(self, name: str) -> tuple[int | None, ...]:
         """Dimensions of a tensor where they are known, None each where not; empty where nothing is known."""

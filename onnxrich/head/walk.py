@@ -23,8 +23,8 @@ ACTIVATIONS = {
 }  # fmt: skip
 # Of these the other inputs are shapes, axes and counts, no data.
 FIRST_INPUT_ONLY = UNCHANGED | MOVES.keys() | {
-    "Clip", "Expand", "GatherElements", "OneHot", "QLinearSigmoid", "QLinearSoftmax", "ReduceMax", "ReduceMin", "ReduceSum", "Resize",
-    "Split", "TopK", "Upsample",
+    "Clip", "Expand", "GatherElements", "OneHot", "QLinearSigmoid", "QLinearSoftmax", "ReduceMax", "ReduceMin",
+    "ReduceSum", "Resize", "Split", "TopK", "Upsample",
 }  # fmt: skip
 DOMAINS = (*STANDARD, "ai.onnx.ml", "com.microsoft")
 DEEPEST = 256

@@ -1,23 +1,20 @@
-"""The sink: the only module of the package that writes results to a disk.
+"""The sink: which files hold the results of one analysis, or of several.
 
-Everything is rendered before the disk is touched, written under temporary names, and renamed when all of it is safe.
-So each file appears whole or not at all, and a failure leaves nothing behind: no partial file, no new folder.
+Everything is rendered before the disk is touched, and then written whole or not at all.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
 from onnxrich.results import Results
+from onnxrich.writing import refusal, write_files
 
 
 def save(results: Results, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
@@ -76,7 +73,7 @@ def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
         parent = next(part for part in (path, *path.absolute().parents) if os.path.lexists(part))
         writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
     except OSError as error:
-        raise _refusal(path, error) from error
+        raise refusal(path, error) from error
     if there and not folder:
         raise OutputError(f"{path} is no folder", "a folder to write to", "Choose another path.")
     if not empty and not force:
@@ -126,70 +123,4 @@ def _document(results: Results) -> dict[str, bytes]:
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    targets = {directory / name: content for name, content in contents.items()}
-    made: list[Path] = []
-    staged: dict[Path, Path] = {}
-    fresh: list[Path] = []
-    try:
-        for folder in dict.fromkeys(target.parent for target in targets):
-            _make(folder, made)
-        for target, content in targets.items():
-            if target.is_dir():
-                raise OutputError(f"{target} is a folder", "a place for a file", "Move it, or choose another folder.")
-            staged[target] = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-            _write_through(staged[target], content)
-        for target, temporary in staged.items():
-            fresh += [] if os.path.lexists(target) else [target]
-            temporary.replace(target)
-        for folder in dict.fromkeys(target.parent for target in targets):
-            _sync_folder(folder)
-    except BaseException as error:
-        _undo([*staged.values(), *fresh], made)
-        if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise _refusal(directory, error) from error
-        raise
-    return tuple(targets)
-
-
-def _make(folder: Path, made: list[Path]) -> None:
-    """Make a folder and its parents, noting each that was not there."""
-    missing = [part for part in (folder, *folder.parents) if not part.is_dir()]
-    for part in reversed(missing):
-        part.mkdir(exist_ok=True)
-        made.append(part)
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _undo(files: Sequence[Path], folders: Sequence[Path]) -> None:
-    for file in files:
-        with contextlib.suppress(OSError):
-            file.unlink()
-    for folder in reversed(folders):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-
-
-def _refusal(directory: Path, error: OSError) -> OutputError:
-    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    reason = "no space left on the device" if full else (error.strerror or type(error).__name__)
-    return OutputError(
-        f"{directory}: {reason}",
-        "room for the results" if full else "a folder that can be written",
-        "Free some space, or choose another folder." if full else "Choose another folder, or change its permissions.",
-    )
+    return write_files({directory / name: content for name, content in contents.items()}, directory)

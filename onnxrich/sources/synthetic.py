@@ -14,25 +14,25 @@ ROWS = 256
 SIDE, LENGTH = 64, 16
 
 
-def synthesize(model: Model, seed: int) -> Source:
-    """A source of `ROWS` random rows: normal floats, bytes as pixels, indices that fit the table they look up.
+def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
+    """A source of random rows: normal floats, bytes as pixels, indices that fit the table they look up.
 
     Raises:
         DataError: when an input is no numeric tensor or has no known rank.
     """
     generator = np.random.default_rng(seed)
     graph = Graph(model)
-    columns = {entry.name: Column.of(entry.name, _values(entry, graph, generator)) for entry in model.inputs}
+    columns = {entry.name: Column.of(entry.name, _values(entry, graph, generator, rows)) for entry in model.inputs}
     return from_columns(f"synthetic (seed {seed})", columns, None, model.inputs, synthetic=True)
 
 
-def _values(entry: Input, graph: Graph, generator: np.random.Generator) -> AnyArray:
+def _values(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:
     if entry.dtype is None or entry.shape is None:
         raise DataError(
             f"input {entry.name!r} of unknown type or shape", "data: nothing can be made up for it", "Pass --data FILE."
         )
     free = SIDE if len(entry.shape) == 4 else LENGTH
-    shape = (ROWS, *(size if isinstance(size, int) else free for size in entry.shape[1:])) if entry.shape else ()
+    shape = (rows, *(size if isinstance(size, int) else free for size in entry.shape[1:])) if entry.shape else ()
     if entry.dtype.kind == "b":
         return generator.random(shape) < 0.5
     if entry.dtype.kind in "iu":

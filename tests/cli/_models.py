@@ -18,6 +18,9 @@ TROUBLE = {
     # … or in a run, where the input stands in the way of folding.
     "crash_running": "s = ReduceSum<keepdims=0>(x)  i = Cast<to=6>(s)  o = Sub(i, i)  l = Add(least, o)"
     "  q = Div(l, minus)  f = Cast<to=1>(q)  z = Add(x, f)",
+    # The same for a batch whose largest value is −1.
+    "crash_late": "s = ReduceMax<keepdims=0>(x)  i = Cast<to=6>(s)  q = Div(least, i)  f = Cast<to=1>(q)"
+    "  e = Mul(f, nought)  z = Add(x, e)",
     # 4 GiB, touched page by page.
     "bomb_loading": "b = ConstantOfShape<value = float[1] {1.0}>(huge)  s = ReduceSum<keepdims=0>(b)  z = Add(x, s)",
     "bomb_running": "n = Shape(x)  m = Mul(n, wide)  b = ConstantOfShape<value = float[1] {1.0}>(m)"
@@ -35,7 +38,7 @@ TEXT = """
 network (float[N, 4] x) => (float[N, 3] y)
 <float[4, 6] w = {%s}, float[6, 3] v = {%s}, int32 least = {-2147483648}, int32 minus = {-1},
  int64[3] huge = {1024, 1024, 1024}, int64[2] wide = {1, 4194304}, int64[2] square = {4096, 4096},
- int64 ages = {4611686018427387904}, bool yes = {1}>
+ float nought = {0.0}, int64 ages = {4611686018427387904}, bool yes = {1}>
 {
   %s
   h = MatMul(z, w)

@@ -1,0 +1,66 @@
+"""`onnxrich inspect`: the twin of `onnxrich.inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxrich.cli import _common
+from onnxrich.errors import printable
+
+if TYPE_CHECKING:
+    from onnxrich.inspection import Inspection
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@_common.json_option
+@_common.in_process_option
+def inspect(model: Path, as_json: bool, in_process: bool) -> None:
+    """Show the inputs, outputs and possible heads of MODEL, and why one is chosen.
+
+    \b
+    Examples:
+      onnxrich inspect model.onnx
+      onnxrich inspect model.onnx --json
+    """
+    import onnxrich
+
+    found = onnxrich.inspect(model, isolate=not in_process)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    click.echo("\n".join(printable(line) for line in _lines(found)))
+
+
+def _lines(found: Inspection) -> list[str]:
+    model = found.model
+    lines = [
+        f"model    {model['path']}",
+        f"made by  {model['producer']}, opset {model['opset']}, IR {model['ir_version']}, "
+        f"{model['parameters']:,} parameters",
+    ]
+    for entry in found.inputs:
+        shape = "unknown" if entry["shape"] is None else " × ".join(str(size or "?") for size in entry["shape"])
+        lines.append(f"input    {entry['name']}  {entry['type']}  {shape or 'scalar'}")
+    lines += [f"output   {name}" for name in found.outputs] + [""]
+    for head in found.candidates:
+        checked = f"verified, residual {head.residual:.1e}" if head.verified else "not verified"
+        mark = "→" if head.chosen else " "
+        lines += [
+            f"{mark} head {head.number}: {head.kind}, p = {head.p} features, C = {head.C} outputs, "
+            f"rows are {head.rows or 'unknown'}s, {checked}",
+            f"    --features {head.features!r} --outputs {head.outputs!r}",
+            f"    {head.reason}",
+        ]
+    if not found.candidates:
+        lines.append("no head: pass --features NAME and --outputs NAME to `onnxrich run`")
+    lines += [f"  rejected {entry['tensor']!r}: {entry['reason']}" for entry in found.rejected]
+    if found.tail:
+        from onnxrich.inspection import drawing
+
+        lines += ["", *drawing(found.tail)]
+    return lines

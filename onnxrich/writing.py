@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all.
+
+They are written under temporary names, forced to the disk, and renamed when all of them are safe. A failure leaves
+nothing behind: no partial file, no new folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnxrich.errors import OutputError
+
+
+def write_files(targets: Mapping[Path, bytes], directory: Path) -> tuple[Path, ...]:
+    """Write files, all of them or none; folders that are missing are made.
+
+    Args:
+        targets: content by path.
+        directory: how messages name the place.
+
+    Raises:
+        OutputError: when one can't be written.
+    """
+    made: list[Path] = []
+    staged: dict[Path, Path] = {}
+    fresh: list[Path] = []
+    try:
+        for folder in dict.fromkeys(target.parent for target in targets):
+            _make(folder, made)
+        for target, content in targets.items():
+            if target.is_dir():
+                raise OutputError(f"{target} is a folder", "a place for a file", "Move it, or choose another folder.")
+            staged[target] = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+            _write_through(staged[target], content)
+        for target, temporary in staged.items():
+            fresh += [] if os.path.lexists(target) else [target]
+            temporary.replace(target)
+        for folder in dict.fromkeys(target.parent for target in targets):
+            _sync_folder(folder)
+    except BaseException as error:
+        _undo([*staged.values(), *fresh], made)
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise refusal(directory, error) from error
+        raise
+    return tuple(targets)
+
+
+def _make(folder: Path, made: list[Path]) -> None:
+    """Make a folder and its parents, noting each that was not there."""
+    missing = [part for part in (folder, *folder.parents) if not part.is_dir()]
+    for part in reversed(missing):
+        part.mkdir(exist_ok=True)
+        made.append(part)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _undo(files: Sequence[Path], folders: Sequence[Path]) -> None:
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.unlink()
+    for folder in reversed(folders):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def refusal(directory: Path, error: OSError) -> OutputError:
+    """The error that says why a place can't be written, and what to do."""
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    reason = "no space left on the device" if full else (error.strerror or type(error).__name__)
+    return OutputError(
+        f"{directory}: {reason}",
+        "room for the results" if full else "a folder that can be written",
+        "Free some space, or choose another folder." if full else "Choose another folder, or change its permissions.",
+    )

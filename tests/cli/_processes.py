@@ -1,0 +1,131 @@
+"""Real processes: commands with their streams, limits and terminals, and the workers that they start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ONNXRICH = str(Path(sys.executable).with_name("onnxrich"))
+
+# Programs that set something up and then become the command that follows.
+OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0)"
+LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_{}, ({}, resource.RLIM_INFINITY))"
+
+
+def after(setup: str, command: Sequence[str]) -> list[str]:
+    """A command that runs after a setup, in the same process."""
+    program = f"import os, sys\n{setup}\nos.execv(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-IS", "-c", program, *command]
+
+
+def onnxrich(*arguments: str | Path, setup: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end."""
+    command = [ONNXRICH, *map(str, arguments)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+    return subprocess.run(after(setup, command) if setup else command, text=True, timeout=60, check=False, **options)
+
+
+def workers(parent: int) -> list[psutil.Process]:
+    """The worker processes of a process."""
+    found = []
+    for child in psutil.Process(parent).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "onnxrich.worker" in child.cmdline():
+                found.append(child)
+    return found
+
+
+def ended(process: psutil.Process, within: float) -> bool:
+    """Whether a process ends within so many seconds; one that nobody has reaped yet has ended."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.02)
+                continue
+        return True
+    return False
+
+
+def until(condition: Callable[[], Any], within: float = 20) -> Any:
+    """What a condition gives once it holds."""
+    deadline = time.monotonic() + within
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Terminal:
+    """A command on a terminal of its own, which is its standard error and its control."""
+
+    process: subprocess.Popen[bytes]
+    master: int
+    shown: bytes = b""
+
+    def wait_for(self, text: bytes) -> None:
+        """Read until a text is shown."""
+        deadline = time.monotonic() + 20
+        while text not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            assert self._more(), self.shown
+
+    def press(self, key: bytes) -> None:
+        """Press a key."""
+        os.write(self.master, key)
+
+    def rest(self) -> bytes:
+        """All that is shown until the command ends."""
+        while self._more():
+            pass
+        return self.shown
+
+    def _more(self) -> bool:
+        if not select.select([self.master], [], [], 20)[0]:
+            return False
+        try:
+            chunk = os.read(self.master, 65536)
+        except OSError:  # EIO: nobody holds the other side any more
+            return False
+        self.shown += chunk
+        return bool(chunk)
+
+
+@contextlib.contextmanager
+def on_terminal(*arguments: str | Path, stdout: int = subprocess.PIPE) -> Iterator[Terminal]:
+    """The command on a terminal; ended with the block."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        after(OWN_TERMINAL, [ONNXRICH, *map(str, arguments)]),
+        stdin=slave, stdout=slave if stdout == pty.STDOUT_FILENO else stdout, stderr=slave, start_new_session=True,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        yield Terminal(process, master)
+    finally:
+        end(process)
+        os.close(master)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process and close its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()

@@ -1,0 +1,198 @@
+"""Exit codes and messages: one line of three parts on stderr, nothing on stdout, a traceback only when asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli._processes import LIMIT, ONNXRICH, onnxrich
+
+from onnxrich.session import cuda_missing
+
+# What was found; what was needed. What to do next.
+THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.]*)*\. [A-Z][^\n]+\.\n")
+
+FAILURES = {
+    "no model": (["run", "nothing.onnx"], "nothing.onnx: No such file or directory; needed: a readable ONNX file"),
+    "folder": (["run", "."], ". is a folder; needed: a readable ONNX file"),
+    "part of a model": (["run", "part.onnx"], "part.onnx is no ONNX model, or only a part of one"),
+    "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
+    "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx: unknown kind of file"),
+    "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
+    "no labels": (["run", "none.onnx", "--data", "data.npz", "--labels", "no"], "no array 'no' in data.npz"),
+    "crash": (["run", "crash_loading.onnx", "--data", "data.npz"], "native code crashed (SIGFPE) while loading"),
+    "deadline": (
+        ["run", "endless_running.onnx", "--data", "data.npz", "--timeout", "1"], "not done after 1 s, while "
+    ),
+    "memory": (["run", "bomb_loading.onnx", "--max-memory", "300M"], "MiB of memory in use, while loading"),
+    "full folder": (["run", "none.onnx", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
+    "full folder of demo": (["demo", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
+    "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
+    "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz': it is not there; needed: "),
+    "other moments": (["render", "data.npz"], "moments file 'data.npz': it can't be read"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def here(folder: Path, tmp_path: Path) -> Path:
+    """A folder with models and data of its own, for commands that run in it."""
+    for name in ("none", "crash_loading", "endless_running", "bomb_loading"):
+        shutil.copy(folder / f"{name}.onnx", tmp_path)
+    shutil.copy(folder / "data.npz", tmp_path)
+    (tmp_path / "part.onnx").write_bytes((folder / "none.onnx").read_bytes()[:-40])
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failure(here: Path, name: str) -> None:
+    """A failure is exit code 1, one line of three parts on stderr, nothing on stdout, and no file."""
+    command, text = FAILURES[name]
+    before = sorted(here.iterdir())
+    done = onnxrich(*command, cwd=here)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert text in done.stderr
+    assert THREE_PARTS.fullmatch(done.stderr), done.stderr
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.skipif(cuda_missing() is None, reason="CUDA is here")
+def test_no_cuda(here: Path) -> None:
+    """CUDA that is asked for and not there is a failure, never a silent run on the CPU."""
+    done = onnxrich("run", "none.onnx", "--data", "data.npz", "--device", "cuda", cwd=here)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"onnxrich: no CUDA device: .+; needed: CUDA\. Run `onnxrich doctor`, or .+\n", done.stderr)
+
+
+@pytest.mark.parametrize("debug", [["--debug", "run"], ["run", "--debug"]])
+def test_debug(here: Path, debug: list[str]) -> None:
+    """`--debug`, before or behind the command, shows the tracebacks of both processes above the same last line."""
+    quiet = onnxrich("run", "part.onnx", cwd=here)
+    done = onnxrich(*debug, "part.onnx", cwd=here)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"\n{quiet.stderr}")
+    assert done.stderr.count("Traceback (most recent call last)") >= 2
+    assert "pipeline.py" in done.stderr and "DecodeError" in done.stderr
+    assert "Traceback" not in quiet.stderr
+
+
+USAGE = {
+    "no command": [[], "Usage: onnxrich"],
+    "unknown command": [["measure"], "No such command 'measure'."],
+    "unknown option": [["run", "none.onnx", "--quick"], "No such option"],
+    "no model": [["run"], "Missing argument 'MODEL'."],
+    "batch size": [["run", "none.onnx", "--batch-size", "0"], "'--batch-size'"],
+    "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
+    "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
+    "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
+    "huge size": [["run", "none.onnx", "--max-memory", "9" * 400], "is no size"],
+    "limits in process": [
+        ["run", "none.onnx", "--in-process", "--timeout", "9"],
+        "--timeout and --max-memory need the worker process: leave --in-process out.",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_wrong_usage(here: Path, name: str) -> None:
+    """Wrong usage is exit code 2, a message on stderr, nothing on stdout."""
+    command, text = USAGE[name]
+    done = onnxrich(*command, cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_output_is_checked_first(here: Path) -> None:
+    """A folder that is not empty is refused before the run, which here would never end."""
+    (here / "report").mkdir()
+    (here / "report" / "notes.txt").write_text("mine")
+    command = ["run", "endless_running.onnx", "--data", "data.npz", "-o", "report"]
+    done = onnxrich(*command, cwd=here)
+    assert done.returncode == 1 and "folder report is not empty" in done.stderr and "Pass --force" in done.stderr
+
+
+def test_force(here: Path) -> None:
+    """`--force` writes into the folder, replaces what has our names, and leaves the rest alone."""
+    (here / "report").mkdir()
+    (here / "report" / "notes.txt").write_text("mine")
+    (here / "report" / "report.html").write_text("old")
+    done = onnxrich("run", "none.onnx", "--data", "data.npz", "-o", "report", "--force", cwd=here)
+    assert done.returncode == 0
+    assert (here / "report" / "notes.txt").read_text() == "mine"
+    assert (here / "report" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_file_limit(here: Path) -> None:
+    """Files that can't grow are one clear line, and nothing is left behind."""
+    done = onnxrich(
+        "run", "none.onnx", "--data", "data.npz", "-o", "report", cwd=here, setup=LIMIT.format("FSIZE", 8192)
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert THREE_PARTS.fullmatch(done.stderr) and "report: File too large" in done.stderr
+    assert not (here / "report").exists()
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare here")
+def test_full_disk(here: Path) -> None:
+    """A full disk is one clear line, and nothing is left behind."""
+    (here / "disk").mkdir()
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = "mount -t tmpfs -o size=64k tmpfs disk && "
+    if subprocess.run([*inside, mount + "true"], cwd=here, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    script = mount + '"$0" run none.onnx --data data.npz -o disk/report; echo "code $?"; find disk'
+    done = subprocess.run([*inside, script, ONNXRICH], cwd=here, capture_output=True, text=True, check=False)
+    assert THREE_PARTS.fullmatch(done.stderr) and "disk/report: no space left on the device" in done.stderr
+    assert done.stdout == "code 1\ndisk\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", [["run", "none.onnx", "--json"], ["run", "none.onnx"], ["doctor"], ["--help"]])
+def test_full_stdout(here: Path, command: list[str]) -> None:
+    """A standard output that takes nothing is one clear line, and no second error at exit."""
+    with Path("/dev/full").open("w") as full:
+        done = onnxrich(*command, cwd=here, stdout=full)
+    assert done.returncode == 1
+    assert THREE_PARTS.fullmatch(done.stderr)
+    assert "standard output: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams(here: Path, closed: str) -> None:
+    """Standard streams that are closed are no failure; the files are written all the same."""
+    script = f'"$0" run none.onnx --data data.npz -o report {closed}'
+    done = subprocess.run(["sh", "-c", script, ONNXRICH], cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (here / "report" / "analysis.json").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_narrow_encodings(here: Path, encoding: str) -> None:
+    """A standard output that knows few characters gets a table in those."""
+    (here / "none.onnx").rename(here / "φ.onnx")
+    for option in ([], ["--json"]):
+        done = onnxrich("run", "φ.onnx", *option, cwd=here, env=os.environ | {"PYTHONIOENCODING": encoding})
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\\u03c6.onnx" in done.stdout
+
+
+def test_module(here: Path) -> None:
+    """`python -m onnxrich` is the command."""
+    command = [sys.executable, "-m", "onnxrich", "run", "none.onnx", "--data", "data.npz", "--json"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("{")
+    assert subprocess.run([*command[:3], "run"], capture_output=True, check=False).returncode == 2
+
+
+def test_terminated(here: Path) -> None:
+    """SIGTERM ends the command as it ends any other."""
+    script = '"$0" run endless_running.onnx --data data.npz & sleep 1.5; kill -TERM $!; wait $!; echo $?'
+    done = subprocess.run(["sh", "-c", script, ONNXRICH], cwd=here, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{128 + signal.SIGTERM}\n"

@@ -1,0 +1,166 @@
+"""At a terminal and in a pipe: the live line, Ctrl-C, readers that leave early, and names that try to steer."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli import _models
+from cli._processes import ONNXRICH, end, on_terminal, onnxrich, until, workers
+
+# Sets the title, clears the screen, starts a line; the last one is a control sequence in one byte.
+HOSTILE = "\x1b]0;title\x07\x1b[2J\nfake: line\r\x9b31m"
+CONTROL = {*map(chr, range(32)), *map(chr, range(127, 160))} - {"\n"}
+
+
+def test_live_line(folder: Path, tmp_path: Path) -> None:
+    """At a terminal stderr shows model, rows, speed and the running D_LR, and stdout holds the result alone."""
+    rows = tmp_path / "rows.npz"
+    _models.data(tmp_path, 30_000).rename(rows)
+    command = ["run", folder / "none.onnx", "--data", rows, "--json", "--batch-size", "1"]
+    with on_terminal(*command) as terminal:
+        shown = terminal.rest().decode()
+        result = json.loads(terminal.process.stdout.read())
+        assert terminal.process.wait(5) == 0
+    assert result["data"]["n"] == 30_000
+    for text in ("none.onnx running", " rows, ", "/s, D_LR 0."):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("trouble", "stage"), [("slow_loading", b"loading"), ("endless_running", b"loading"), ("rows", b"running")]
+)
+def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> None:
+    """Ctrl-C ends the command within a second with code 130, the worker with it; nothing is written."""
+    model, data = folder / f"{trouble}.onnx", folder / "data.npz"
+    if trouble == "rows":
+        model, data = folder / "none.onnx", _models.many_rows(tmp_path)
+    with on_terminal("run", model, "--data", data, "--batch-size", "1", "-o", tmp_path / "report") as terminal:
+        terminal.wait_for(stage)
+        time.sleep(0.3)
+        (worker,) = workers(terminal.process.pid)
+        start = time.monotonic()
+        terminal.press(b"\x03")
+        assert terminal.process.wait(5) == 130
+        assert time.monotonic() - start < 1
+        assert not worker.is_running()
+        shown = terminal.rest()
+        assert terminal.process.stdout.read() == b""
+    assert shown.rstrip().endswith(b"onnxrich: interrupted; nothing was written")
+    assert b"Traceback" not in shown
+    assert not (tmp_path / "report").exists()
+
+
+def test_interrupt_without_terminal(folder: Path) -> None:
+    """SIGINT to the process group, as a pipeline sends it, does the same."""
+    command = [ONNXRICH, "run", folder / "slow_loading.onnx", "--data", folder / "data.npz"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        (worker,) = until(lambda: workers(process.pid))
+        time.sleep(0.5)
+        start = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=5)
+        assert time.monotonic() - start < 1
+    finally:
+        end(process)
+    assert (process.returncode, out, err) == (130, b"", b"\nonnxrich: interrupted; nothing was written\n")
+    assert not worker.is_running()
+
+
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+@pytest.mark.parametrize("command", ["demo --json", "demo"])
+def test_reader_leaves(command: str, reader: str, tmp_path: Path) -> None:
+    """`| head -1` and `| true` are no error: no traceback, no message, exit code 0."""
+    script = f'{{ "$0" {command}; echo "code $?" >&2; }} | {reader}'
+    done = subprocess.run(["sh", "-c", script, ONNXRICH], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stderr == "code 0\n"
+    assert len(done.stdout.splitlines()) == (reader != "true")
+
+
+def test_reader_leaves_with_stderr(folder: Path, tmp_path: Path) -> None:
+    """A reader of both streams that leaves does not keep the files from being written."""
+    script = f'"$0" run {folder}/none.onnx --data {folder}/data.npz -o report 2>&1 | true'
+    subprocess.run(["sh", "-c", script, ONNXRICH], capture_output=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "report" / "analysis.json").exists()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A model whose file name and penultimate layer carry control characters."""
+    path = tmp_path / f"{HOSTILE.replace('/', '')}.onnx"
+    _models.model(tmp_path, features=HOSTILE).rename(path)
+    _models.data(tmp_path)
+    return path
+
+
+def assert_harmless(text: str) -> None:
+    """No control character but the newline is in a text, and no line that a name has begun."""
+    assert not CONTROL & set(text), ascii(text)
+    assert not [line for line in text.splitlines() if line.startswith("fake: line")]
+
+
+def test_hostile_names_in_results(hostile: Path, tmp_path: Path) -> None:
+    """Names from a model are printed with their control characters escaped."""
+    table = onnxrich("run", hostile, "--data", tmp_path / "data.npz", "-o", tmp_path / f"to{HOSTILE}")
+    assert table.returncode == 0
+    assert "\\x1b[2J" in table.stdout and "\\x1b[2J" in table.stderr
+    document = onnxrich("run", hostile, "--data", tmp_path / "data.npz", "--json")
+    for text in (table.stdout, table.stderr, document.stdout, document.stderr):
+        assert_harmless(text)
+    assert json.loads(document.stdout)["head"]["features"] == HOSTILE
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_hostile_names_in_errors(hostile: Path, tmp_path: Path, debug: list[str]) -> None:
+    """The same in errors, where candidates and files are listed, and in tracebacks."""
+    for command in (
+        ["run", hostile, "--data", tmp_path / "data.npz", "--features", "psi"],
+        ["run", tmp_path / f"no{HOSTILE}"],
+        ["run", hostile, "--data", tmp_path / f"no{HOSTILE}.npz"],
+        ["render", tmp_path / f"no{HOSTILE}"],
+    ):
+        done = onnxrich(*command, *debug)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "\\x1b[2J" in done.stderr and "\\x9b" in done.stderr
+        assert_harmless(done.stderr)
+        assert debug or done.stderr.count("\n") == 1
+
+
+def test_hostile_names_in_usage_errors() -> None:
+    """The same for wrong arguments, which a shell's `*` may have found."""
+    with on_terminal("run", "model.onnx", HOSTILE) as terminal:
+        shown = terminal.rest()
+    assert b"\\x1b[2J" in shown
+    assert_harmless(shown.decode().replace("\r\n", "\n"))
+
+
+def test_hostile_names_in_live_line(hostile: Path, tmp_path: Path) -> None:
+    """The same in the live line, which writes control characters of its own."""
+    shutil.copy(hostile, tmp_path / "plain.onnx")
+    with on_terminal("run", hostile, "--data", tmp_path / "data.npz", stdout=pty.STDOUT_FILENO) as terminal:
+        shown = terminal.rest()
+        assert terminal.process.wait(5) == 0
+    assert b"\\x1b[2J" in shown
+    for raw in (b"\x1b[2J", b"\x1b]0;", b"\nfake", b"\xc2\x9b"):
+        assert raw not in shown
+
+
+def test_name_that_is_no_text(folder: Path, tmp_path: Path) -> None:
+    """A file name that is no UTF-8 is a name all the same."""
+    path = os.fsencode(tmp_path) + b"/m\xff.onnx"
+    Path(os.fsdecode(path)).write_bytes((folder / "none.onnx").read_bytes())
+    for option in ([], ["--json"], ["-o", tmp_path / "report"]):
+        done = onnxrich(
+            "run", os.fsdecode(path), "--data", folder / "data.npz", *option,
+            env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "m\\udcff.onnx" in done.stdout

@@ -1,0 +1,431 @@
+"""The worker process: the same answer as without it, and an end, always, at once, with one line that says why."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from cli import _models
+from cli._processes import LIMIT, after, end, ended, until, workers
+
+import onnxrich
+from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, OnnxrichError, WorkerError
+from onnxrich.progress import Progress
+from onnxrich.session import cuda_missing
+
+# A program whose worker is started by it, and which says how far it is; behind it come model, data and batch size.
+PARENT = """
+import sys, onnxrich
+onnxrich.run(sys.argv[1], sys.argv[2], isolate=True, device="cpu", batch_size=int(sys.argv[3]),
+             progress=lambda progress: print(progress.stage, flush=True))
+print("done", flush=True)
+"""
+LOADING = "loading the model on cpu"
+
+
+def parent_command(model: Path, data: Path, *, batch_size: int = 16) -> list[str]:
+    return [sys.executable, "-P", "-c", PARENT, str(model), str(data), str(batch_size)]
+
+
+@contextmanager
+def parent_at(stage: str, model: Path, data: Path, **options: Any) -> Iterator[tuple[subprocess.Popen, psutil.Process]]:
+    """A parent whose worker is at a stage, and that worker."""
+    command = parent_command(model, data, batch_size=options.pop("batch_size", 16))
+    parent = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options
+    )
+    try:
+        assert parent.stdout is not None
+        until(lambda: parent.stdout.readline().decode().strip() in (stage, ""))
+        (worker,) = workers(parent.pid)
+        yield parent, worker
+    finally:
+        end(parent)
+
+
+def at(stage: str, act: Any, *, delay: float = 0.0) -> Any:
+    """A listener that acts on the worker's process once, some time after a stage is reported."""
+    done = threading.Event()
+
+    def listen(progress: Progress) -> None:
+        if progress.stage == stage and not done.is_set():
+            done.set()
+            (worker,) = workers(os.getpid())
+            threading.Timer(delay, act, [worker]).start() if delay else act(worker)
+
+    return listen
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return _models.data(tmp_path)
+
+
+def same(one: onnxrich.Analysis, other: onnxrich.Analysis) -> bool:
+    """Whether two analyses are equal to the bit, the time apart."""
+    documents = [analysis.to_dict() for analysis in (one, other)]
+    for document in documents:
+        document["runtime"].pop("seconds")
+    arrays = [(one.moments.matrix, other.moments.matrix), (one.moments.shift, other.moments.shift)]
+    arrays += [(getattr(one.curves, field.name), getattr(other.curves, field.name)) for field in fields(one.curves)]
+    equal = all(np.array_equal(a, b) and np.asarray(a).dtype == np.asarray(b).dtype for a, b in arrays)
+    return equal and documents[0] == documents[1] and one.moments._kind == other.moments._kind
+
+
+# --- the answer ------------------------------------------------------------------------------------------------------
+
+
+def test_same_to_the_bit() -> None:
+    """An isolated run gives what the run in this process gives, to the bit."""
+    model, data = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
+    here, there = (onnxrich.run(model, data, device="cpu", isolate=isolate) for isolate in (False, True))
+    assert type(there) is onnxrich.Analysis
+    assert same(here, there)
+    assert not same(here, onnxrich.run(onnxrich.demo_file("lazy.onnx"), data, device="cpu"))
+
+
+def test_same_without_labels(tmp_path: Path, data: Path) -> None:
+    """What is null or absent arrives as such, and so do the warnings."""
+    model = _models.model(tmp_path)
+    np.save(tmp_path / "x.npy", np.load(data)["x"])
+    here, there = (onnxrich.run(model, tmp_path / "x.npy", device="cpu", isolate=isolate) for isolate in (False, True))
+    assert there.curves.quality is None and there.metrics["nc1"] is None
+    assert same(here, there)
+
+
+def test_progress_arrives(tmp_path: Path, data: Path) -> None:
+    """The worker's progress reaches the caller's listener, in order, in the caller's thread."""
+    heard: list[tuple[str, int]] = []
+    onnxrich.run(
+        _models.model(tmp_path), data, device="cpu", isolate=True,
+        progress=lambda progress: heard.append((progress.stage, threading.get_ident())),
+    )  # fmt: skip
+    stages = [stage for stage, _ in heard]
+    assert stages[0] == "reading the model" and stages[-1] == "computing the metrics" and LOADING in stages
+    assert {thread for _, thread in heard} == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (ModelError, {"model": "nothing.onnx"}),
+        (ModelError, {"model": "part.onnx"}),
+        (DataError, {"data": "nothing.npz"}),
+        (HeadError, {"features": "no such tensor"}),
+        pytest.param(
+            DeviceError, {"device": "cuda"}, marks=pytest.mark.skipif(cuda_missing() is None, reason="CUDA is here")
+        ),
+    ],
+)
+def test_errors_keep_their_class(
+    tmp_path: Path, data: Path, kind: type[OnnxrichError], options: dict[str, str]
+) -> None:
+    """An error in the worker arrives as the one that the run in this process raises, with the worker's traceback."""
+    model = _models.model(tmp_path)
+    (tmp_path / "part.onnx").write_bytes(model.read_bytes()[:-40])
+    paths = {"model": model, "data": data} | {
+        name: tmp_path / value for name, value in options.items() if name in ("model", "data")
+    }
+    others = {name: value for name, value in options.items() if name not in paths}
+    errors = []
+    for isolate in (False, True):
+        with pytest.raises(kind) as caught:
+            onnxrich.run(**paths, **({"device": "cpu"} | others), isolate=isolate)  # type: ignore[arg-type]
+        errors.append(caught.value)
+    here, there = errors
+    assert type(there) is type(here)
+    assert (there.found, there.needed, there.remedy) == (here.found, here.needed, here.remedy)
+    assert "Traceback" in there.__notes__[0] and "pipeline.py" in there.__notes__[0]
+
+
+def test_objects_are_refused(tmp_path: Path) -> None:
+    """An isolated run takes paths: objects would have to be pickled."""
+    model = _models.model(tmp_path)
+    with pytest.raises(DataError, match=r"data of type ndarray for an isolated run; needed: paths of files\. Save it"):
+        onnxrich.run(model, np.zeros((3, 4), np.float32), isolate=True)
+    with pytest.raises(DataError, match="model of type bytes for an isolated run"):
+        onnxrich.run(model.read_bytes(), isolate=True)
+
+
+def test_listener_that_raises(tmp_path: Path, data: Path) -> None:
+    """An exception of the caller's listener reaches the caller, and the worker is ended."""
+    caught: list[psutil.Process] = []
+
+    def listen(_: Progress) -> None:
+        caught.extend(workers(os.getpid()))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        onnxrich.run(_models.model(tmp_path), data, isolate=True, progress=listen)
+    assert len(caught) == 1 and not caught[0].is_running()
+
+
+# --- crashes and ends from outside -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["crash_loading", "crash_running"])
+def test_native_crash(tmp_path: Path, data: Path, trouble: str) -> None:
+    """A model that kills the runtime is one line that names the signal and the stage; this process lives on."""
+    with pytest.raises(WorkerError) as caught:
+        onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True)
+    # The first run comes with the loading, as its check.
+    assert str(caught.value) == (
+        "native code crashed (SIGFPE) while loading the model on cpu; needed: a model that the runtime can take. "
+        "The model makes ONNX Runtime crash: simplify or export it again, and don't deploy it."
+    )
+
+
+def test_native_crash_late(tmp_path: Path) -> None:
+    """A crash in the middle of the data names that stage."""
+    rows = np.full((24_000, 4), 2, np.float32)
+    rows[-1] = -1
+    np.save(tmp_path / "late.npy", rows)
+    with pytest.raises(WorkerError, match=r"^native code crashed \(SIGFPE\) while running; "):
+        onnxrich.run(
+            _models.model(tmp_path, "crash_late"), tmp_path / "late.npy", device="cpu", batch_size=1, isolate=True
+        )
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="no core files are allowed here")
+def test_crash_leaves_no_core(tmp_path: Path, data: Path) -> None:
+    """A crash writes no image of the worker's memory into the current folder, even where such files are on."""
+    model, folder = _models.model(tmp_path, "crash_loading"), tmp_path / "empty"
+    folder.mkdir()
+    command = after(LIMIT.format("CORE", "resource.RLIM_INFINITY"), parent_command(model, data))
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "SIGFPE" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("trouble", "stage"), [("slow_loading", LOADING), ("endless_running", LOADING), ("rows", "running")]
+)
+def test_worker_killed(tmp_path: Path, data: Path, trouble: str, stage: str) -> None:
+    """SIGKILL of the worker from outside, as by the kernel's memory guard, is one line that names the stage."""
+    kill = at(stage, psutil.Process.kill, delay=0.3)
+    with pytest.raises(WorkerError) as caught:
+        if trouble == "rows":
+            rows = _models.many_rows(tmp_path)
+            onnxrich.run(_models.model(tmp_path), rows, device="cpu", batch_size=1, isolate=True, progress=kill)
+        else:
+            onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True, progress=kill)
+    assert str(caught.value) == (
+        f"the worker was killed while {stage}; needed: a model that the runtime can take. "
+        "Most likely memory ran out: pass a smaller --batch-size."
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGRTMIN + 3])
+def test_worker_ended_by_signal(tmp_path: Path, data: Path, number: int) -> None:
+    """Any other signal that ends the worker is named, and is not called a crash."""
+    ask = at(LOADING, lambda worker: worker.send_signal(number), delay=0.1)
+    with pytest.raises(WorkerError, match=rf"^the worker was ended by signal {int(number)} \(.+\) while {LOADING}; "):
+        onnxrich.run(_models.model(tmp_path, "endless_running"), data, device="cpu", isolate=True, progress=ask)
+
+
+def test_worker_killed_in_its_answer() -> None:
+    """Half an answer is no answer: a worker that dies while it writes one is reported like any other."""
+
+    def wait_and_kill(worker: psutil.Process) -> None:
+        # The answer is larger than a pipe: it is under way, and stuck, once the worker does nothing any more.
+        until(lambda: worker.cpu_percent(0.3) == 0.0)
+        worker.kill()
+
+    with pytest.raises(WorkerError, match=r"^the worker was killed while computing the metrics; "):
+        onnxrich.run(
+            onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz"), device="cpu", isolate=True,
+            progress=at("computing the metrics", wait_and_kill),
+        )  # fmt: skip
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["slow_loading", "endless_running"])
+def test_timeout(tmp_path: Path, data: Path, trouble: str) -> None:
+    """A deadline ends native code that never comes back."""
+    listen: list[psutil.Process] = []
+    keep = at(LOADING, listen.append)
+    start = time.monotonic()
+    with pytest.raises(WorkerError) as caught:
+        onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True, timeout=2, progress=keep)
+    assert 2 <= time.monotonic() - start < 3
+    assert str(caught.value) == (
+        f"not done after 2 s, while {LOADING}; needed: an end within --timeout. "
+        "Pass a larger --timeout, less data, or --device cuda."
+    )
+    assert not listen[0].is_running()
+
+
+@pytest.mark.parametrize("trouble", ["bomb_loading", "bomb_running"])
+def test_max_memory(tmp_path: Path, data: Path, trouble: str) -> None:
+    """A model that fills the memory is ended soon after the limit, long before its 4 GiB."""
+    start = time.monotonic()
+    with pytest.raises(WorkerError) as caught:
+        onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True, max_memory=600 << 20)
+    assert time.monotonic() - start < 5
+    assert caught.value.needed == "at most 600 MiB, the limit of --max-memory"
+    assert caught.value.remedy == "Pass a smaller --batch-size or a larger --max-memory."
+    used = caught.value.found.removesuffix(f" MiB of memory in use, while {LOADING}")
+    # Two looks lie 50 ms apart; pages are touched at some 3 GiB/s on one core.
+    assert 600 < float(used.replace(",", "")) < 2000
+
+
+def test_limits_that_hold(tmp_path: Path, data: Path) -> None:
+    """Limits that are not reached change nothing."""
+    model = _models.model(tmp_path)
+    free = onnxrich.run(model, data, device="cpu", isolate=True)
+    assert same(free, onnxrich.run(model, data, device="cpu", isolate=True, timeout=60, max_memory=2 << 30))
+
+
+# --- the end of the parent -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("trouble", ["slow_loading", "endless_running", "rows"])
+def test_no_orphan(tmp_path: Path, data: Path, trouble: str, number: int) -> None:
+    """The worker ends with its parent, be it in native code or in Python."""
+    python = trouble == "rows"
+    model = _models.model(tmp_path, "none" if python else trouble)
+    rows = _models.many_rows(tmp_path) if python else data
+    with parent_at("running" if python else LOADING, model, rows, batch_size=1 if python else 16) as (parent, worker):
+        time.sleep(0.3)
+        assert worker.is_running()
+        parent.send_signal(number)
+        assert parent.wait(2) == -number
+        assert ended(worker, 2)
+
+
+def test_interrupt(tmp_path: Path, data: Path) -> None:
+    """An interrupt of the caller is a KeyboardInterrupt within a second, and the worker is gone by then."""
+    with parent_at(LOADING, _models.model(tmp_path, "slow_loading"), data) as (parent, worker):
+        time.sleep(0.3)
+        start = time.monotonic()
+        os.killpg(parent.pid, signal.SIGINT)
+        _, said = parent.communicate(timeout=5)
+        assert time.monotonic() - start < 1
+        assert said.decode().strip().endswith("KeyboardInterrupt")
+        assert not worker.is_running()
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare here")
+def test_parent_is_process_one(tmp_path: Path, data: Path) -> None:
+    """The entry point of a container has the number 1, and its worker works all the same."""
+    inside = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no process namespaces here")
+    command = [*inside, *parent_command(_models.model(tmp_path), data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["done"]), done.stderr
+
+
+# --- surroundings ----------------------------------------------------------------------------------------------------
+
+
+def test_native_prints_stay_off_stdout(tmp_path: Path, data: Path) -> None:
+    """What is printed below Python in the worker neither breaks the talk of the two nor reaches standard output."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "class Printer:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'onnxruntime':\n"
+        "            os.write(1, b'*** EP Error ***')\n"
+        "            print('printed by Python', flush=True)\n"
+        f"            open({str(tmp_path / 'printed')!r}, 'w').close()\n"
+        "sys.meta_path.insert(0, Printer())\n"
+    )
+    command = parent_command(_models.model(tmp_path), data)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    assert (tmp_path / "printed").exists()
+    assert done.returncode == 0 and done.stdout.endswith("done\n") and done.stderr == ""
+    assert "Error" not in done.stdout and "printed" not in done.stdout
+
+
+def test_crash_keeps_native_prints(tmp_path: Path, data: Path) -> None:
+    """What native code printed before it crashed is a note of the error, for those who debug."""
+    (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'last words')\n")
+    command = parent_command(_models.model(tmp_path, "crash_loading"), data)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    assert done.stderr.rstrip().endswith("last words") and "WorkerError" in done.stderr
+
+
+def test_current_folder_shadows_nothing(tmp_path: Path, data: Path) -> None:
+    """Modules in the current folder, which may have come with the model, are not imported."""
+    for name in ("numpy", "onnxrich", "json", "onnx", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})\n")
+    done = subprocess.run(
+        parent_command(_models.model(tmp_path), data), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("done\n"), done.stderr
+    assert not (tmp_path / "imported").exists()
+
+
+def test_runtime_settings_stay_outside(tmp_path: Path, data: Path) -> None:
+    """ORT_* variables, which change what the runtime does, don't reach the worker; other variables do."""
+    settings = {"ORT_LOAD_CONFIG_FROM_MODEL": "1", "ORT_DEBUG_NODE_IO_DUMP_INPUT_DATA": "1", "ONNXRICH_TEST": "kept"}
+    model = _models.model(tmp_path, "endless_running")
+    with parent_at(LOADING, model, data, env=os.environ | settings) as (_, worker):
+        seen = worker.environ()
+    assert seen["ONNXRICH_TEST"] == "kept"
+    assert not [name for name in seen if name.startswith("ORT_")]
+
+
+def test_no_place_for_temporary_files(tmp_path: Path, data: Path) -> None:
+    """A machine on which no file can be written can run an analysis."""
+    command = after(LIMIT.format("FSIZE", "0"), parent_command(_models.model(tmp_path), data))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("done\n"), done.stderr
+
+
+def test_concurrent_runs(tmp_path: Path, data: Path) -> None:
+    """Runs at the same time, from threads other than the main one, don't disturb each other."""
+    good, bad = _models.model(tmp_path), _models.model(tmp_path, "crash_loading")
+    endless = _models.model(tmp_path, "endless_running")
+    alone = onnxrich.run(good, data, device="cpu")
+
+    def run(model: Path, **options: Any) -> onnxrich.Analysis | str:
+        try:
+            return onnxrich.run(model, data, device="cpu", isolate=True, **options)
+        except WorkerError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        first, crash, late, second = (
+            pool.submit(run, good), pool.submit(run, bad), pool.submit(run, endless, timeout=3), pool.submit(run, good)
+        )  # fmt: skip
+    assert "SIGFPE" in str(crash.result()) and "not done after 3 s" in str(late.result())
+    for found in (first.result(), second.result()):
+        assert isinstance(found, onnxrich.Analysis) and same(alone, found)
+    assert workers(os.getpid()) == []
+
+
+def test_nothing_stays_open(tmp_path: Path, data: Path) -> None:
+    """Runs, good or bad, leave no open file, no thread and no child behind."""
+    good, bad = _models.model(tmp_path), _models.model(tmp_path, "crash_loading")
+    process = psutil.Process()
+    onnxrich.run(good, data, device="cpu", isolate=True)
+    before = process.num_fds(), threading.active_count()
+    onnxrich.run(good, data, device="cpu", isolate=True)
+    with pytest.raises(WorkerError):
+        onnxrich.run(bad, data, device="cpu", isolate=True)
+    assert (process.num_fds(), threading.active_count()) == before
+    assert workers(os.getpid()) == []
