@@ -49,6 +49,7 @@ class HeadNumber(click.ParamType[int]):
 @_common.json_option
 @click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
 @click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
+@click.option("--head", type=HeadNumber(), metavar="K|all", help="Which of several heads, or all, one analysis each.")
 @click.option(
     "--mask", metavar="NAME", help="Input that is 0 for tokens to leave out; `attention_mask` is taken by itself."
 )
