@@ -9,8 +9,9 @@ import pytest
 import onnxrich
 
 PUBLIC = [
-    "Analysis", "DataError", "DeviceError", "HeadError", "ModelError", "Moments", "Notice", "OnnxrichError",
-    "OutputError", "Progress", "Richness", "WorkerError", "__version__", "demo_file", "richness", "run",
+    "Analysis", "DataError", "DeviceError", "HeadError", "Inspection", "ModelError", "Moments", "Notice",
+    "OnnxrichError", "OutputError", "Progress", "Richness", "WorkerError", "__version__", "demo_file", "expose",
+    "inspect", "instrument", "measure", "richness", "run",
 ]  # fmt: skip
 
 

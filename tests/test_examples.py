@@ -1,0 +1,57 @@
+"""The examples run as their docstrings say, on fewer rows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    """What an example prints."""
+    pytest.importorskip("torch")
+    command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """A file in MNIST's format."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes())
+
+
+def test_demo_models(tmp_path: Path) -> None:
+    """The script that makes the demo's models trains, writes and measures both, on images made up here."""
+    rng = np.random.default_rng(0)
+    digits = rng.integers(0, 256, (10, 28, 28))
+    for split, rows in (("train", 2_000), ("t10k", 10_000)):
+        labels = rng.integers(0, 10, rows)
+        write_idx(tmp_path / f"{split}-images-idx3-ubyte", digits[labels])
+        write_idx(tmp_path / f"{split}-labels-idx1-ubyte", labels)
+    printed = run("01_make_demo_models.py", "--mnist", tmp_path, "--output", tmp_path / "demo", "--epochs", "2")
+    assert "rich: D_LR" in printed
+    assert "lazy: D_LR" in printed
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"rich.onnx", "lazy.onnx", "evaluation.npz"}
+
+
+def test_fashion_mnist(tmp_path: Path) -> None:
+    """The CNN is trained, exported, and measured on Fashion-MNIST, with a report at the end."""
+    if not FASHION.exists():
+        message = "Fashion-MNIST is not installed (Debian package dataset-fashion-mnist)"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    printed = run(
+        "02_fashion_mnist_cnn.py", "--data", FASHION, "--output", tmp_path / "out", "--limit", "2000", "--epochs", "1"
+    )
+    assert "D_LR" in printed
+    assert list(tmp_path.rglob("report.html"))
