@@ -23,17 +23,17 @@ SYNTHETIC = Notice(
 
 def analyze(
     model: str | os.PathLike[str] | bytes | ModelProto,
-    data: Any,
-    labels: Any,
+    data: Any = None,
+    labels: Any = None,
     *,
-    features: str | None,
-    outputs: str | None,
-    batch_size: int | None,
-    device: session.Device,
-    seed: int,
-    head: int | None,
-    mask: str | None,
-    listen: Listener,
+    features: str | None = None,
+    outputs: str | None = None,
+    head: int | None = None,
+    mask: str | None = None,
+    batch_size: int | None = None,
+    device: session.Device = "auto",
+    seed: int = 0,
+    listen: Listener = lambda _: None,
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`."""
     listen(Progress("reading the model"))

@@ -156,7 +156,7 @@ def test_errors_keep_their_class(
 def test_objects_are_refused(tmp_path: Path) -> None:
     """An isolated run takes paths: objects would have to be pickled."""
     model = _models.model(tmp_path)
-    with pytest.raises(DataError, match=r"data of type ndarray for an isolated run; needed: paths of files\. Save it"):
+    with pytest.raises(DataError, match=r"data of type ndarray for an isolated run; needed: the path of a file\. "):
         onnxrich.run(model, np.zeros((3, 4), np.float32), isolate=True)
     with pytest.raises(DataError, match="model of type bytes for an isolated run"):
         onnxrich.run(model.read_bytes(), isolate=True)

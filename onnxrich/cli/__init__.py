@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -22,7 +23,20 @@ from onnxrich.errors import OnnxrichError, OutputError, printable
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _ReaderLeftError(Exception):
+    """The reader of our output has seen enough (`| head`)."""
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Click would take it for a failure.
+            raise _ReaderLeftError from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="onnxrich")
 @click.option("--debug", is_flag=True, help="Show tracebacks, and what native code printed.")
 def cli(debug: bool) -> None:
@@ -58,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("onnxrich: interrupted; nothing was written", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has seen enough (`| head`).
+    except (BrokenPipeError, _ReaderLeftError):
         _discard_stdout()
         sys.exit(0)
     except (OnnxrichError, OSError) as error:

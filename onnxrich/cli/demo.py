@@ -15,7 +15,7 @@ at the image. Here the written labels are random: reading them gives 10 % accura
 The rich model scores worse: richness is how a model learned, not how well (experiment of Nam et al., Figure 1)."""
 
 
-@click.command()
+@click.command(short_help="Compare two embedded models, one rich and one lazy.")
 @_common.output_option
 @_common.force_option
 @_common.json_option

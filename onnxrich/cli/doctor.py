@@ -9,7 +9,7 @@ import click
 from onnxrich.cli import _common
 
 
-@click.command()
+@click.command(short_help="Say what is installed, and how to mend what is wrong.")
 @_common.json_option
 def doctor(as_json: bool) -> None:
     """Say what runtime, execution providers and versions are here, and how to mend what is wrong.

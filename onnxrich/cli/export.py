@@ -29,7 +29,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="Write MODEL with features and outputs to look at.")
 @_options
 def expose(model: Path, output: Path, in_process: bool, **options: Any) -> None:
     """Write MODEL with its penultimate layer and the outputs of its head as further outputs.
@@ -45,7 +45,7 @@ def expose(model: Path, output: Path, in_process: bool, **options: Any) -> None:
     _common.wrote([output])
 
 
-@click.command()
+@click.command(short_help="Write MODEL with accumulators for any runtime.")
 @_options
 @click.option(
     "--data", metavar="FILE", help="Its first rows give the shift that keeps digits when features have a large mean."

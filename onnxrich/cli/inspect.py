@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxrich.inspection import Inspection
 
 
-@click.command()
+@click.command(short_help="Show the possible heads of MODEL, and the choice.")
 @click.argument("model", type=click.Path(path_type=Path))
 @_common.json_option
 @_common.in_process_option

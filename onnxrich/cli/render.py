@@ -9,7 +9,7 @@ import click
 from onnxrich.cli import _common
 
 
-@click.command()
+@click.command(short_help="Compute results again from a saved moments.npz.")
 @click.argument("moments", type=click.Path(path_type=Path))
 @_common.output_option
 @_common.force_option

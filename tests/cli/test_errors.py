@@ -16,7 +16,7 @@ from cli._processes import LIMIT, ONNXRICH, onnxrich
 from onnxrich.session import cuda_missing
 
 # What was found; what was needed. What to do next.
-THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.]*)*\. [A-Z][^\n]+\.\n")
+THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.]*)*\. [A-Z][^\n]+[.?]\n")
 
 FAILURES = {
     "no model": (["run", "nothing.onnx"], "nothing.onnx: No such file or directory; needed: a readable ONNX file"),
@@ -26,6 +26,9 @@ FAILURES = {
     "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx: unknown kind of file"),
     "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
     "no labels": (["run", "none.onnx", "--data", "data.npz", "--labels", "no"], "no array 'no' in data.npz"),
+    "no model to inspect": (["inspect", "nothing.onnx"], "nothing.onnx: No such file or directory"),
+    "no model to expose": (["expose", "nothing.onnx", "-o", "new.onnx"], "nothing.onnx: No such file or directory"),
+    "crash of inspect": (["inspect", "crash_loading.onnx"], "native code crashed (SIGFPE) while "),
     "crash": (["run", "crash_loading.onnx", "--data", "data.npz"], "native code crashed (SIGFPE) while loading"),
     "deadline": (
         ["run", "endless_running.onnx", "--data", "data.npz", "--timeout", "1"], "not done after 1 s, while "

@@ -17,7 +17,7 @@ COMMANDS = sorted(cli.commands)
 
 def test_commands() -> None:
     """These are the commands; a new one has to be documented and tested."""
-    assert COMMANDS == ["demo", "doctor", "render", "run"]
+    assert COMMANDS == ["demo", "doctor", "expose", "inspect", "instrument", "render", "run"]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -54,10 +54,10 @@ def test_examples_parse(name: str) -> None:
 
 def test_summaries() -> None:
     """The list of commands gives each a whole sentence."""
-    done = onnxrich("--help")
-    for name, command in cli.commands.items():
-        assert re.search(rf"^  {name} +[A-Z].+\.$", done.stdout, re.MULTILINE), command.get_short_help_str()
-        assert "..." not in done.stdout
+    listed = onnxrich("--help").stdout.split("Commands:\n")[1]
+    for name in cli.commands:
+        assert re.search(rf"^  {name} +[A-Z].+\.$", listed, re.MULTILINE), listed
+    assert "..." not in listed
 
 
 def test_version() -> None:
