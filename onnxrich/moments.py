@@ -5,6 +5,7 @@ Shapes are named once, here, for the whole package: n rows, p features, C output
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -278,7 +279,9 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
         DataError: when the file is missing, is no such file, or is damaged.
     """
     try:
-        with np.load(file, allow_pickle=False) as npz:
+        # np.load leaves a damaged file open: it is opened, and closed, here.
+        opened = contextlib.nullcontext(file) if hasattr(file, "read") else Path(file).open("rb")
+        with opened as source, np.load(source, allow_pickle=False) as npz:
             if str(npz["schema"]) != SCHEMA:
                 raise ValueError(f"schema {npz['schema']!s}")
             p, C, K = (int(size) for size in npz["sizes"])
