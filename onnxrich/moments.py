@@ -280,7 +280,7 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
     """
     try:
         # np.load leaves a damaged file open: it is opened, and closed, here.
-        opened = contextlib.nullcontext(file) if hasattr(file, "read") else Path(file).open("rb")
+        opened = contextlib.nullcontext(file) if hasattr(file, "read") else Path(file).open("rb")  # noqa: SIM115
         with opened as source, np.load(source, allow_pickle=False) as npz:
             if str(npz["schema"]) != SCHEMA:
                 raise ValueError(f"schema {npz['schema']!s}")

@@ -82,10 +82,11 @@ def test_merge_refuses_other_kinds() -> None:
         a.merge(Moments.empty(5, 3))
 
 
-def test_blocks_are_plain_sums() -> None:
-    """Means, centred and raw blocks equal NumPy's on the rows."""
+@pytest.mark.parametrize("shift", [None, np.arange(12.0), np.zeros(12)])
+def test_blocks_are_plain_sums(shift: np.ndarray | None) -> None:
+    """Means, centred and raw blocks equal NumPy's on the rows, whatever the shift."""
     features, outputs, labels = rows(0, 200, mean=50.0)
-    got = Moments.from_rows(features, outputs, labels)
+    got = Moments.from_rows(features, outputs, labels, shift=shift)
     np.testing.assert_allclose(got.mean("features"), features.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(got.centered("features", "features") / 199, np.cov(features.T), rtol=1e-11)
     np.testing.assert_allclose(got.raw("features", "outputs"), features.T @ outputs, rtol=1e-10, atol=1e-9)
