@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -51,7 +53,7 @@ def mlp(widths: tuple[int, ...] = (784, 1024, 1024, 1024, 10)) -> ModelProto:
     """A multilayer perceptron with ReLU between the layers."""
     build = Builder(widths[:1])
     x = "x"
-    for inputs, outputs in zip(widths[:-2], widths[1:-1], strict=True):
+    for inputs, outputs in pairwise(widths[:-1]):
         x = build.add("Relu", [build.gemm(x, inputs, outputs)])
     build.gemm(x, *widths[-2:], name="logits")
     return build.model(widths[-1])

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -65,15 +65,21 @@ def compare(name: str, model: ModelProto, x: np.ndarray, batch: int, turns: int)
 def peak_memory(rows: int) -> int:
     """Peak resident bytes of a process that analyses so many rows of an MLP from an iterable."""
     program = (
-        "import resource, sys, numpy as np; sys.path.insert(0, 'benchmarks')\n"
+        "import sys, numpy as np; sys.path.insert(0, 'benchmarks')\n"
         "import onnxrich; from models import mlp\n"
         "x = np.random.default_rng(0).standard_normal((500, 64), dtype=np.float32)\n"
         f"onnxrich.run(mlp((64, 128, 128, 10)).SerializeToString(), ({{'x': x}} for _ in range({rows} // 500)),"
         " device='cpu', batch_size=500)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        # The high-water mark of this program alone: the one that getrusage gives counts the parent's memory too.
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return int(done.stdout) * (1 if platform.system() == "Darwin" else 1024)
+    return int(done.stdout) * 1024
+
+
+def startup(arguments: list[str], turns: int) -> float:
+    """Seconds of the fastest of some starts of a program."""
+    return min(timed(lambda: subprocess.run(arguments, capture_output=True, check=True)) for _ in range(turns))
 
 
 def main() -> None:
@@ -85,14 +91,26 @@ def main() -> None:
     flat = generator.standard_normal((2_560 if quick else 10_240, 784), dtype=np.float32)
     images = generator.standard_normal((128 if quick else 512, 3, 32, 32), dtype=np.float32)
     turns = 3 if quick else 5
-    print(f"{platform.processor() or platform.machine()}, {session.usable_cores()} cores, onnxruntime {ort.__version__}\n")
-    print("| model | batch | rows | bare inference | accumulation / bare | whole run / bare |\n| --- | --- | --- | --- | --- | --- |")
+    print(
+        f"{platform.processor() or platform.machine()}, {session.usable_cores()} cores, onnxruntime {ort.__version__}\n"
+    )
+    print(
+        "| model | batch | rows | bare inference | accumulation / bare | whole run / bare |\n| --- | --- | --- | --- | --- | --- |"
+    )
     print(compare("MLP 784-1024-1024-1024-10", mlp(), flat, 512, turns))
     print(compare("ResNet-18, 32×32", resnet18(), images, 64, turns))
     few, many = (10_000, 200_000) if quick else (10_000, 1_000_000)
     small, large = peak_memory(few), peak_memory(many)
     print(f"\npeak memory, {many:,} rows against {few:,}: {large / small:.3f} ({large / 2**20:.0f} MiB)")
-    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    numpy = startup([sys.executable, "-c", "import numpy"], turns)
+    command = str(Path(sys.executable).with_name("onnxrich"))
+    tiny = [command, "run", str(onnxrich.demo_file("rich.onnx")), "--data", str(onnxrich.demo_file("evaluation.npz"))]
+    for name, arguments in {
+        "onnxrich --help": [command, "--help"],
+        "onnxrich run, small model": tiny,
+        "the same, --in-process": [*tiny, "--in-process"],
+    }.items():
+        print(f"{name} / python -c 'import numpy' ({numpy:.2f} s): {startup(arguments, turns) / numpy:.1f}")
 
 
 if __name__ == "__main__":
