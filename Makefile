@@ -13,7 +13,7 @@ demo: $(STAMP)
 	@echo "Open onnxrich-demo/report.html in a browser to see the curves of both models."
 
 test: lint $(STAMP)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "not torch"
 	$(MAKE) wheel-test
 	$(MAKE) framework-test
 

@@ -94,9 +94,8 @@ def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {session.usable_cores()} cores, onnxruntime {ort.__version__}\n"
     )
-    print(
-        "| model | batch | rows | bare inference | accumulation / bare | whole run / bare |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| model | batch | rows | bare inference | accumulation / bare | whole run / bare |")
+    print("| --- | --- | --- | --- | --- | --- |")
     print(compare("MLP 784-1024-1024-1024-10", mlp(), flat, 512, turns))
     print(compare("ResNet-18, 32×32", resnet18(), images, 64, turns))
     few, many = (10_000, 200_000) if quick else (10_000, 1_000_000)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxrich.head.graph import STANDARD, Graph, attribute
+from onnxrich.head.constants import STANDARD
+from onnxrich.head.graph import Graph, attribute
 from onnxrich.moments import EPS, Array
 
 

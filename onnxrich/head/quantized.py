@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnxrich.head.affine import EIGHT_BITS, Affine, Axes, Reader, arithmetic, double, read_conv, read_gemm, read_matmul
-from onnxrich.head.graph import STANDARD, Graph, attribute, dequantize
+from onnxrich.head.constants import STANDARD, dequantize
+from onnxrich.head.graph import Graph, attribute
 from onnxrich.moments import Array
 
 MICROSOFT = "com.microsoft"

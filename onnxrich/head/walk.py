@@ -9,7 +9,8 @@ from onnx import NodeProto
 from onnxrich.head import affine, quantized
 from onnxrich.head.affine import Affine
 from onnxrich.head.chain import BY_CONSTANT, MOVES, UNCHANGED, Chain, build
-from onnxrich.head.graph import STANDARD, Graph
+from onnxrich.head.constants import STANDARD
+from onnxrich.head.graph import Graph
 
 # What may stand between the last linear layer and an output of the model, beside what `chain` knows.
 ACTIVATIONS = {
