@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Input:
     Attributes:
         name: its name in the graph.
         dtype: NumPy dtype, None when it is no numeric tensor.
-        shape: integers, names of symbolic dimensions, or None where nothing is known; None for an unknown rank.
+        shape: integers, names of symbolic dimensions, or None where nothing is known (a negative size, which some
+            exporters write, says nothing either); None for an unknown rank.
     """
 
     name: str
@@ -78,9 +80,8 @@ class Model:
         """Number of parameters: elements of all initializers that hold no indices."""
         graph = self.proto.graph
         dense = (tensor for tensor in graph.initializer if tensor.data_type not in _NO_PARAMETERS)
-        return sum(int(np.prod(tensor.dims, dtype=np.int64)) for tensor in dense) + sum(
-            int(np.prod(tensor.dims, dtype=np.int64)) for tensor in graph.sparse_initializer
-        )
+        counts = [math.prod(tensor.dims) for tensor in dense]
+        return sum(counts) + sum(math.prod(tensor.dims) for tensor in graph.sparse_initializer)
 
 
 def read(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
@@ -132,10 +133,14 @@ def _parse(data: bytes, path: str) -> ModelProto:
             "a whole ONNX protobuf file",
             "Export or copy the model again.",
         ) from error
-    if not proto.graph.node or not proto.graph.output:
+    lacks = "graph with nodes and outputs" if not proto.graph.node or not proto.graph.output else ""
+    if lacks or not proto.opset_import:
         raise ModelError(
-            f"{path} holds no graph with nodes and outputs", "an ONNX model", "Export or copy the model again."
+            f"{path} holds no {lacks or 'version of the operator set'}",
+            "a whole ONNX model",
+            "Export or copy the model again.",
         )
+    _check_names(proto, path)
     return proto
 
 
@@ -149,32 +154,63 @@ def _input(value: onnx.ValueInfoProto) -> Input:
         dtype = None
     if not kind.HasField("shape"):
         return Input(value.name, dtype, None)
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or None) for dim in kind.shape.dim)
-    return Input(value.name, dtype, shape)
+    return Input(value.name, dtype, tuple(_dimension(dim) for dim in kind.shape.dim))
+
+
+def _dimension(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value) if dim.dim_value >= 0 else None
+    return dim.dim_param or None
+
+
+def _check_names(proto: ModelProto, path: str) -> None:
+    """Names must be text: protobuf passes on any bytes, which nothing behind it can compare with a name."""
+    for part in _parts(proto):
+        if isinstance(part, NodeProto):
+            names = [*part.input, *part.output, part.name, part.op_type, part.domain]
+        else:
+            names = [value.name for value in (*part.input, *part.output)] + [made.name for made in part.initializer]
+        broken = next((name for name in names if not isinstance(name, str)), None)
+        if broken is not None:
+            raise ModelError(f"{path} holds the name {broken!r}", "names in UTF-8", "Export the model again.")
 
 
 def _check_external(model: Model) -> None:
-    """External data must be regular files inside the model's folder, links resolved."""
-    for location in sorted({_location(tensor) for tensor in tensors(model.proto) if is_external(tensor)}):
+    """External data must be regular files inside the model's folder, links resolved, and as long as the model says."""
+    sizes: dict[str, int] = {}
+    for tensor in tensors(model.proto):
+        if is_external(tensor):
+            location, size = _location(model, tensor)
+            sizes[location] = max(size, sizes.get(location, 0))
+    for location, size in sorted(sizes.items()):
+        what = f"{model.path}: external data {location!r}"
         if model.folder is None:
             raise ModelError(
                 f"a model in memory with external data {location!r}",
                 "a model with its weights",
                 "Pass the path of the file.",
             )
-        target = (model.folder / location).resolve() if "\0" not in location else model.folder
-        if not target.is_relative_to(model.folder) or target == model.folder:
+        if not _is_inside(model.folder, location):
             raise ModelError(
-                f"{model.path}: external data {location!r} lie outside the model's folder",
+                f"{what} lie outside the model's folder, or are named by an absolute path",
                 "external data beside the model",
                 "Move them beside the model and save it again; nothing outside is read.",
             )
+        target = model.folder / location
         if not target.is_file():
-            raise ModelError(
-                f"{model.path}: external data {location!r} are missing",
-                "that file beside the model",
-                "Copy it there too.",
-            )
+            raise ModelError(f"{what} are missing", "that file beside the model", "Copy it there too.")
+        if (have := target.stat().st_size) < size:
+            raise ModelError(f"{what} have {have:,} bytes", f"{size:,} bytes", "Copy the whole file again.")
+
+
+def _is_inside(folder: Path, location: str) -> bool:
+    try:
+        target = (folder / location).resolve()
+        # Looking at it fails for names that no file can have; a link that leads nowhere is merely missing.
+        target.is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return target.is_relative_to(folder) and target != folder and not Path(location).is_absolute()
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -182,27 +218,47 @@ def is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
-def _location(tensor: TensorProto) -> str:
+def _location(model: Model, tensor: TensorProto) -> tuple[str, int]:
+    """The file in which a tensor's values lie, and where in it they end, as far as the model says."""
     entries: Mapping[str, str] = {entry.key: entry.value for entry in tensor.external_data}
-    return entries.get("location", "")
+    location = os.fsdecode(entries.get("location", ""))
+    try:
+        return location, int(entries.get("offset", 0)) + int(entries.get("length", 0))
+    except ValueError as error:
+        raise ModelError(
+            f"{model.path}: external data {location!r} at no number ({error})",
+            "an offset and a length in bytes",
+            "Save the model again.",
+        ) from error
 
 
 def tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Every tensor of the model, also those in subgraphs, attributes, functions and sparse initializers."""
-    graphs: list[GraphProto] = [proto.graph]
-    nodes: list[NodeProto] = [node for function in proto.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes.extend(graph.node)
+    for part in _parts(proto):
+        if isinstance(part, NodeProto):
+            for attribute in part.attribute:
+                yield from _attribute_tensors(attribute)
             continue
-        for attribute in nodes.pop().attribute:
-            yield from _attribute_tensors(attribute)
-            graphs.extend([attribute.g] if attribute.HasField("g") else [])
-            graphs.extend(attribute.graphs)
+        yield from part.initializer
+        for sparse in part.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+
+
+def _parts(proto: ModelProto) -> Iterator[GraphProto | NodeProto]:
+    """Every graph and every node of the model, also those of subgraphs and functions."""
+    # The defaults of a function's attributes are attributes too: they are shown as those of one more node.
+    pending: list[GraphProto | NodeProto] = [proto.graph]
+    for function in proto.functions:
+        pending.extend([*function.node, NodeProto(attribute=function.attribute_proto)])
+    while pending:
+        part = pending.pop()
+        yield part
+        if isinstance(part, GraphProto):
+            pending.extend(part.node)
+            continue
+        for attribute in part.attribute:
+            pending.extend([attribute.g] if attribute.HasField("g") else [])
+            pending.extend(attribute.graphs)
 
 
 def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:

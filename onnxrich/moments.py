@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxrich.errors import DataError
+from onnxrich.targets import TargetKind, one_hot, table
 
 Array = NDArray[np.float64]
 Block = Literal["one", "features", "outputs", "targets"]
-TargetKind = Literal["classes", "values"]
 
 SCHEMA = "onnxrich.moments/1"
 # Key of the metadata in which an instrumented model says how its accumulators are read.
@@ -125,7 +125,7 @@ class Moments:
         >>> m.n, m.mean("features").round(3).tolist()
         (3.0, [0.667, 0.667])
         """
-        phi, f = _table(features, "features"), _table(outputs, "outputs")
+        phi, f = table(features, "features"), table(outputs, "outputs")
         y, kind = one_hot(targets, C=f.shape[1])
         if y is None:
             y = np.empty((len(phi), 0))
@@ -314,47 +314,3 @@ def from_panels(panels: Sequence[Array]) -> Array:
         matrix[start : start + len(panel), start:] = panel
         start += len(panel)
     return np.triu(matrix) + np.triu(matrix, 1).T
-
-
-def one_hot(targets: ArrayLike | None, *, C: int, K: int | None = None) -> tuple[Array | None, TargetKind | None]:
-    """Targets as a float64 table, and their kind.
-
-    Integer or boolean arrays of shape (n,) are class indices; anything else is taken as real values.
-
-    Args:
-        targets: array of shape (n,) or (n, K), or None.
-        C: number of outputs; with C > 1 there are at least C classes, with C = 1 at least two.
-        K: number of classes, when known.
-
-    Raises:
-        DataError: when class indices are negative or don't fit K, or targets are not numbers.
-    """
-    if targets is None:
-        return None, None
-    array = np.asarray(targets)
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"labels of type {array.dtype}", "integer classes or real values", "Encode the labels as integers."
-        )
-    if array.ndim == 1 and array.dtype.kind in "biu":
-        index = array.astype(np.int64)
-        size = K if K is not None else max(C, 2, int(index.max(initial=0)) + 1)
-        if index.min(initial=0) < 0 or index.max(initial=0) >= size:
-            raise DataError(
-                f"class labels from {index.min()} to {index.max()}",
-                f"class indices from 0 to {size - 1}",
-                "Renumber the classes from 0, and leave out rows without a class.",
-            )
-        table = np.zeros((len(index), size))
-        table[np.arange(len(index)), index] = 1.0
-        return table, "classes"
-    return _table(array if array.ndim > 1 else array[:, None], "labels"), "values"
-
-
-def _table(values: ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2:
-        raise DataError(
-            f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes."
-        )
-    return array

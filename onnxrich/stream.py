@@ -11,19 +11,18 @@ import numpy as np
 from onnxrich import rewrite, session
 from onnxrich.batching import Batches, batch_size, padded
 from onnxrich.errors import DataError, HeadError
+from onnxrich.feeding import Plan, feed, usable_mask
 from onnxrich.head import Head, allowed_residual, measure, residual
 from onnxrich.metrics.richness import from_moments
 from onnxrich.model import Model
-from onnxrich.moments import Array, Moments, TargetKind, one_hot
+from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener, Progress
 from onnxrich.session import Accumulator, Session
-from onnxrich.sources.base import AnyArray, Batch, Source
+from onnxrich.sources.base import Batch, Source
+from onnxrich.targets import TargetKind, one_hot
 
 # The share of the time that looking at the running result may take, and the seconds between two looks at least.
 LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
-
-# The input that says which tokens are padding, by the name that exporters of transformers give it.
-USUAL_MASK = "attention_mask"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,32 +39,6 @@ class Pass:
     classes: int | None
     providers: tuple[str, ...]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How batches are fed.
-
-    Attributes:
-        size: samples in a batch.
-        fixed: whether the model fixes that, so that a short batch is padded.
-        K: number of targets, 0 without labels.
-        targets: their kind.
-        by_row: whether labels are classes of tokens or positions; those below zero are left out.
-        mask: input of the model that is 0 for rows to be left out.
-    """
-
-    size: int
-    fixed: bool
-    K: int
-    targets: TargetKind | None
-    by_row: bool = False
-    mask: str | None = None
-
-    @property
-    def counts(self) -> bool:
-        """Whether some rows have weight 0."""
-        return self.fixed or self.by_row or self.mask is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +135,9 @@ def _targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind 
 
 
 def _measured(model: Model, head: Head, first: Batch, device: session.Choice) -> Head:
-    live = Session(
-        [model.data, rewrite.expose_raw(model, head)], folder=model.folder, device=device.device, name=model.path
-    )
-    mark = rewrite.prefix(model)
-    features, outputs = live.run([f"{mark}features", f"{mark}outputs"], first.inputs)
+    patch, names = rewrite.expose_raw(model, head)
+    live = Session([model.data, patch], folder=model.folder, device=device.device, name=model.path)
+    features, outputs = live.run(names, first.inputs)
     return measure(head, features.shape, outputs.shape)
 
 
@@ -177,8 +148,8 @@ def _ready(model: Model, head: Head, plan: Plan, first: Batch, device: session.C
     )
     live = Session([model.data, patch.data], folder=model.folder, device=device.device, name=model.path)
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
-    feed = _feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
-    features, outputs, shape = live.run([patch.features, patch.outputs, patch.shape], feed)
+    given = feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
+    features, outputs, shape = live.run([patch.features, patch.outputs, patch.shape], given)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
     return _Live(head, plan, patch, live, features[:rows], outputs[:rows], tuple(shape.tolist()))
 
@@ -201,46 +172,7 @@ def _settled(live: _Live, source: Source, first: Batch, mask: str | None) -> tup
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
         assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
-    return head, replace(plan, mask=_mask(first, each, mask))
-
-
-def _mask(first: Batch, each: int, asked: str | None) -> str | None:
-    name = asked or USUAL_MASK
-    array = first.inputs.get(name)
-    fits = array is not None and each > 1 and array.size == each * first.rows
-    if asked is not None and not fits:
-        shape = "no such input" if array is None else f"an input of shape {array.shape}"
-        raise DataError(
-            f"mask {asked!r}: {shape}, and {each} rows a sample",
-            "an input of the model with one entry for each token or position",
-            f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
-        )
-    if fits and array is not None and not np.isin(array, (0, 1)).all():
-        raise DataError(
-            f"mask {name!r} with values from {array.min()} to {array.max()}",
-            "0 for padding and 1 for the rest",
-            "Pass such a mask, or another input to --mask.",
-        )
-    return name if fits else None
-
-
-def _feed(patch: rewrite.Patch, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
-    """What the patched model takes for a batch; padded where the model fixes the batch size."""
-    whole = padded(batch, plan.size) if plan.fixed else batch
-    feed = dict(whole.inputs)
-    weights = np.ones((whole.rows, 1))
-    weights[batch.rows :] = 0.0
-    labels = whole.labels
-    if plan.by_row and labels is not None:
-        weights = np.repeat(weights, labels[0].size, axis=0) * (labels.reshape(-1, 1) >= 0)
-        labels = np.maximum(labels.reshape(-1), 0)
-    if patch.weights is not None:
-        feed[patch.weights] = weights
-    if patch.targets is not None:
-        table, _ = one_hot(labels, C=1, K=plan.K if plan.targets == "classes" else None)
-        assert table is not None  # noqa: S101 - the plan has targets
-        feed[patch.targets] = table
-    return feed
+    return head, replace(plan, mask=usable_mask(first, each, mask))
 
 
 def _verify(head: Head, features: Array, outputs: Array) -> float | None:
@@ -295,7 +227,7 @@ def _fill(
     start = look = time.perf_counter()
     pause, rows = LOOK_SECONDS, 0
     for batch in batches:
-        accumulator.add(_feed(live.patch, live.plan, batch))
+        accumulator.add(feed(live.patch, live.plan, batch))
         rows += batch.rows
         now = time.perf_counter()
         if now - look >= pause:

@@ -20,7 +20,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
     "progress": (set(), set()),
-    "moments": ({"errors"}, {"numpy"}),
+    "targets": ({"errors"}, {"numpy"}),
+    "moments": ({"errors", "targets"}, {"numpy"}),
     "metrics": ({"errors", "moments", "metrics"}, NUMERIC),
     "curves": ({"errors", "moments", "metrics"}, NUMERIC),
     "results": ({"errors", "moments", "metrics", "curves"}, {"numpy"}),
@@ -29,12 +30,14 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "model": ({"errors", "files", "simplify"}, {"numpy", "onnx", "google"}),
     "simplify": ({"errors"}, {"onnx"}),
     "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
-    "rewrite": ({"errors", "head", "model", "moments"}, {"numpy", "onnx"}),
+    "rewrite": ({"errors", "head", "model", "moments", "rewrite"}, {"numpy", "onnx"}),
     "session": ({"errors", "moments", "rewrite"}, {"numpy", "onnxruntime"}),
     "sources": ({"errors", "files", "head", "model", "sources"}, {"numpy"}),
     "batching": ({"errors", "model", "sources"}, {"numpy"}),
+    "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
     "stream": (
-        {"batching", "errors", "head", "metrics", "model", "moments", "progress", "rewrite", "session", "sources"},
+        {"batching", "errors", "feeding", "head", "metrics", "model", "moments", "progress", "rewrite", "session"}
+        | {"sources", "targets"},
         {"numpy"},
     ),
     "pipeline": (

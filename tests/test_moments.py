@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxrich.errors import DataError
-from onnxrich.moments import Moments, load_record, one_hot
+from onnxrich.moments import Moments, load_record
+from onnxrich.targets import one_hot
 
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)
 

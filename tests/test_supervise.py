@@ -71,6 +71,16 @@ def at(stage: str, act: Any, *, delay: float = 0.0) -> Any:
     return listen
 
 
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """A worker that nobody ends fails its test instead of holding up all others."""
+    timer = threading.Timer(30, lambda: [worker.kill() for worker in workers(os.getpid())])
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return _models.data(tmp_path)

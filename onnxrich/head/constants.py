@@ -1,7 +1,7 @@
 """Values of tensors that don't depend on the input: weights behind Transpose, Cast, DequantizeLinear and the like.
 
-The file is untrusted, so only operators that can't loop are followed, each value is computed once, and none is made that
-is much larger than what the file itself holds.
+The file is untrusted, so only operators that can't loop are followed, each value is computed once, and none is made
+that is much larger than what the file itself holds.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from onnxrich.errors import DataError
 from onnxrich.files import open_regular
 from onnxrich.model import Model
-from onnxrich.sources.base import Batch, Column, Source, from_columns
+from onnxrich.sources.base import Batch, Column, Source, as_array, check_labels, from_columns
 from onnxrich.sources.npy import read_npy, read_npz
 from onnxrich.sources.stream import LABEL_KEYS, from_iterable
 from onnxrich.sources.synthetic import synthesize
@@ -41,13 +41,15 @@ def open_source(model: Model, data: Any, labels: Any, seed: int) -> Source:
     """
     if data is None:
         data, labels = _beside(model, labels)
+    if data is None and labels is not None:
+        raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
         return synthesize(model, seed)
     if isinstance(data, str | os.PathLike):
         path = Path(data)
         return _from_columns(model, path.name, _read(path), labels)
     if isinstance(data, Mapping):
-        columns = {str(name): Column.of(str(name), np.asarray(array)) for name, array in data.items()}
+        columns = {str(name): Column.of(str(name), as_array(str(name), array)) for name, array in data.items()}
         return _from_columns(model, "arrays", columns, labels)
     if isinstance(data, np.ndarray):
         return _from_columns(model, "array", {"array": Column.of("array", data)}, labels)
@@ -67,23 +69,16 @@ def _from_columns(model: Model, name: str, columns: Mapping[str, Column], labels
     marks: Column | None = None
     if isinstance(labels, str | os.PathLike):
         key = os.fspath(labels)
-        marks = free.pop(key) if key in free else _labels_file(name, columns, key)
+        # Targets may be an input as well: those of an autoencoder are.
+        marks = free.pop(key, None) or held.get(key) or _labels_file(name, columns, key)
     elif labels is not None:
-        marks = Column.of("labels", np.asarray(labels))
+        marks = Column.of("labels", as_array("labels", labels))
     else:
         key = next((key for key in LABEL_KEYS if key in free and len(columns) > 1), "")
         marks = free.pop(key, None)
-    return from_columns(name, held | free, _check_labels(marks), model.inputs)
-
-
-def _check_labels(marks: Column | None) -> Column | None:
-    if marks is not None and (marks.dtype.kind not in "biuf" or len(marks.shape) not in (1, 2)):
-        raise DataError(
-            f"labels {marks.name!r} of type {marks.dtype} and shape {marks.shape}",
-            "integer classes of shape (rows,), or real values of shape (rows,) or (rows, K)",
-            "Encode the labels as integers from 0.",
-        )
-    return marks
+    if marks is not None:
+        check_labels(marks.name, marks.dtype, marks.shape)
+    return from_columns(name, held | free, marks, model.inputs)
 
 
 def _read(path: Path) -> dict[str, Column]:
@@ -118,20 +113,42 @@ def _beside(model: Model, labels: Any) -> tuple[Path | None, Any]:
         return None, labels
     settings = model.folder / SETTINGS
     if settings.is_file():
-        try:
-            with open_regular(settings, DataError, "a readable file") as file:
-                named = tomllib.load(file)
-            data, marks = named["data"], named.get("labels")
-            inside = isinstance(data, str) and (model.folder / data).resolve().is_relative_to(model.folder)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, ValueError) as error:
-            raise DataError(
-                f"{SETTINGS} beside the model: {error}",
-                '`data = "FILE"`, and `labels = "KEY"`',
-                "Mend it, or pass --data.",
-            ) from error
-        if not inside:
-            raise DataError(f"{SETTINGS} names data {data!r}", "a file inside the model's folder", "Pass it by --data.")
-        return model.folder / data, labels if labels is not None else marks
+        data, marks = _settings(settings, model.folder)
+        return data, labels if labels is not None else marks
     stem = Path(model.path).stem
     found = next((path for suffix in SUFFIXES if (path := model.folder / f"{stem}{suffix}").is_file()), None)
     return found, labels
+
+
+def _settings(path: Path, folder: Path) -> tuple[Path, str | None]:
+    """The data file that `onnxrich.toml` names, and the labels: a key of it, or a file."""
+    with open_regular(path, DataError, "a readable file") as file:
+        content = file.read()
+    try:
+        named = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unusable(str(error) or "no TOML") from error
+    data, labels = named.get("data"), named.get("labels")
+    if not isinstance(data, str) or not isinstance(labels, str | None):
+        raise _unusable(f"data = {data!r}, labels = {labels!r}")
+    if labels is not None and Path(labels).suffix.lower() in SUFFIXES:
+        labels = os.fspath(_inside(folder, labels))
+    return _inside(folder, data), labels
+
+
+def _unusable(what: str) -> DataError:
+    return DataError(
+        f"{SETTINGS} beside the model: {what}",
+        '`data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`',
+        "Mend it, or pass --data.",
+    )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    try:
+        path = (folder / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _unusable(f"{name!r} is no path") from error
+    if not path.is_relative_to(folder):
+        raise DataError(f"{SETTINGS} names {name!r}", "a file inside the model's folder", "Pass it by --data.")
+    return folder / name

@@ -71,9 +71,12 @@ class Column:
 
     @classmethod
     def of(cls, name: str, array: AnyArray) -> Column:
-        """A column over an array in memory, or mapped into it."""
+        """A column over an array in memory, or mapped into it; one that has no axes is its only block."""
 
         def blocks(size: int) -> Iterator[AnyArray]:
+            if not array.ndim:
+                yield array
+                return
             for start in range(0, len(array), size):
                 yield array[start : start + size]
 
@@ -95,21 +98,20 @@ def from_columns(
     """
     chosen = _match(name, columns, inputs)
     fixed = {entry.name for entry in inputs if is_constant(entry, chosen[entry.name].shape, inputs)}
-    counts = {column.name: column.shape[0] for key, column in chosen.items() if key not in fixed}
-    if labels is not None:
-        counts[labels.name] = labels.shape[0] if labels.shape else 0
-    if len(set(counts.values())) != 1:
-        told = ", ".join(f"{key!r} has {count}" for key, count in counts.items()) or "no array with rows"
+    counted = [column for key, column in chosen.items() if key not in fixed]
+    # The labels may come from another file, and bear the name of an input there.
+    counts = [(column.name, column.shape[0]) for column in [*counted, *([labels] if labels is not None else [])]]
+    if not counted or len({count for _, count in counts}) != 1:
+        told = ", ".join(f"{key!r} has {count}" for key, count in counts) if counted else "no array with rows"
         raise DataError(f"{name}: {told}", "the same number of rows in each", "Save arrays of the same samples.")
-    n = next(iter(counts.values()))
+    n = counts[0][1]
     if n == 0:
         raise DataError(f"{name} holds no rows", "at least one row", "Pass data with rows.")
     for entry in inputs:
         check(entry, chosen[entry.name].dtype, chosen[entry.name].shape, constant=entry.name in fixed)
 
     def batches(size: int) -> Iterator[Batch]:
-        constants = {key: next(chosen[key].blocks(max(1, chosen[key].shape[0]))) if chosen[key].shape else
-                     _scalar(chosen[key]) for key in fixed}  # fmt: skip
+        constants = {key: _whole(chosen[key]) for key in fixed}
         streams = {key: column.blocks(size) for key, column in chosen.items() if key not in fixed}
         marks = labels.blocks(size) if labels is not None else None
         for start in range(0, n, size):
@@ -149,6 +151,12 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
         )
     if entry.shape is None:
         return
+    if entry.shape[:1] == (0,) and not constant:
+        raise DataError(
+            f"input {entry.name!r} takes batches of 0 rows",
+            "a batch dimension that is free or positive",
+            "Export the model with a dynamic batch axis.",
+        )
     skip = 0 if constant else 1
     fits = len(shape) == len(entry.shape) and all(
         not isinstance(want, int) or want == have for want, have in zip(entry.shape[skip:], shape[skip:], strict=True)
@@ -159,6 +167,36 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
             f"data of shape {' × '.join(map(str, shape)) or '()'} for input {entry.name!r}",
             f"shape {wanted or '()'}",
             "Reshape or transpose the array (first axis: rows) and save it again.",
+        )
+
+
+def as_array(name: str, values: Any) -> AnyArray:
+    """What the user passed as an array.
+
+    Raises:
+        DataError: when it can't be one, such as lists of different lengths.
+    """
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{name!r} of type {type(values).__name__}: {str(error).splitlines()[0] if str(error) else 'no array'}",
+            "an array of numbers",
+            "Convert it with numpy.asarray, rows of equal shape.",
+        ) from error
+
+
+def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """Check that an array can be labels.
+
+    Raises:
+        DataError: when its type or its rank is none that labels have.
+    """
+    if dtype.kind not in "biuf" or len(shape) not in (1, 2):
+        raise DataError(
+            f"labels {name!r} of type {dtype} and shape {shape}",
+            "integer classes of shape (rows,), or real values of shape (rows,) or (rows, K)",
+            "Encode the labels as integers from 0.",
         )
 
 
@@ -198,8 +236,8 @@ def _listing(names: Mapping[str, Any] | list[str]) -> str:
     return ", ".join(repr(name) for name in names) or "no arrays"
 
 
-def _scalar(column: Column) -> AnyArray:
-    return next(column.blocks(1))
+def _whole(column: Column) -> AnyArray:
+    return next(column.blocks(max(1, math.prod(column.shape[:1]))), np.empty(column.shape, column.dtype))
 
 
 def _classes(labels: Column | None) -> int | None:
@@ -224,5 +262,7 @@ def _convert(entry: Input, array: AnyArray) -> AnyArray:
                 f"values that {entry.dtype} holds",
                 "Check the data and their type.",
             )
-    # The runtime misreads foreign byte orders without a word.
-    return np.ascontiguousarray(array, dtype=entry.dtype.newbyteorder("="))
+    # The runtime misreads foreign byte orders without a word. A number too large for the type becomes infinite, and is
+    # found as such if it reaches the features.
+    with np.errstate(over="ignore"):
+        return np.asarray(array, dtype=entry.dtype.newbyteorder("="), order="C")

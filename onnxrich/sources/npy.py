@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +18,10 @@ from onnxrich.errors import DataError
 from onnxrich.files import open_regular
 from onnxrich.sources.base import AnyArray, Column
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# What the readers of archives and arrays raise for damaged ones; DataError is a ValueError, and passes `_guard`.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
+# What NumPy's reader of headers raises, which are literals of Python.
+_NO_HEADER = (ValueError, KeyError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def read_npy(path: Path) -> Column:
@@ -62,8 +68,10 @@ def read_npz(path: Path) -> dict[str, Column]:
 
 
 def _member(path: Path, member: zipfile.ZipInfo, name: str, where: str) -> Column:
-    def opened() -> IO[bytes]:
-        return zipfile.ZipFile(path).open(member)
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            yield file
 
     with _guard(where), opened() as file:
         shape, fortran, dtype = _header(file, where)
@@ -71,7 +79,7 @@ def _member(path: Path, member: zipfile.ZipInfo, name: str, where: str) -> Colum
     if not shape or fortran:
         # A scalar, or columns first: there are no rows to be read one by one.
         with _guard(where), opened() as file:
-            return Column.of(name, np.lib.format.read_array(file, allow_pickle=False)) if shape else _scalar(name, file)
+            return Column.of(name, _whole(file, where, dtype.itemsize * math.prod(shape)))
 
     def blocks(size: int) -> Iterator[AnyArray]:
         row = dtype.itemsize * math.prod(shape[1:])
@@ -87,10 +95,15 @@ def _member(path: Path, member: zipfile.ZipInfo, name: str, where: str) -> Colum
     return Column(name, dtype, shape, blocks)
 
 
-def _scalar(name: str, file: IO[bytes]) -> Column:
-    value = np.lib.format.read_array(file, allow_pickle=False)
-    constant: Callable[[int], Iterator[AnyArray]] = lambda _: iter([value])  # noqa: E731
-    return Column(name, value.dtype, (), constant)
+def _whole(file: IO[bytes], where: str, size: int) -> AnyArray:
+    try:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except MemoryError as error:
+        raise DataError(
+            f"{where} has {size:,} bytes, columns first",
+            "as much memory, or rows first, which are read block by block",
+            "Save numpy.ascontiguousarray(array).",
+        ) from error
 
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -98,7 +111,7 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = readers[version](file)
-    except (ValueError, KeyError, EOFError, SyntaxError, TypeError) as error:
+    except _NO_HEADER as error:
         raise DataError(
             f"{where} is no NumPy array, or only a part of one", "a whole array", "Save or copy the file again."
         ) from error

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
-from onnxrich.sources.base import AnyArray, Batch, Source, batch, check
+from onnxrich.sources.base import AnyArray, Batch, Source, as_array, batch, check, check_labels, is_constant
 
 LABEL_KEYS = ("labels", "y")
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    """One mapping of the iterable, or what was cut from some: arrays with rows, labels, and what all rows share."""
+
+    arrays: Mapping[str, AnyArray]
+    labels: AnyArray | None
+    constants: Mapping[str, AnyArray]
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def cut(self, start: int, stop: int) -> _Item:
+        arrays = {name: array[start:stop] for name, array in self.arrays.items()}
+        return _Item(arrays, None if self.labels is None else self.labels[start:stop], self.constants)
 
 
 def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None) -> Source:
@@ -26,16 +44,13 @@ def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str |
     keys = (labels,) if labels is not None else tuple(key for key in LABEL_KEYS if key not in names)
 
     def batches(size: int) -> Iterator[Batch]:
-        for arrays, marks in _recut((_item(item, inputs, keys, labels) for item in items), size):
-            rows = len(next(iter(arrays.values())))
-            yield batch(arrays, marks, inputs, rows)
+        for item in _recut((_item(item, inputs, keys, labels) for item in items), size):
+            yield batch({**item.arrays, **item.constants}, item.labels, inputs, item.rows)
 
     return Source("iterable", batches)
 
 
-def _item(
-    item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None
-) -> tuple[dict[str, AnyArray], AnyArray | None]:
+def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None) -> _Item:
     if not isinstance(item, Mapping):
         if len(inputs) != 1:
             raise DataError(
@@ -45,42 +60,85 @@ def _item(
             )
         item = {inputs[0].name: item}
     missing = [entry.name for entry in inputs if entry.name not in item]
-    if missing or (asked is not None and asked not in item):
+    if asked is not None and asked not in item:
+        missing.append(asked)
+    if missing:
         raise DataError(
-            f"an item with {', '.join(repr(key) for key in item)}",
-            ", ".join(repr(name) for name in [*missing, *([asked] if asked is not None else [])]),
+            f"an item with {', '.join(repr(key) for key in item) or 'nothing'}",
+            ", ".join(repr(name) for name in missing),
             "Yield dicts from input name to array.",
         )
-    arrays = {entry.name: np.asarray(item[entry.name]) for entry in inputs}
+    arrays: dict[str, AnyArray] = {}
+    constants: dict[str, AnyArray] = {}
     for entry in inputs:
-        check(entry, arrays[entry.name].dtype, arrays[entry.name].shape)
-    marks = next((np.asarray(item[key]) for key in keys if key in item), None)
-    counts = {len(array) for array in arrays.values()} | ({len(marks)} if marks is not None else set())
-    if len(counts) != 1:
-        raise DataError(f"an item with {sorted(counts)} rows", "the same number in each array", "Check the iterable.")
-    return arrays, marks
+        array = as_array(entry.name, item[entry.name])
+        constant = is_constant(entry, array.shape, inputs)
+        check(entry, array.dtype, array.shape, constant=constant)
+        (constants if constant else arrays)[entry.name] = array
+    labels = next((as_array(key, item[key]) for key in keys if key in item), None)
+    if labels is not None:
+        check_labels(next(key for key in keys if key in item), labels.dtype, labels.shape)
+    counts = {len(array) for array in arrays.values()} | ({len(labels)} if labels is not None else set())
+    if not arrays or len(counts) != 1:
+        raise DataError(
+            f"an item with {' and '.join(map(str, sorted(counts))) if arrays else 'no'} rows",
+            "the same number in each array",
+            "Check the iterable.",
+        )
+    return _Item(arrays, labels, constants)
 
 
-def _recut(
-    items: Iterator[tuple[dict[str, AnyArray], AnyArray | None]], size: int
-) -> Iterator[tuple[dict[str, AnyArray], AnyArray | None]]:
+def _recut(items: Iterator[_Item], size: int) -> Iterator[_Item]:
     """Items of any number of rows, cut and joined to `size` rows each; the last may be shorter."""
-    held: dict[str, AnyArray] | None = None
-    marks: AnyArray | None = None
-    for arrays, labels in items:
-        if held is None:
-            held, marks = arrays, labels
-        else:
-            if (labels is None) != (marks is None):
-                raise DataError("items with labels and without", "labels in all or in none", "Check the iterable.")
-            held = {key: np.concatenate([held[key], arrays[key]]) for key in held}
-            marks = None if marks is None or labels is None else np.concatenate([marks, labels])
-        rows = len(next(iter(held.values())))
+    held: list[_Item] = []
+    rows = 0
+    first: _Item | None = None
+    for item in items:
+        first = first or item
+        _check_alike(first, item)
+        if item.rows:
+            held.append(item)
+            rows += item.rows
+        # Joined once for each batch, not once for each item: an item may be a single row.
+        if rows < size:
+            continue
+        joined = _join(held)
         whole = rows - rows % size
         for start in range(0, whole, size):
-            cut = slice(start, start + size)
-            yield {key: array[cut] for key, array in held.items()}, None if marks is None else marks[cut]
-        held = {key: array[whole:] for key, array in held.items()}
-        marks = None if marks is None else marks[whole:]
-    if held is not None and len(next(iter(held.values()))):
-        yield held, marks
+            yield joined.cut(start, start + size)
+        rows -= whole
+        held = [joined.cut(whole, whole + rows)] if rows else []
+    if held:
+        yield _join(held)
+
+
+def _check_alike(first: _Item, item: _Item) -> None:
+    if (first.labels is None) != (item.labels is None):
+        raise DataError("items with labels and without", "labels in all or in none", "Check the iterable.")
+    for name, value in item.constants.items():
+        if name not in first.constants or not np.array_equal(value, first.constants[name]):
+            raise DataError(
+                f"items with different values for {name!r}, which has no axis of rows",
+                "the same value in all",
+                "Analyse the items apart.",
+            )
+
+
+def _join(parts: list[_Item]) -> _Item:
+    if len(parts) == 1:
+        return parts[0]
+    names = parts[0].arrays
+    arrays = {name: _concatenate(name, [part.arrays[name] for part in parts]) for name in names}
+    labels = [part.labels for part in parts if part.labels is not None]
+    return _Item(arrays, _concatenate("labels", labels) if labels else None, parts[0].constants)
+
+
+def _concatenate(name: str, arrays: list[AnyArray]) -> AnyArray:
+    shapes = sorted({array.shape[1:] for array in arrays})
+    if len(shapes) != 1:
+        raise DataError(
+            f"items with rows of shapes {' and '.join(map(str, shapes))} for {name!r}",
+            "rows of one shape within a batch",
+            "Pad them to the same shape, or yield items of --batch-size rows each.",
+        )
+    return np.concatenate(arrays)

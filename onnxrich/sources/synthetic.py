@@ -7,7 +7,7 @@ import numpy as np
 from onnxrich.errors import DataError
 from onnxrich.head.graph import Graph
 from onnxrich.model import Input, Model
-from onnxrich.sources.base import AnyArray, Column, Source, from_columns
+from onnxrich.sources.base import AnyArray, Column, Source, from_columns, is_constant
 
 ROWS = 256
 # Symbolic dimensions behind the first: sides of an image, or the length of a sequence.
@@ -32,10 +32,12 @@ def _values(entry: Input, graph: Graph, generator: np.random.Generator, rows: in
             f"input {entry.name!r} of unknown type or shape", "data: nothing can be made up for it", "Pass --data FILE."
         )
     free = SIDE if len(entry.shape) == 4 else LENGTH
-    shape = (rows, *(size if isinstance(size, int) else free for size in entry.shape[1:])) if entry.shape else ()
+    shape = tuple(size if isinstance(size, int) else free for size in entry.shape)
+    if not is_constant(entry, shape, graph.model.inputs):
+        shape = (rows, *shape[1:])
     if entry.dtype.kind == "b":
-        return generator.random(shape) < 0.5
+        return np.asarray(generator.random(shape) < 0.5)
     if entry.dtype.kind in "iu":
         highest = 256 if entry.dtype == np.uint8 else graph.rows_looked_up(entry.name) or 2
-        return generator.integers(0, highest, shape).astype(entry.dtype)
-    return generator.standard_normal(shape).astype(entry.dtype)
+        return np.asarray(generator.integers(0, highest, shape), dtype=entry.dtype)
+    return np.asarray(generator.standard_normal(shape), dtype=entry.dtype)

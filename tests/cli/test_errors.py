@@ -166,7 +166,7 @@ def test_full_stdout(here: Path, command: list[str]) -> None:
     assert "standard output: No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams(here: Path, closed: str) -> None:
     """Standard streams that are closed are no failure; the files are written all the same."""
     script = f'"$0" run none.onnx --data data.npz -o report {closed}'
@@ -176,12 +176,11 @@ def test_closed_streams(here: Path, closed: str) -> None:
     assert (here / "report" / "analysis.json").exists()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_narrow_encodings(here: Path, encoding: str) -> None:
+def test_narrow_encoding(here: Path) -> None:
     """A standard output that knows few characters gets a table in those."""
     (here / "none.onnx").rename(here / "φ.onnx")
     for option in ([], ["--json"]):
-        done = onnxrich("run", "φ.onnx", *option, cwd=here, env=os.environ | {"PYTHONIOENCODING": encoding})
+        done = onnxrich("run", "φ.onnx", *option, cwd=here, env=os.environ | {"PYTHONIOENCODING": "ascii"})
         assert (done.returncode, done.stderr) == (0, "")
         assert "\\u03c6.onnx" in done.stdout
 

@@ -23,13 +23,13 @@ CONTROL = {*map(chr, range(32)), *map(chr, range(127, 160))} - {"\n"}
 def test_live_line(folder: Path, tmp_path: Path) -> None:
     """At a terminal stderr shows model, rows, speed and the running D_LR, and stdout holds the result alone."""
     rows = tmp_path / "rows.npz"
-    _models.data(tmp_path, 30_000).rename(rows)
+    _models.data(tmp_path, 20_000).rename(rows)
     command = ["run", folder / "none.onnx", "--data", rows, "--json", "--batch-size", "1"]
     with on_terminal(*command) as terminal:
         shown = terminal.rest().decode()
         result = json.loads(terminal.process.stdout.read())
         assert terminal.process.wait(5) == 0
-    assert result["data"]["n"] == 30_000
+    assert result["data"]["n"] == 20_000
     for text in ("none.onnx running", " rows, ", "/s, D_LR 0."):
         assert text in shown
 
@@ -75,10 +75,9 @@ def test_interrupt_without_terminal(folder: Path) -> None:
     assert not worker.is_running()
 
 
-@pytest.mark.parametrize("reader", ["head -1", "true"])
-@pytest.mark.parametrize("command", ["demo --json", "demo"])
+@pytest.mark.parametrize(("command", "reader"), [("demo --json", "head -1"), ("demo", "true"), ("doctor", "true")])
 def test_reader_leaves(command: str, reader: str, tmp_path: Path) -> None:
-    """`| head -1` and `| true` are no error: no traceback, no message, exit code 0."""
+    """`| head -1`, of more than a pipe holds, and `| true` are no error: no traceback, no message, exit code 0."""
     script = f'{{ "$0" {command}; echo "code $?" >&2; }} | {reader}'
     done = subprocess.run(["sh", "-c", script, ONNXRICH], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stderr == "code 0\n"
@@ -119,19 +118,19 @@ def test_hostile_names_in_results(hostile: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
-def test_hostile_names_in_errors(hostile: Path, tmp_path: Path, debug: list[str]) -> None:
+@pytest.mark.parametrize("name", ["tensor", "model", "moments"])
+def test_hostile_names_in_errors(hostile: Path, tmp_path: Path, name: str, debug: list[str]) -> None:
     """The same in errors, where candidates and files are listed, and in tracebacks."""
-    for command in (
-        ["run", hostile, "--data", tmp_path / "data.npz", "--features", f"x{HOSTILE}"],
-        ["run", tmp_path / f"no{HOSTILE}"],
-        ["run", hostile, "--data", tmp_path / f"no{HOSTILE}.npz"],
-        ["render", tmp_path / f"no{HOSTILE}"],
-    ):
-        done = onnxrich(*command, *debug)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "\\x1b[2J" in done.stderr and "\\x9b" in done.stderr
-        assert_harmless(done.stderr)
-        assert debug or done.stderr.count("\n") == 1
+    command = {
+        "tensor": ["run", hostile, "--data", tmp_path / "data.npz", "--features", f"x{HOSTILE}"],
+        "model": ["run", tmp_path / f"no{HOSTILE}"],
+        "moments": ["render", tmp_path / f"no{HOSTILE}"],
+    }[name]
+    done = onnxrich(*command, *debug)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "\\x1b[2J" in done.stderr and "\\x9b" in done.stderr
+    assert_harmless(done.stderr)
+    assert debug or done.stderr.count("\n") == 1
 
 
 def test_hostile_names_in_usage_errors() -> None:

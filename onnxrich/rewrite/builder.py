@@ -1,0 +1,165 @@
+"""The nodes of a patch: how rows, weights and sums are written in ONNX operators, in the operator set of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxrich.head import View
+from onnxrich.model import Model
+
+
+def prefix(model: Model) -> str:
+    """A prefix that no tensor of the model begins with."""
+    graph = model.proto.graph
+    taken = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    taken.update(name for node in graph.node for name in node.output)
+    mark = "onnxrich."
+    while any(name.startswith(mark) for name in taken):
+        mark = f"_{mark}"
+    return mark
+
+
+class Builder:
+    """Collects nodes, inputs and outputs of a patch, with names of their own."""
+
+    def __init__(self, mark: str, opset: int) -> None:
+        self.mark, self.opset, self.graph, self.count = mark, opset, GraphProto(), 0
+        self.laid_out = ""
+
+    def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
+        self.count += 1
+        made = self.mark + (output or f"t{self.count}")
+        node = helper.make_node(operator, inputs, [made], name=f"{made}/{operator}", **attributes)
+        self.graph.node.append(node)
+        return made
+
+    def input(self, name: str, shape: list[int | str]) -> str:
+        self.graph.input.append(helper.make_tensor_value_info(self.mark + name, TensorProto.DOUBLE, shape))
+        return self.mark + name
+
+    def output(self, name: str, width: int, rows: int | None = None, dtype: int = TensorProto.DOUBLE) -> None:
+        shape = [f"{self.mark}rows" if rows is None else rows, width]
+        self.graph.output.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    def constant(self, values: NDArray[Any]) -> str:
+        self.count += 1
+        name = f"{self.mark}c{self.count}"
+        self.graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
+
+    def integers(self, values: list[int]) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def rows(self, view: View, width: int, name: str) -> str:
+        """The view as a float64 table of shape (rows, width)."""
+        tensor = view.tensor
+        if view.scale:
+            tensor = self.add("DequantizeLinear", [tensor, *filter(None, view.scale)])
+        if view.flat:
+            tensor = self.add("Flatten", [tensor], axis=1)
+        for step in view.steps:
+            tensor = self.repeat(step, tensor, width)
+        rank, features = view.axes.rank, view.axes.features
+        if not view.flat and not view.axes.last and rank is not None:
+            order = [axis for axis in range(rank) if axis != features]
+            tensor = self.add("Transpose", [tensor], perm=[*order, features])
+        if view.samples and rank is not None:
+            order = [axis for axis in range(rank) if axis != view.samples]
+            tensor = self.add("Transpose", [tensor], perm=[view.samples, *order])
+        self.laid_out = self.laid_out or tensor
+        if not view.flat and rank != 2:
+            tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
+        return self.add("Cast", [tensor], name, to=TensorProto.DOUBLE)
+
+    def repeat(self, step: NodeProto, tensor: str, width: int) -> str:
+        """A step that the outputs went through, applied to a tensor with another number of features."""
+        if step.op_type == "Reshape":
+            # The target is that of the outputs: its last entry, the number of features, is replaced.
+            kept = self.leading(step.input[1])
+            return self.add("Reshape", [tensor, self.add("Concat", [kept, self.integers([width])], axis=0)])
+        node = NodeProto()
+        node.CopyFrom(step)
+        self.count += 1
+        made = f"{self.mark}t{self.count}"
+        node.input[0], node.output[:], node.name = tensor, [made], f"{made}/{step.op_type}"
+        self.graph.node.append(node)
+        return made
+
+    def leading(self, shape: str) -> str:
+        """A vector without its last entry."""
+        if self.opset >= 10:
+            return self.add("Slice", [shape, self.integers([0]), self.integers([-1])])
+        return self.add("Slice", [shape], starts=[0], ends=[-1])
+
+    def ones(self, table: str) -> str:
+        """A column of ones, as long as a table of shape (rows, width)."""
+        if self.opset < 9:  # there is no operator yet that makes a tensor of a shape
+            square = self.add("Slice", [table], axes=[1], starts=[0], ends=[1])
+            return self.add("Add", [self.add("Sub", [square, square]), self.constant(np.ones((1, 1)))])
+        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
+        shape = self.add("Concat", [rows, self.integers([1])], axis=0)
+        one = numpy_helper.from_array(np.ones(1), "value")
+        return self.add("ConstantOfShape", [shape], value=one)
+
+    def shape_output(self) -> str:
+        """The shape of the features before their rows are laid out, as an output."""
+        made = self.add("Shape", [self.laid_out], "shape")
+        self.graph.output.append(helper.make_tensor_value_info(made, TensorProto.INT64, [f"{self.mark}rank"]))
+        return made
+
+    def per_row(self, values: str, table: str, width: int, *, by_row: bool) -> str:
+        """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions."""
+        if by_row:
+            return values
+        first, one = self.integers([0]), self.integers([1])
+        rows, samples = (self.add("Gather", [self.add("Shape", [name]), first]) for name in (table, values))
+        repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
+        apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
+        return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
+
+    def moments(self, z: str, edges: tuple[int, ...]) -> list[tuple[str, str]]:
+        """Block rows of zᵀz, each added to its accumulator: names of the accumulators before and after."""
+        parts = self._split(z, edges)
+        pairs = []
+        for j, part in enumerate(parts):
+            later = z if j == 0 else part if j == len(parts) - 1 else self.add("Concat", parts[j:], axis=1)
+            height, width = edges[j + 1] - edges[j], edges[-1] - edges[j]
+            before = self.input(f"moments.{j}", [height, width])
+            after = self.add("Gemm", [part, later, before], f"moments.{j}.next", transA=1)
+            self.output(after, width, rows=height)
+            pairs.append((before, after))
+        return pairs
+
+    def hits(self, outputs: str, targets: str, weights: str, C: int) -> tuple[str, str]:
+        """Σ w [prediction = class], added to an accumulator: its names before and after."""
+        if C > 1:
+            predicted = self.add("ArgMax", [outputs], axis=1)
+        else:
+            zero = self.constant(np.zeros((1, 1)))
+            predicted = self.add("Cast", [self.add("Greater", [outputs, zero])], to=TensorProto.INT64)
+        hit = self.add("Equal", [predicted, self.add("ArgMax", [targets], axis=1)])
+        before = self.input("correct", [1, 1])
+        after = self.add(
+            "Gemm", [self.add("Cast", [hit], to=TensorProto.DOUBLE), weights, before], "correct.next", transA=1
+        )
+        self.output(after, 1, rows=1)
+        return before, after
+
+    def _split(self, z: str, edges: tuple[int, ...]) -> list[str]:
+        if len(edges) == 2:
+            return [z]
+        sizes = np.diff(edges).tolist()
+        made = [f"{self.mark}part.{j}" for j in range(len(sizes))]
+        if self.opset >= 13:
+            node: NodeProto = helper.make_node("Split", [z, self.integers(sizes)], made, axis=1)
+        else:
+            node = helper.make_node("Split", [z], made, axis=1, split=sizes)
+        self.graph.node.append(node)
+        return made
+
+    def serialize(self) -> bytes:
+        return bytes(ModelProto(graph=self.graph).SerializeToString())

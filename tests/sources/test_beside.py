@@ -1,0 +1,152 @@
+"""What lies beside a model is used when no data are given: `onnxrich.toml`, or a file of the model's name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from zoo_text import read_all, refused, two_layers, within
+
+from onnxrich import model
+from onnxrich.errors import DataError
+from onnxrich.sources import Source, open_source
+
+X = np.arange(60, dtype=np.float32).reshape(10, 6)
+LABELS = np.arange(10) % 3
+FORM = 'needed: `data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`. Mend it, or pass --data.'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model `net.onnx`."""
+    (tmp_path / "models").mkdir()
+    onnx.save_model(two_layers(), tmp_path / "models/net.onnx")
+    return tmp_path / "models"
+
+
+def beside(folder: Path, toml: str | bytes | None = None, labels: object = None) -> Source:
+    """The source that the model of a folder gets when no data are given."""
+    if toml is not None:
+        (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
+    return open_source(model.read(folder / "net.onnx"), None, labels, 0)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_file_of_the_models_name(suffix: str, folder: Path) -> None:
+    """`net.npz` or `net.npy` beside `net.onnx` is its data."""
+    path = folder / f"net.{suffix}"
+    np.savez(path, x=X, labels=LABELS) if suffix == "npz" else np.save(path, X)
+    source = beside(folder)
+    rows, labels = read_all(source, 4)
+    np.testing.assert_array_equal(rows["x"], X)
+    assert source.name == f"net.{suffix}"
+    assert not source.synthetic
+    np.testing.assert_array_equal(labels, LABELS if suffix == "npz" else None)
+
+
+def test_npz_comes_before_npy(folder: Path) -> None:
+    """Of both files, the one that can hold labels is taken."""
+    np.savez(folder / "net.npz", x=X)
+    np.save(folder / "net.npy", X + 1)
+    np.testing.assert_array_equal(read_all(beside(folder), 4)[0]["x"], X)
+
+
+def test_found_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are sought beside the model, not where the command was given."""
+    np.savez(folder / "evaluation.npz", x=X, kind=LABELS)
+    np.save(folder / "marks.npy", LABELS + 1)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    source = beside(Path(".."), 'data = "evaluation.npz"\nlabels = "kind"')
+    np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
+    source = beside(Path(".."), 'data = "./evaluation.npz"\nlabels = "marks.npy"')
+    np.testing.assert_array_equal(read_all(source, 4)[1], LABELS + 1)
+
+
+def test_settings_come_before_the_name(folder: Path) -> None:
+    """`onnxrich.toml` goes before a file of the model's name."""
+    np.savez(folder / "net.npz", x=X + 1)
+    np.savez(folder / "other.npz", x=X)
+    np.testing.assert_array_equal(read_all(beside(folder, 'data = "other.npz"'), 4)[0]["x"], X)
+
+
+def test_asked_for_labels_come_first(folder: Path) -> None:
+    """Labels that are asked for go before those of `onnxrich.toml`, and before the usual keys."""
+    np.savez(folder / "net.npz", x=X, a=LABELS, b=LABELS + 1, labels=LABELS + 2)
+    np.testing.assert_array_equal(read_all(beside(folder, labels="b"), 4)[1], LABELS + 1)
+    source = beside(folder, 'data = "net.npz"\nlabels = "a"', labels="b")
+    np.testing.assert_array_equal(read_all(source, 4)[1], LABELS + 1)
+
+
+def test_nothing_beside(folder: Path) -> None:
+    """With nothing there, and for a model in memory, rows are made up and say so."""
+    assert beside(folder).synthetic
+    assert open_source(model.read(two_layers()), None, None, 0).synthetic
+
+
+@pytest.mark.parametrize(
+    ("toml", "found"),
+    [
+        ("data = ", "Invalid value (at end of document)"),
+        ("", "data = None, labels = None"),
+        ("data = 3", "data = 3, labels = None"),
+        ('data = ["net.npz"]', "data = ['net.npz'], labels = None"),
+        ('data = "net.npz"\nlabels = 3', "data = 'net.npz', labels = 3"),
+        (b'data = "\xff"', "'utf-8' codec can't decode"),
+        ('data = "a\\u0000b"', "'a\\x00b' is no path"),
+        ("data = " + "[" * 5000, ""),
+        ('labels = "y"', "data = None, labels = 'y'"),
+    ],
+    ids=["cut off", "empty", "number", "list", "labels", "bytes", "null", "deep", "no data"],
+)
+def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> None:
+    """Settings that can't be read are refused with what they hold and the form that they must have."""
+    with refused(DataError, f"onnxrich.toml beside the model: {found}", FORM):
+        beside(folder, toml)
+
+
+@pytest.mark.parametrize("key", ["data", "labels"])
+@pytest.mark.parametrize("name", ["../secret.npz", "{outside}/secret.npz", "link.npz", "sub/../../secret.npz"])
+def test_settings_that_point_outside(key: str, name: str, folder: Path) -> None:
+    """Neither data nor labels are read from outside the model's folder on the word of a file beside the model."""
+    np.savez(folder.parent / "secret.npz", x=X, labels=LABELS)
+    np.savez(folder / "in.npz", x=X)
+    (folder / "link.npz").symlink_to("../secret.npz")
+    name = name.format(outside=folder.parent)
+    toml = f'data = "{name}"' if key == "data" else f'data = "in.npz"\nlabels = "{name}"'
+    with refused(
+        DataError, f"onnxrich.toml names {name!r}; needed: a file inside the model's folder. Pass it by --data."
+    ):
+        beside(folder, toml)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.npz", "none.npz: No such file or directory; needed: a readable .npz file. Check the path."),
+        ("", "is a folder; needed: a data file. Pass the path of the file itself."),
+        ("onnxrich.toml", "onnxrich.toml: unknown kind of file; needed: an .npz or .npy file."),
+    ],
+)
+def test_settings_that_name_no_data(name: str, message: str, folder: Path) -> None:
+    """A file that settings name is opened with the same care as any other."""
+    with refused(DataError, message):
+        beside(folder, f'data = "{name}"')
+
+
+def test_links_in_a_circle(folder: Path) -> None:
+    """Links that lead nowhere are an error."""
+    (folder / "a.npz").symlink_to("a.npz")
+    with refused(DataError, "a.npz"):
+        beside(folder, 'data = "a.npz"')
+
+
+def test_fifos_are_no_data(folder: Path) -> None:
+    """FIFOs beside the model are passed over without waiting for them."""
+    for name in ("onnxrich.toml", "net.npz", "net.npy"):
+        os.mkfifo(folder / name)
+    with within(5):
+        assert beside(folder).synthetic

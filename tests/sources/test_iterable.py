@@ -1,0 +1,150 @@
+"""Iterables of mappings: what each item must hold, and how items are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zoo_text import build, read_all, refused, source_of, two_layers
+
+from onnxrich.errors import DataError
+
+X = np.arange(240, dtype=np.float32).reshape(40, 6)
+TWO = build("h = Add(x, b)", x="float[N,6] x, float[N,6] b", y="float[N,6] h")
+SCALAR = build("h = Mul(x, t)", x="float[N,6] x, float t", y="float[N,6] h")
+FREE = build("h = Relu(x)", x="float[N,T] x", y="float[N,T] h")
+
+
+@given(cuts=st.lists(st.integers(0, 40), max_size=12), size=st.integers(1, 50))
+def test_any_cut_gives_the_same_rows(cuts: list[int], size: int) -> None:
+    """However rows are spread over items, empty ones included, the batches are the same."""
+    edges = [0, *sorted(cuts), 40]
+    items = [{"x": X[a:b], "y": np.arange(a, b)} for a, b in zip(edges, edges[1:], strict=False)]
+    rows, labels = read_all(source_of(two_layers(), items), size)
+    np.testing.assert_array_equal(rows["x"], X)
+    np.testing.assert_array_equal(labels, np.arange(40))
+
+
+def test_read_as_it_is_used() -> None:
+    """Items are taken when a batch needs them, not before: an iterable may be longer than memory, or endless."""
+    taken = 0
+
+    def items() -> Iterator[dict[str, np.ndarray]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {"x": X[:10]}
+
+    batches = source_of(two_layers(), items()).batches(25)
+    next(batches)
+    assert taken == 3
+    next(batches)
+    assert taken == 5
+
+
+def test_many_small_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that come one by one are joined once for each batch: the work grows with the rows, not with their square."""
+    moved = 0
+    concatenate = np.concatenate
+
+    def counting(arrays: Any, *args: Any, **options: Any) -> Any:
+        nonlocal moved
+        moved += sum(len(array) for array in arrays)
+        return concatenate(arrays, *args, **options)
+
+    batches = source_of(two_layers(), [X[:1]] * 1000).batches(100)
+    monkeypatch.setattr(np, "concatenate", counting)
+    assert sum(batch.rows for batch in batches) == 1000
+    assert moved == 1000
+
+
+def test_rows_of_different_shapes() -> None:
+    """Items as long as a batch may differ in their free dimensions; within a batch they may not."""
+    items = [np.zeros((4, 5), np.float32), np.ones((4, 7), np.float32)]
+    assert [batch.inputs["x"].shape for batch in source_of(FREE, items).batches(4)] == [(4, 5), (4, 7)]
+    with refused(
+        DataError,
+        "items with rows of shapes (5,) and (7,) for 'x'; needed: rows of one shape within a batch. "
+        "Pad them to the same shape, or yield items of --batch-size rows each.",
+    ):
+        list(source_of(FREE, items).batches(3))
+
+
+@pytest.mark.parametrize(
+    ("proto", "item", "message"),
+    [
+        (TWO, {"x": X}, "an item with 'x'; needed: 'b'. Yield dicts from input name to array."),
+        (TWO, {}, "an item with nothing; needed: 'x', 'b'. Yield dicts from input name to array."),
+        (TWO, X, "an item of type ndarray; needed: a mapping with 'x', 'b'. Yield dicts from input name to array."),
+        (TWO, (X, X), "an item of type tuple; needed: a mapping with 'x', 'b'."),
+        (TWO, {"x": X, "b": X[:9]}, "an item with 9 and 40 rows; needed: the same number in each array. Check the it"),
+        (TWO, {"x": X, "b": X, "y": [1, 2]}, "an item with 2 and 40 rows; needed: the same number in each array."),
+        (two_layers(), {"z": X}, "an item with 'z'; needed: 'x'."),
+        (two_layers(), 3.0, "data of shape () for input 'x'; needed: shape N × 6."),
+        (two_layers(), "word", "<U4 data for input 'x'; needed: float32."),
+        (two_layers(), None, "object data for input 'x'; needed: float32."),
+    ],
+)  # fmt: skip
+def test_items_that_do_not_fit(proto: Any, item: Any, message: str) -> None:
+    """An item without all inputs, or with arrays of different length, is refused with what it holds."""
+    with refused(DataError, message):
+        list(source_of(proto, [item]).batches(4))
+
+
+def test_errors_come_at_their_item() -> None:
+    """What can be given before a bad item is given."""
+    batches = source_of(two_layers(), [X[:4], X[4:8], X[:, :5]]).batches(4)
+    assert next(batches).rows == 4
+    assert next(batches).rows == 4
+    with refused(DataError, "data of shape 40 × 5 for input 'x'"):
+        next(batches)
+
+
+@pytest.mark.parametrize("labels", [[True, False], [False, True]])
+def test_labels_in_some(labels: list[bool]) -> None:
+    """Labels in some items and not in others are refused."""
+    items = [{"x": X, "y": np.arange(40)} if has else {"x": X} for has in labels]
+    with refused(
+        DataError, "items with labels and without; needed: labels in all or in none. Check the iterable."
+    ):
+        list(source_of(two_layers(), items).batches(64))
+
+
+def test_labels_of_different_shapes() -> None:
+    """Labels of one axis and of two can't be joined."""
+    items = [{"x": X, "y": np.zeros(40)}, {"x": X, "y": np.zeros((40, 2))}]
+    with refused(DataError, "items with rows of shapes () and (2,) for 'labels'"):
+        list(source_of(two_layers(), items).batches(64))
+
+
+def test_scalars_that_differ() -> None:
+    """An input without rows must be the same in all items: batches are cut across them."""
+    items = [{"x": X, "t": 1.0}, {"x": X, "t": 2.0}]
+    with refused(
+        DataError,
+        "items with different values for 't', which has no axis of rows; needed: the same value in all. "
+        "Analyse the items apart.",
+    ):
+        list(source_of(SCALAR, items).batches(64))
+
+
+def test_only_scalars() -> None:
+    """An item in which nothing has rows is refused."""
+    proto = build("h = Mul(s, t)", x="float s, float t", y="float h")
+    with refused(DataError, "an item with no rows; needed: the same number in each array."):
+        list(source_of(proto, [{"s": 1.0, "t": 2.0}]).batches(4))
+
+
+def test_own_exceptions_pass() -> None:
+    """What the user's iterable raises is the user's: it is not wrapped."""
+
+    def items() -> Iterator[np.ndarray]:
+        yield X
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        list(source_of(two_layers(), items()).batches(64))

@@ -1,0 +1,184 @@
+"""Labels: where they are looked for, what they may be, and that they stay with their rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo_text import build, read_all, refused, source_of, two_layers
+
+from onnxrich.errors import DataError
+
+ROWS = 11
+X = np.random.default_rng(0).standard_normal((ROWS, 6)).astype(np.float32)
+LABELS = np.arange(ROWS) % 4
+
+
+def saved(folder: Path, **arrays: np.ndarray) -> Path:
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
+
+
+@pytest.mark.parametrize("key", ["labels", "y"])
+@pytest.mark.parametrize("kind", ["npz", "mapping", "iterable"])
+def test_usual_keys(key: str, kind: str, tmp_path: Path) -> None:
+    """Labels under `labels` or `y` are taken by themselves."""
+    arrays = {"x": X, key: LABELS}
+    data: Any = {"npz": saved(tmp_path, **arrays), "mapping": arrays, "iterable": [arrays]}[kind]
+    np.testing.assert_array_equal(read_all(source_of(two_layers(), data), 4)[1], LABELS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "mapping", "iterable"])
+def test_labels_come_before_y(kind: str, tmp_path: Path) -> None:
+    """Where both usual keys are there, `labels` are the labels."""
+    arrays = {"y": LABELS + 1, "x": X, "labels": LABELS}
+    data: Any = {"npz": saved(tmp_path, **arrays), "mapping": arrays, "iterable": [arrays]}[kind]
+    np.testing.assert_array_equal(read_all(source_of(two_layers(), data), 4)[1], LABELS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "mapping", "iterable"])
+def test_asked_for_key(kind: str, tmp_path: Path) -> None:
+    """A key that is asked for goes before the usual ones."""
+    arrays = {"x": X, "labels": LABELS + 1, "digit": LABELS}
+    data: Any = {"npz": saved(tmp_path, **arrays), "mapping": arrays, "iterable": [arrays]}[kind]
+    np.testing.assert_array_equal(read_all(source_of(two_layers(), data, "digit"), 4)[1], LABELS)
+
+
+def input_named_labels() -> Any:
+    body = "a = MatMul(labels, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    return build(body, x="float[N,6] labels")
+
+
+@pytest.mark.parametrize("iterable", [False, True])
+def test_an_input_is_no_label(iterable: bool) -> None:
+    """An array that is an input of the model is not taken for labels unasked."""
+    data: Any = {"labels": X}
+    rows, labels = read_all(source_of(input_named_labels(), [data] if iterable else data), 4)
+    assert labels is None
+    np.testing.assert_array_equal(rows["labels"], X)
+
+
+def test_an_input_as_targets() -> None:
+    """An input can be named as the targets too, as for an autoencoder."""
+    rows, labels = read_all(source_of(two_layers(), {"x": X}, "x"), 4)
+    np.testing.assert_array_equal(labels, X)
+    np.testing.assert_array_equal(rows["x"], X)
+
+
+def test_one_array_named_labels_is_the_input() -> None:
+    """A single array is the data, whatever its name."""
+    rows, labels = read_all(source_of(two_layers(), {"y": X}), 4)
+    np.testing.assert_array_equal(rows["x"], X)
+    assert labels is None
+
+
+@pytest.mark.parametrize("files", [("l.npy", None), ("l.npz", "anything"), ("l.npz", "labels"), ("l.npz", "y")])
+@pytest.mark.parametrize("as_path", [False, True])
+def test_file(files: tuple[str, str | None], as_path: bool, tmp_path: Path) -> None:
+    """Labels come from a file of their own: its only array, or the one under a usual key."""
+    name, key = files
+    path = tmp_path / name
+    if key is None:
+        np.save(path, LABELS)
+    else:
+        np.savez(path, **({key: LABELS} if key == "anything" else {key: LABELS, "other": X}))
+    source = source_of(two_layers(), X, path if as_path else str(path))
+    np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
+
+
+def test_file_with_the_name_of_the_data(tmp_path: Path) -> None:
+    """Labels in a file whose name is that of the data are counted for themselves: too few are an error."""
+    for folder, array in (("a", X), ("b", LABELS), ("c", LABELS[:-1])):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "x.npy", array)
+    source = source_of(two_layers(), tmp_path / "a/x.npy", tmp_path / "b/x.npy")
+    np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
+    with refused(DataError, "x.npy: 'x' has 11, 'x' has 10; needed: the same number of rows in each."):
+        source_of(two_layers(), tmp_path / "a/x.npy", tmp_path / "c/x.npy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (LABELS, 4), (LABELS.astype(np.uint8), 4), (LABELS.astype(">i2"), 4), (LABELS > 1, 2), (LABELS * 0, 1),
+        (LABELS.astype(np.float32), None), (np.eye(4)[LABELS], None), (np.eye(4, dtype=">f8")[LABELS], None),
+    ],
+    ids=["int", "uint8", "big-endian", "bool", "one-class", "float", "table", "table-big-endian"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["npz", "mapping", "array"])
+def test_kinds(labels: np.ndarray, classes: int | None, kind: str, tmp_path: Path) -> None:
+    """Integers are classes, counted ahead; floats of one or two axes are real targets."""
+    arrays = {"x": X, "labels": labels}
+    data: Any = {"npz": saved(tmp_path, **arrays), "mapping": arrays, "array": X}[kind]
+    source = source_of(two_layers(), data, labels if kind == "array" else None)
+    assert source.classes == classes
+    np.testing.assert_array_equal(read_all(source, 4)[1], labels)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["a"] * ROWS), np.zeros(ROWS, complex), np.zeros((ROWS, 2, 2)), np.array(3),
+               np.array([None] * ROWS), np.zeros(ROWS, "M8[s]")], ids=["str", "complex", "cube", "scalar", "object", "date"]
+)  # fmt: skip
+@pytest.mark.parametrize("iterable", [False, True])
+def test_no_labels(labels: np.ndarray, iterable: bool) -> None:
+    """What is neither classes nor real targets is refused with its type and shape."""
+    found = f"labels 'labels' of type {labels.dtype} and shape {labels.shape}; needed: integer classes of shape (rows,)"
+    data: Any = {"x": X, "labels": labels}
+    with refused(DataError, found, "Encode the labels as integers from 0."):
+        read_all(source_of(two_layers(), [data] if iterable else data), 4)
+
+
+def test_ragged_labels() -> None:
+    """Lists of different lengths are no labels."""
+    with refused(DataError, "'labels' of type list: setting an array element with a sequence"):
+        source_of(two_layers(), X, [[1], [2, 3]])
+
+
+@pytest.mark.parametrize("count", [ROWS - 1, ROWS + 1, 0])
+def test_wrong_number(count: int) -> None:
+    """Fewer or more labels than rows are an error with both numbers."""
+    with refused(
+        DataError,
+        f"array: 'array' has 11, 'labels' has {count}; needed: the same number of rows in each. "
+        "Save arrays of the same samples.",
+    ):
+        source_of(two_layers(), X, np.zeros(count, int))
+
+
+@pytest.mark.parametrize("data", [{"x": X, "z": LABELS}, [{"x": X, "z": LABELS}]], ids=["mapping", "iterable"])
+def test_unknown_key(data: Any) -> None:
+    """A key that is not there is an error that says what is."""
+    text = "no array 'digits' in arrays, which holds 'x', 'z'; needed: the key of the labels, or an .npz or .npy file."
+    if isinstance(data, list):
+        text = "an item with 'x', 'z'; needed: 'digits'. Yield dicts from input name to array."
+    with refused(DataError, text):
+        read_all(source_of(two_layers(), data, "digits"), 4)
+
+
+def test_file_with_several_arrays(tmp_path: Path) -> None:
+    """A file of labels with several arrays and no usual key is an error, not a guess."""
+    np.savez(tmp_path / "l.npz", a=LABELS, b=LABELS)
+    with refused(DataError, "l.npz holds several arrays; needed: one of labels. Name it `labels`, or save it alone."):
+        source_of(two_layers(), X, tmp_path / "l.npz")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file of labels that is not there is an error with its path."""
+    with refused(DataError, "none.npy: No such file or directory; needed: a readable .npy file. Check the path."):
+        source_of(two_layers(), X, tmp_path / "none.npy")
+
+
+def test_without_data() -> None:
+    """Labels without the data that they belong to are refused: made-up rows have none."""
+    with refused(DataError, "labels without data; needed: the data that they belong to. Pass --data FILE as well."):
+        source_of(two_layers(), None, LABELS)
+
+
+def test_apart_from_an_iterable() -> None:
+    """An iterable carries its labels inside its items."""
+    with refused(
+        DataError, "an iterable with separate labels; needed: labels inside its items. Yield them under a key."
+    ):
+        source_of(two_layers(), [{"x": X}], LABELS)
