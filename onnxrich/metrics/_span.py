@@ -52,7 +52,7 @@ def span(moments: Moments, block: Block, *, centered: bool = False) -> Span:
     # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the
     # mean, in which a large bias would otherwise drown the rest.
     tolerance = moments.resolution if block == "outputs" else GRAM_FLOOR
-    values, vectors = scipy.linalg.eigh(moments.centered(block, block))
+    values, vectors = scipy.linalg.eigh(moments.centered(block, block), driver="evd")
     principal = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     mean = np.sqrt(moments.n) * moments.mean(block)[None, :]
     coordinates = np.vstack([mean, principal])
