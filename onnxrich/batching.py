@@ -20,16 +20,19 @@ BATCH_BYTES, SMALLEST, LARGEST = 2**23, 2**3, 2**9
 OPEN_DIMENSION = 64
 
 
-def batch_size(model: Model, asked: int | None) -> tuple[int, bool]:
-    """The number of samples in a batch, and whether the model fixes it."""
-    fixed = [entry.shape[0] for entry in model.inputs if entry.shape and isinstance(entry.shape[0], int)]
-    free = [entry for entry in model.inputs if entry.shape and not isinstance(entry.shape[0], int)]
-    if fixed and not free:
-        return int(fixed[0]), True
+def fixed_size(model: Model) -> int | None:
+    """The number of samples in a batch, where all inputs of the model fix it."""
+    first = [entry.shape[0] for entry in model.inputs if entry.shape]
+    sizes = [size for size in first if isinstance(size, int)]
+    return sizes[0] if sizes and len(sizes) == len(first) else None
+
+
+def batch_size(model: Model, asked: int | None) -> int:
+    """The number of samples in a batch where the model leaves it open: as asked, or as the size of a row suggests."""
     if asked is not None:
-        return asked, False
-    row = sum(_row_bytes(entry.shape, entry.dtype) for entry in free)
-    return int(np.clip(2 ** np.floor(np.log2(BATCH_BYTES / max(row, 1))), SMALLEST, LARGEST)), False
+        return asked
+    row = sum(_row_bytes(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
+    return int(np.clip(2 ** np.floor(np.log2(BATCH_BYTES / max(row, 1))), SMALLEST, LARGEST))
 
 
 def _row_bytes(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.generic] | None) -> int:
@@ -42,6 +45,15 @@ def padded(batch: Batch, size: int) -> Batch:
     index = np.minimum(np.arange(size), batch.rows - 1)
     inputs = {name: array[index] if array.ndim else array for name, array in batch.inputs.items()}
     return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels[index], rows=size)
+
+
+def pieces(batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch cut into pieces of a size; the last may be shorter."""
+    for start in range(0, batch.rows, size):
+        cut = slice(start, start + size)
+        inputs = {name: array[cut] if array.ndim else array for name, array in batch.inputs.items()}
+        labels = None if batch.labels is None else batch.labels[cut]
+        yield Batch(inputs, labels, min(size, batch.rows - start))
 
 
 class Batches:
@@ -65,6 +77,11 @@ class Batches:
             raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
         self._stream = chain([first], self._stream)
         return first
+
+    def cut(self, size: int) -> None:
+        """Give batches of at most this size from here on."""
+        whole = self._stream
+        self._stream = (piece for batch in whole for piece in pieces(batch, size))
 
     def __iter__(self) -> Iterator[Batch]:
         return self._stream

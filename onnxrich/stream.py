@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich import rewrite, session
-from onnxrich.batching import Batches, batch_size, padded
+from onnxrich.batching import Batches, batch_size, fixed_size, padded
 from onnxrich.errors import DataError, HeadError
 from onnxrich.feeding import Plan, feed, usable_mask
 from onnxrich.head import Head, allowed_residual, measure, residual
@@ -20,6 +20,7 @@ from onnxrich.progress import Listener, Progress
 from onnxrich.session import Accumulator, Session
 from onnxrich.sources.base import Batch, Source
 from onnxrich.targets import TargetKind, one_hot
+from onnxrich.unfix import unfixed
 
 # The share of the time that looking at the running result may take, and the seconds between two looks at least.
 LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
@@ -36,6 +37,7 @@ class Pass:
     mask: str | None
     samples: int
     batch_size: int
+    fixed: bool
     classes: int | None
     providers: tuple[str, ...]
     seconds: float
@@ -71,15 +73,25 @@ def run(
         HeadError: when the head is not what its constants say.
         ModelError: when the runtime refuses the model or fails.
     """
-    size, fixed = batch_size(model, batch)
+    size, fixed = batch_size(model, batch), fixed_size(model)
+    if fixed is not None:
+        size = fixed * max(1, size // fixed)
     with Batches(source, size) as batches:
         first = batches.peek()
+        if fixed is not None:
+            listen(Progress("looking whether the batch size is open"))
+            free = unfixed(model, head, first, fixed, device)
+            if free is None:
+                batches.cut(fixed)
+                first, size = batches.peek(), fixed
+            else:
+                model, fixed = free, None
         if head.p is None:
             listen(Progress("measuring the chosen tensors"))
             head = _measured(model, head, padded(first, size) if fixed else first, device)
         K, kind = _targets(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
-        live = _ready(model, head, Plan(size, fixed, K, kind), first, device)
+        live = _ready(model, head, Plan(size, fixed is not None, K, kind), first, device)
         settled = _settled(live, source, first, mask)
         if settled != (live.head, live.plan):
             # Only a run shows how many rows a sample has: those of tokens may need their mask, or another order.
@@ -89,10 +101,18 @@ def run(
         samples, total = _accumulate(live, distance or 0.0, batches, source, listen)
         seconds = time.perf_counter() - start
     _check_finite(total, batches)
-    classes = total.K if live.plan.targets == "classes" else None
-    providers = live.session.providers
     return Pass(
-        live.head, total, distance, _kind(live, first), live.plan.mask, samples, size, classes, providers, seconds
+        head=live.head,
+        moments=total,
+        residual=distance,
+        rows_kind=_kind(live, first),
+        mask=live.plan.mask,
+        samples=samples,
+        batch_size=size,
+        fixed=live.plan.fixed,
+        classes=total.K if live.plan.targets == "classes" else None,
+        providers=live.session.providers,
+        seconds=seconds,
     )
 
 
@@ -113,10 +133,11 @@ def pilot(model: Model, head: Head, source: Source, device: session.Choice) -> t
 
 
 def _first_batch(model: Model, head: Head, source: Source, device: session.Choice) -> tuple[_Live, Batch]:
-    size, fixed = batch_size(model, None)
+    fixed = fixed_size(model)
+    size = fixed or batch_size(model, None)
     with Batches(source, size) as batches:
         first = replace(batches.peek(), labels=None)
-        return _ready(model, head, Plan(size, fixed, 0, None), first, device), first
+        return _ready(model, head, Plan(size, fixed is not None, 0, None), first, device), first
 
 
 def _kind(live: _Live, first: Batch) -> str:

@@ -35,9 +35,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sources": ({"errors", "files", "head", "model", "sources"}, {"numpy"}),
     "batching": ({"errors", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
+    "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),
     "stream": (
         {"batching", "errors", "feeding", "head", "metrics", "model", "moments", "progress", "rewrite", "session"}
-        | {"sources", "targets"},
+        | {"sources", "targets", "unfix"},
         {"numpy"},
     ),
     "pipeline": (

@@ -116,13 +116,51 @@ def test_fixed_batch_dimension(batch: int) -> None:
     assert fixed.moments.n == ROWS
     assert fixed.metrics["d_lr"] == pytest.approx(free.metrics["d_lr"], abs=THROUGH_FLOAT32)
     assert fixed.metrics["accuracy"] == free.metrics["accuracy"]
+
+
+def stubborn(batch: int) -> onnx.ModelProto:
+    """The network with its batch size written into a Reshape as well: there it can't be made symbolic."""
+    model = network(batch)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([batch, p]), "rows"))
+    model.graph.node[4].input[0] = "kept"
+    model.graph.node.insert(4, helper.make_node("Reshape", ["h1", "rows"], ["kept"]))
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 8, 100])
+def test_open_batch_size_is_used(batch: int) -> None:
+    """A batch size that only the signature fixes is made symbolic: batches are as large as for an open one."""
+    free, fixed = analyze(network()), analyze(network(batch))
+    assert fixed.record.runtime.batch_size >= 256
+    assert analyze(network(batch), batch_size=300).record.runtime.batch_size == 300 // batch * batch
+    assert fixed.metrics["d_lr"] == pytest.approx(free.metrics["d_lr"], abs=THROUGH_FLOAT32)
+
+
+@pytest.mark.parametrize("batch", [1, 8, 100, 2000])
+def test_fixed_batch_size_is_kept(batch: int) -> None:
+    """A batch size that the model holds inside is kept: batches are padded, the padding counts for nothing."""
+    free, fixed = analyze(network()), analyze(stubborn(batch))
+    assert fixed.moments.n == ROWS
     assert fixed.record.runtime.batch_size == batch
+    assert fixed.metrics["d_lr"] == pytest.approx(free.metrics["d_lr"], abs=THROUGH_FLOAT32)
+    assert fixed.metrics["accuracy"] == free.metrics["accuracy"]
 
 
 def test_fixed_batch_is_said() -> None:
     """Asking for another batch size than the model fixes is met with a notice."""
-    codes = {notice.code for notice in analyze(network(8), batch_size=32).notices}
+    codes = {notice.code for notice in analyze(stubborn(8), batch_size=32).notices}
     assert "fixed_batch" in codes
+    assert not analyze(network(8), batch_size=30).notices
+
+
+def test_rows_that_depend_on_their_batch_are_kept_together() -> None:
+    """A model that mixes the rows of a batch is not run in other batches than its own."""
+    model = network(4)
+    model.graph.node[4].input[0] = "mixed"
+    model.graph.node.insert(4, helper.make_node("ReduceMean", ["h1"], ["mean"], axes=[0], keepdims=1))
+    model.graph.node.insert(5, helper.make_node("Sub", ["h1", "mean"], ["mixed"]))
+    assert analyze(model).record.runtime.batch_size == 4
 
 
 @pytest.mark.parametrize("opset", [9, 11, 12, 13, 17, 21])
