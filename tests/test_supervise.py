@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import pytest
 from cli import _models
-from cli._processes import LIMIT, after, end, ended, until, workers
+from cli._processes import LIMIT, after, end, ended, until, with_modules, workers
 
 import onnxrich
 from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, OnnxrichError, WorkerError
@@ -360,9 +360,7 @@ def test_native_prints_stay_off_stdout(tmp_path: Path, data: Path) -> None:
         "sys.meta_path.insert(0, Printer())\n"
     )
     command = parent_command(_models.model(tmp_path), data)
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
     assert (tmp_path / "printed").exists()
     assert done.returncode == 0 and done.stdout.endswith("done\n") and done.stderr == ""
     assert "Error" not in done.stdout and "printed" not in done.stdout
@@ -372,9 +370,7 @@ def test_crash_keeps_native_prints(tmp_path: Path, data: Path) -> None:
     """What native code printed before it crashed is a note of the error, for those who debug."""
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'last words')\n")
     command = parent_command(_models.model(tmp_path, "crash_loading"), data)
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(tmp_path)}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
     assert done.stderr.rstrip().endswith("last words") and "WorkerError" in done.stderr
 
 

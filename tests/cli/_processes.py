@@ -37,6 +37,12 @@ def onnxrich(*arguments: str | Path, setup: str = "", **options: Any) -> subproc
     return subprocess.run(after(setup, command) if setup else command, text=True, timeout=60, check=False, **options)
 
 
+def with_modules(folder: Path) -> dict[str, str]:
+    """The environment, with the modules of a folder before all others."""
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def workers(parent: int) -> list[psutil.Process]:
     """The worker processes of a process."""
     found = []

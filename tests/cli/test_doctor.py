@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import onnxruntime
 import pytest
-from cli._processes import onnxrich
+from cli._processes import onnxrich, with_modules
 
 from onnxrich import __version__
 from onnxrich.session import usable_cores
@@ -35,12 +34,16 @@ def test_doctor_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", ["raise ImportError('libcudart.so.13: no such file')", "import os, signal; os.kill(os.getpid(), 11)"]
+    "broken",
+    [
+        "print('loading'); raise ImportError('libcudart.so.13')",
+        "import os, signal; os.kill(os.getpid(), 11)",
+    ],
 )
 def test_broken_runtime(tmp_path: Path, broken: str) -> None:
     """A runtime that can't be imported, or dies of it, is a finding with its remedy, and no crash of the doctor."""
     (tmp_path / "onnxruntime.py").write_text(broken)
-    done = onnxrich("doctor", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    done = onnxrich("doctor", env=with_modules(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "! onnxruntime can't be imported" in done.stdout and "pip install" in done.stdout
     assert "providers" not in done.stdout
@@ -54,7 +57,7 @@ def test_two_runtimes(tmp_path: Path) -> None:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 9.9.9\n")
         (info / "top_level.txt").write_text("onnxruntime\n")
         (info / "RECORD").write_text("onnxruntime/__init__.py,,\n")
-    done = onnxrich("doctor", "--json", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    done = onnxrich("doctor", "--json", env=with_modules(tmp_path))
     (problem,) = [each for each in json.loads(done.stdout)["problems"] if each["code"] == "two_runtimes"]
     assert "onnxruntime and onnxruntime-gpu are both installed" in problem["message"]
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in problem["message"]

@@ -168,12 +168,11 @@ def test_full_stdout(here: Path, command: list[str]) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams(here: Path, closed: str) -> None:
-    """Standard streams that are closed are no failure; the files are written all the same."""
-    script = f'"$0" run none.onnx --data data.npz -o report {closed}'
+    """Standard streams that are closed are no failure."""
+    script = f'"$0" run none.onnx --data data.npz {closed}'
     done = subprocess.run(["sh", "-c", script, ONNXRICH], cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert (here / "report" / "analysis.json").exists()
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_narrow_encoding(here: Path) -> None:
