@@ -24,12 +24,30 @@ class Analysis(Results):
     """Everything that one analysis found, with ways to look at it and to keep it. Attributes as in `Results`."""
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        isolate: bool = False,
+        timeout: float | None = None,
+        max_memory: int | None = None,
+    ) -> Self:
         """The analysis computed again from a saved `moments.npz`: no model and no data are needed.
+
+        Args:
+            path: the file.
+            isolate: read it in a process of its own, that an untrusted file can exhaust alone.
+            timeout: seconds after which that is ended.
+            max_memory: bytes of memory at which that is ended.
 
         Raises:
             DataError: when the file is missing or damaged, or was saved without its record.
+            WorkerError: when the isolated process was ended.
         """
+        if isolate:
+            request = {"path": supervise.path_of(path, "moments")}
+            found = supervise.results("load", request, timeout=timeout, max_memory=max_memory)
+            return cls(found.record, found.metrics, found.curves, found.notices, found.moments)
         moments, record = load_record(Path(path))
         return cls.from_moments(moments, Record.from_dict(record))
 
@@ -112,9 +130,8 @@ def run(
     chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "mask": mask}
     options: dict[str, Any] = chosen | {"batch_size": batch_size, "device": device, "seed": seed}
     if isolate:
-        results = supervise.run(
-            _isolated(model, data, labels) | options, listen=listen, timeout=timeout, max_memory=max_memory
-        )
+        request = _isolated(model, data, labels) | options
+        results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
         from onnxrich import pipeline

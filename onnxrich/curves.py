@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from onnxrich.errors import Notice
 from onnxrich.metrics._span import span
@@ -48,7 +47,7 @@ def curves(moments: Moments) -> tuple[Curves, list[Notice]]:
     orthonormal on the sample, and ⟨e_k|g⟩ = v_kᵀ S_φg/(n √ρ_k). An eigenvalue at rounding level has no defined
     eigenfunction: the curves stop there.
     """
-    rho, vectors = scipy.linalg.eigh(moments.raw("features", "features") / moments.n, driver="evd")
+    rho, vectors = np.linalg.eigh(moments.raw("features", "features") / moments.n)
     rho, vectors = rho[::-1], vectors[:, ::-1]
     noise = 8 * max(moments.p, 100) * EPS["float64"] * max(float(rho[0]), 0.0)
     stop = int(np.count_nonzero(rho > noise))

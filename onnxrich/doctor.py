@@ -13,7 +13,7 @@ from typing import Any
 from onnxrich import __version__
 from onnxrich.errors import Notice
 
-PACKAGES = ("onnx", "numpy", "scipy", "click", "rich", "jinja2", "matplotlib", "psutil")
+PACKAGES = ("onnx", "numpy", "click", "rich", "jinja2", "matplotlib", "psutil")
 
 # Asked in another process: a broken runtime must not take the doctor down.
 _ASK = """

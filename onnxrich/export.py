@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def expose(
     head: int | None = None,
     force: bool = False,
     isolate: bool = False,
+    timeout: float | None = None,
+    max_memory: int | None = None,
 ) -> tuple[str, str]:
     """Write a model that also yields its penultimate layer and the outputs of its head, as tables of rows.
 
@@ -38,6 +41,8 @@ def expose(
         head: which of several heads.
         force: replace the file when it is there.
         isolate: work in a process of its own, that an untrusted model can crash or hang alone. Needs paths.
+        timeout: seconds after which that is ended.
+        max_memory: bytes of memory at which that is ended.
 
     Returns:
         Names of the two outputs, float32 of shape (rows, p) and (rows, C).
@@ -46,7 +51,9 @@ def expose(
         OnnxrichError: when the model has no such head, or the file can't be written.
     """
     if isolate:
-        names = _isolated("expose", model, output, features=features, outputs=outputs, head=head, force=force)
+        limits = {"timeout": timeout, "max_memory": max_memory}
+        chosen = {"features": features, "outputs": outputs, "head": head, "force": force}
+        names = _isolated("expose", model, output, chosen, **limits)
         return names[0], names[1]
     read = models.read(model)
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=head))
@@ -65,6 +72,8 @@ def instrument(
     head: int | None = None,
     force: bool = False,
     isolate: bool = False,
+    timeout: float | None = None,
+    max_memory: int | None = None,
 ) -> tuple[str, ...]:
     """Write a model that sums the moments of its head as it runs, in any ONNX runtime and any language.
 
@@ -81,6 +90,8 @@ def instrument(
         head: which of several heads.
         force: replace the file when it is there.
         isolate: work in a process of its own, that an untrusted model can crash or hang alone. Needs paths.
+        timeout: seconds after which that is ended.
+        max_memory: bytes of memory at which that is ended.
 
     Returns:
         Names of the accumulators; the output of each has the same name with `.next` behind.
@@ -90,8 +101,9 @@ def instrument(
     """
     if isolate:
         given = None if data is None else supervise.path_of(data, "data")
-        chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "force": force}
-        return _isolated("instrument", model, output, data=given, **chosen)
+        limits = {"timeout": timeout, "max_memory": max_memory}
+        chosen = {"features": features, "outputs": outputs, "head": head, "force": force, "data": given}
+        return _isolated("instrument", model, output, chosen, **limits)
     read = models.read(model)
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=head))
     shift = residual = None
@@ -103,9 +115,9 @@ def instrument(
     return patch.accumulators
 
 
-def _isolated(task: str, model: Any, output: Any, **arguments: Any) -> tuple[str, ...]:
+def _isolated(task: str, model: Any, output: Any, chosen: Mapping[str, Any], **limits: Any) -> tuple[str, ...]:
     paths = {"model": supervise.path_of(model), "output": supervise.path_of(output, "output")}
-    return tuple(supervise.call(task, paths | arguments)[0]["names"])
+    return tuple(supervise.call(task, paths | dict(chosen), **limits)[0]["names"])
 
 
 def _widths_known(model: Model, head: Head) -> Head:

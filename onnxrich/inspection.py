@@ -90,7 +90,12 @@ class Inspection:
 
 
 def inspect(
-    model: str | os.PathLike[str] | bytes | ModelProto, *, verify: bool = True, isolate: bool = False
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    verify: bool = True,
+    isolate: bool = False,
+    timeout: float | None = None,
+    max_memory: int | None = None,
 ) -> Inspection:
     """Look at a model: what goes in and out, which heads it has, and why one is chosen. The twin of `onnxrich inspect`.
 
@@ -98,6 +103,8 @@ def inspect(
         model: path of an ONNX file, its bytes, or a ModelProto.
         verify: whether to run the model on a few made-up rows to verify each head.
         isolate: look at it in a process of its own, that an untrusted model can crash or hang alone. Needs a path.
+        timeout: seconds after which that is ended.
+        max_memory: bytes of memory at which that is ended.
 
     Raises:
         ModelError: when the model can't be read.
@@ -109,7 +116,8 @@ def inspect(
     [('h3', 'logits', 160, True)]
     """
     if isolate:
-        document, _ = supervise.call("inspect", {"model": supervise.path_of(model), "verify": verify})
+        request = {"model": supervise.path_of(model), "verify": verify}
+        document, _ = supervise.call("inspect", request, timeout=timeout, max_memory=max_memory)
         return Inspection.from_dict(document)
     read = models.read(model)
     graph = Graph(read)

@@ -91,7 +91,7 @@ def run(
             head = _measured(model, head, padded(first, size) if fixed else first, device)
         K, kind = _targets(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
-        live = _ready(model, head, Plan(size, fixed is not None, K, kind), first, device)
+        live = _ready(model, head, Plan(size, fixed is not None, K, kind), first, device, listen)
         settled = _settled(live, source, first, mask)
         if settled != (live.head, live.plan):
             # Only a run shows how many rows a sample has: those of tokens may need their mask, or another order.
@@ -162,12 +162,15 @@ def _measured(model: Model, head: Head, first: Batch, device: session.Choice) ->
     return measure(head, features.shape, outputs.shape)
 
 
-def _ready(model: Model, head: Head, plan: Plan, first: Batch, device: session.Choice) -> _Live:
+def _ready(
+    model: Model, head: Head, plan: Plan, first: Batch, device: session.Choice, listen: Listener = lambda _: None
+) -> _Live:
     zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
     patch = rewrite.instrument(
         model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
     )
     live = Session([model.data, patch.data], folder=model.folder, device=device.device, name=model.path)
+    listen(Progress("running"))
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     given = feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
     features, outputs, shape = live.run([patch.features, patch.outputs, patch.shape], given)

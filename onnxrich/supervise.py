@@ -46,11 +46,16 @@ CRASHES = {
 }
 
 
-def run(
-    request: Mapping[str, Any], *, listen: Listener, timeout: float | None = None, max_memory: int | None = None
+def results(
+    task: str,
+    request: Mapping[str, Any],
+    *,
+    listen: Listener = lambda _: None,
+    timeout: float | None = None,
+    max_memory: int | None = None,
 ) -> Results:
-    """Results of an analysis in a worker process; arguments and errors as in `call`."""
-    document, saved = call("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
+    """Results that a task in a worker process gives; arguments and errors as in `call`."""
+    document, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
     moments, _ = load_record(io.BytesIO(saved))
     return Results.from_document(document, moments)
 

@@ -54,6 +54,15 @@ def _run(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]
     return results.to_dict(), saved.getvalue()
 
 
+def _load(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich.analysis import Analysis
+
+    analysis = Analysis.load(**arguments)
+    saved = io.BytesIO()
+    analysis.moments.save(saved)
+    return analysis.to_dict(), saved.getvalue()
+
+
 def _inspect(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich import inspection
 
@@ -72,7 +81,7 @@ def _instrument(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any],
     return {"names": export.instrument(**arguments)}, b""
 
 
-TASKS = {"run": _run, "inspect": _inspect, "expose": _expose, "instrument": _instrument}
+TASKS = {"run": _run, "load": _load, "inspect": _inspect, "expose": _expose, "instrument": _instrument}
 
 
 def _own_stdout() -> IO[bytes]:

@@ -188,14 +188,13 @@ def test_listener_that_raises(tmp_path: Path, data: Path) -> None:
 # --- crashes and ends from outside -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trouble", ["crash_loading", "crash_running"])
-def test_native_crash(tmp_path: Path, data: Path, trouble: str) -> None:
+@pytest.mark.parametrize(("trouble", "stage"), [("crash_loading", LOADING), ("crash_running", "running")])
+def test_native_crash(tmp_path: Path, data: Path, trouble: str, stage: str) -> None:
     """A model that kills the runtime is one line that names the signal and the stage; this process lives on."""
     with pytest.raises(WorkerError) as caught:
         onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True)
-    # The first run comes with the loading, as its check.
     assert str(caught.value) == (
-        "native code crashed (SIGFPE) while loading the model on cpu; needed: a model that the runtime can take. "
+        f"native code crashed (SIGFPE) while {stage}; needed: a model that the runtime can take. "
         "The model makes ONNX Runtime crash: simplify or export it again, and don't deploy it."
     )
 
@@ -223,7 +222,7 @@ def test_crash_leaves_no_core(tmp_path: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "stage"), [("slow_loading", LOADING), ("endless_running", LOADING), ("rows", "running")]
+    ("trouble", "stage"), [("slow_loading", LOADING), ("endless_running", "running"), ("rows", "running")]
 )
 def test_worker_killed(tmp_path: Path, data: Path, trouble: str, stage: str) -> None:
     """SIGKILL of the worker from outside, as by the kernel's memory guard, is one line that names the stage."""
@@ -243,8 +242,8 @@ def test_worker_killed(tmp_path: Path, data: Path, trouble: str, stage: str) -> 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGRTMIN + 3])
 def test_worker_ended_by_signal(tmp_path: Path, data: Path, number: int) -> None:
     """Any other signal that ends the worker is named, and is not called a crash."""
-    ask = at(LOADING, lambda worker: worker.send_signal(number), delay=0.1)
-    with pytest.raises(WorkerError, match=rf"^the worker was ended by signal {int(number)} \(.+\) while {LOADING}; "):
+    ask = at("running", lambda worker: worker.send_signal(number), delay=0.1)
+    with pytest.raises(WorkerError, match=rf"^the worker was ended by signal {int(number)} \(.+\) while running; "):
         onnxrich.run(_models.model(tmp_path, "endless_running"), data, device="cpu", isolate=True, progress=ask)
 
 
@@ -266,8 +265,8 @@ def test_worker_killed_in_its_answer() -> None:
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trouble", ["slow_loading", "endless_running"])
-def test_timeout(tmp_path: Path, data: Path, trouble: str) -> None:
+@pytest.mark.parametrize(("trouble", "stage"), [("slow_loading", LOADING), ("endless_running", "running")])
+def test_timeout(tmp_path: Path, data: Path, trouble: str, stage: str) -> None:
     """A deadline ends native code that never comes back."""
     listen: list[psutil.Process] = []
     keep = at(LOADING, listen.append)
@@ -276,7 +275,7 @@ def test_timeout(tmp_path: Path, data: Path, trouble: str) -> None:
         onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True, timeout=2, progress=keep)
     assert 2 <= time.monotonic() - start < 3
     assert str(caught.value) == (
-        f"not done after 2 s, while {LOADING}; needed: an end within --timeout. "
+        f"not done after 2 s, while {stage}; needed: an end within --timeout. "
         "Pass a larger --timeout, less data, or --device cuda."
     )
     assert not listen[0].is_running()
@@ -291,7 +290,9 @@ def test_max_memory(tmp_path: Path, data: Path, trouble: str) -> None:
     assert time.monotonic() - start < 5
     assert caught.value.needed == "at most 600 MiB, the limit of --max-memory"
     assert caught.value.remedy == "Pass a smaller --batch-size or a larger --max-memory."
-    used = caught.value.found.removesuffix(f" MiB of memory in use, while {LOADING}")
+    # Whether the runtime folds the bomb while it loads, or first when it runs, is its own affair.
+    used, stage = caught.value.found.split(" MiB of memory in use, while ")
+    assert stage in (LOADING, "running")
     # Two looks lie 50 ms apart; pages are touched at some 3 GiB/s on one core.
     assert 600 < float(used.replace(",", "")) < 2000
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,9 +26,47 @@ output_option = click.option(
 )  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace files that are there.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-in_process_option = click.option(
-    "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
-)
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as 512M or 4G."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
+        return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--timeout, --max-memory and --in-process, given to a command as one mapping `limits` of keyword arguments."""
+
+    @functools.wraps(command)
+    def limited(*, timeout: float | None, max_memory: int | None, in_process: bool, **options: Any) -> Any:
+        if in_process and (timeout or max_memory):
+            raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
+        limits = {"isolate": not in_process, "timeout": timeout, "max_memory": max_memory}
+        return command(limits=limits, **options)
+
+    for option in (
+        click.option(
+            "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
+        ),
+        click.option("--max-memory", type=Size(), metavar="SIZE", help="End the work when it uses more, such as 4G."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="End the work after this time.",
+        ),
+    ):
+        limited = option(limited)
+    return limited
 
 
 @contextlib.contextmanager

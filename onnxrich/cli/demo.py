@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,8 +20,8 @@ The rich model scores worse: richness is how a model learned, not how well (expe
 @_common.output_option
 @_common.force_option
 @_common.json_option
-@_common.in_process_option
-def demo(output: Path | None, force: bool, as_json: bool, in_process: bool) -> None:
+@_common.worker_options
+def demo(output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]) -> None:
     """Run two embedded models, one rich and one lazy, and show them side by side.
 
     \b
@@ -37,7 +38,7 @@ def demo(output: Path | None, force: bool, as_json: bool, in_process: bool) -> N
     analyses = []
     for name in MODELS:
         with _common.progress_line(name) as listen:
-            analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, isolate=not in_process))
+            analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, **limits))
     if output is not None:
         written = files.save_comparison(analyses, output, force=force)
     _common.show(analyses, as_json=as_json)

@@ -15,7 +15,7 @@ from onnxrich.errors import printable
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What both commands take."""
     for option in (
-        _common.in_process_option,
+        _common.worker_options,
         _common.force_option,
         click.option("--head", type=click.IntRange(min=1), metavar="K", help="Which of several heads."),
         click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer."),
@@ -31,7 +31,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(short_help="Write MODEL with features and outputs to look at.")
 @_options
-def expose(model: Path, output: Path, in_process: bool, **options: Any) -> None:
+def expose(model: Path, output: Path, limits: dict[str, Any], **options: Any) -> None:
     """Write MODEL with its penultimate layer and the outputs of its head as further outputs.
 
     \b
@@ -40,7 +40,7 @@ def expose(model: Path, output: Path, in_process: bool, **options: Any) -> None:
     """
     import onnxrich
 
-    features, outputs = onnxrich.expose(model, output, isolate=not in_process, **options)
+    features, outputs = onnxrich.expose(model, output, **options, **limits)
     click.echo(f"features {printable(features)}\noutputs  {printable(outputs)}")
     _common.wrote([output])
 
@@ -50,7 +50,7 @@ def expose(model: Path, output: Path, in_process: bool, **options: Any) -> None:
 @click.option(
     "--data", metavar="FILE", help="Its first rows give the shift that keeps digits when features have a large mean."
 )
-def instrument(model: Path, output: Path, in_process: bool, **options: Any) -> None:
+def instrument(model: Path, output: Path, limits: dict[str, Any], **options: Any) -> None:
     """Write MODEL with accumulators: run by any ONNX runtime, it sums the moments of its head.
 
     \b
@@ -59,6 +59,6 @@ def instrument(model: Path, output: Path, in_process: bool, **options: Any) -> N
     """
     import onnxrich
 
-    for name in onnxrich.instrument(model, output, isolate=not in_process, **options):
+    for name in onnxrich.instrument(model, output, **options, **limits):
         click.echo(printable(f"{name} → {name}.next"))
     _common.wrote([output])

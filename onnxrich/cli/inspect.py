@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.command(short_help="Show the possible heads of MODEL, and the choice.")
 @click.argument("model", type=click.Path(path_type=Path))
 @_common.json_option
-@_common.in_process_option
-def inspect(model: Path, as_json: bool, in_process: bool) -> None:
+@_common.worker_options
+def inspect(model: Path, as_json: bool, limits: dict[str, Any]) -> None:
     """Show the inputs, outputs and possible heads of MODEL, and why one is chosen.
 
     \b
@@ -29,7 +29,7 @@ def inspect(model: Path, as_json: bool, in_process: bool) -> None:
     """
     import onnxrich
 
-    found = onnxrich.inspect(model, isolate=not in_process)
+    found = onnxrich.inspect(model, **limits)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

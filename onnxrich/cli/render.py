@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,8 @@ from onnxrich.cli import _common
 @_common.output_option
 @_common.force_option
 @_common.json_option
-def render(moments: Path, output: Path | None, force: bool, as_json: bool) -> None:
+@_common.worker_options
+def render(moments: Path, output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]) -> None:
     """Compute results again from MOMENTS, a saved moments.npz: no model, no data, no runtime.
 
     \b
@@ -27,7 +29,7 @@ def render(moments: Path, output: Path | None, force: bool, as_json: bool) -> No
 
     if output is not None:
         files.check(output, force=force)
-    analysis = onnxrich.Analysis.load(moments)
+    analysis = onnxrich.Analysis.load(moments, **limits)
     if output is not None:
         written = analysis.save(output, force=force)
     _common.show([analysis], as_json=as_json)

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from onnxrich.cli import _common
-
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-class Size(click.ParamType[int]):
-    """A number of bytes, such as 512M or 4G."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes."""
-        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
-        return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 class HeadNumber(click.ParamType[int]):
@@ -61,17 +45,13 @@ class HeadNumber(click.ParamType[int]):
     "--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run; by default as the rows' size suggests."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rows made up when there are no data.")
-@click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End the run after this time."
-)
-@click.option("--max-memory", type=Size(), metavar="SIZE", help="End the run when it uses more, such as 4G.")
-@_common.in_process_option
+@_common.worker_options
 def run(
     model: Path,
     output: Path | None,
     force: bool,
     as_json: bool,
-    in_process: bool,
+    limits: dict[str, Any],
     head: int | None,
     device: Literal["auto", "cpu", "cuda"],
     **options: Any,
@@ -93,14 +73,11 @@ def run(
 
     if output is not None:
         files.check(output, force=force)
-    limits = {name: options.pop(name) for name in ("timeout", "max_memory")}
-    if in_process and any(limits.values()):
-        raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
     heads: list[int | None] = [head]
     if head == 0:
-        found = onnxrich.inspect(model, verify=False, isolate=not in_process)
+        found = onnxrich.inspect(model, verify=False, **limits)
         heads = [entry.number for entry in found.candidates] or [None]
-    options |= limits | {"device": device, "isolate": not in_process}
+    options |= limits | {"device": device}
     analyses = []
     for number in heads:
         with _common.progress_line(model.name) as listen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 from onnxrich.moments import GRAM_FLOOR, Array, Block, Moments
 
@@ -52,14 +51,14 @@ def span(moments: Moments, block: Block, *, centered: bool = False) -> Span:
     # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the
     # mean, in which a large bias would otherwise drown the rest.
     tolerance = moments.resolution if block == "outputs" else GRAM_FLOOR
-    values, vectors = scipy.linalg.eigh(moments.centered(block, block), driver="evd")
+    values, vectors = np.linalg.eigh(moments.centered(block, block))
     principal = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     mean = np.sqrt(moments.n) * moments.mean(block)[None, :]
     coordinates = np.vstack([mean, principal])
-    _, s, vt = scipy.linalg.svd(coordinates, full_matrices=False)
+    _, s, vt = np.linalg.svd(coordinates, full_matrices=False)
     largest = s[0] if len(s) else 0.0
     if centered:
-        _, s, vt = scipy.linalg.svd(principal, full_matrices=False)
+        _, s, vt = np.linalg.svd(principal, full_matrices=False)
     if largest == 0:
         return Span(np.zeros((len(vt), 0)), np.zeros(len(s)), tolerance)
     keep = s > tolerance * largest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from onnxrich.moments import GRAM_FLOOR, Moments
 
@@ -26,7 +25,7 @@ def nc1(moments: Moments) -> float | None:
     total = moments.centered("features", "features")
     within = (total - (sums / counts) @ sums.T) / moments.n
     # Σ_B = means·meansᵀ/K; its pseudo-inverse from the thin SVD of the p × K matrix of class means.
-    u, s, _ = scipy.linalg.svd(means, full_matrices=False)
+    u, s, _ = np.linalg.svd(means, full_matrices=False)
     keep = s > GRAM_FLOOR * max(float(s[0]), float(np.sqrt(np.trace(total) / moments.n)) * GRAM_FLOOR)
     if len(counts) < 2 or not keep.any() or s[0] <= 0:
         return None

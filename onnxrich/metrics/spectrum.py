@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from onnxrich.moments import EPS, Array, Moments
 
 
 def eigenvalues(moments: Moments) -> Array:
     """Eigenvalues λ of the features' covariance C_φφ/n, descending, zero where they are rounding noise: shape (p,)."""
-    values = scipy.linalg.eigvalsh(moments.centered("features", "features") / moments.n)[::-1]
+    values = np.linalg.eigvalsh(moments.centered("features", "features") / moments.n)[::-1]
     noise = 8 * moments.p * EPS["float64"] * max(values[0], 0.0)
     return np.where(values > noise, values, 0.0)
 

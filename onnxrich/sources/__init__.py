@@ -13,7 +13,7 @@ import numpy as np
 from onnxrich.errors import DataError
 from onnxrich.files import open_regular
 from onnxrich.model import Model
-from onnxrich.sources.base import Batch, Column, Source, as_array, check_labels, from_columns
+from onnxrich.sources.base import Batch, Column, Source, as_array, check_batch, check_labels, from_columns
 from onnxrich.sources.npy import read_npy, read_npz
 from onnxrich.sources.stream import LABEL_KEYS, from_iterable
 from onnxrich.sources.synthetic import synthesize
@@ -39,6 +39,7 @@ def open_source(model: Model, data: Any, labels: Any, seed: int) -> Source:
     Raises:
         DataError: when the data can't be read or don't fit.
     """
+    check_batch(model.inputs)
     if data is None:
         data, labels = _beside(model, labels)
     if data is None and labels is not None:

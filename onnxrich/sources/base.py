@@ -130,6 +130,21 @@ def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, inputs: tuple
     return Batch({entry.name: _convert(entry, arrays[entry.name]) for entry in inputs}, labels, rows)
 
 
+def check_batch(inputs: tuple[Input, ...]) -> None:
+    """Check that a batch of the model has room for rows.
+
+    Raises:
+        DataError: when the model fixes its batch size at 0.
+    """
+    batched = [entry for entry in inputs if entry.shape]
+    if batched and all(entry.shape and entry.shape[0] == 0 for entry in batched):
+        raise DataError(
+            f"input {batched[0].name!r} takes batches of 0 rows",
+            "a batch dimension that is free or positive",
+            "Export the model with a dynamic batch axis.",
+        )
+
+
 def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constant: bool = False) -> None:
     """Check that an array fits an input of the model, but for the number of its rows.
 
@@ -151,12 +166,6 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
         )
     if entry.shape is None:
         return
-    if entry.shape[:1] == (0,) and not constant:
-        raise DataError(
-            f"input {entry.name!r} takes batches of 0 rows",
-            "a batch dimension that is free or positive",
-            "Export the model with a dynamic batch axis.",
-        )
     skip = 0 if constant else 1
     fits = len(shape) == len(entry.shape) and all(
         not isinstance(want, int) or want == have for want, have in zip(entry.shape[skip:], shape[skip:], strict=True)

@@ -33,7 +33,7 @@ FAILURES = {
     "deadline": (
         ["run", "endless_running.onnx", "--data", "data.npz", "--timeout", "1"], "not done after 1 s, while "
     ),
-    "memory": (["run", "bomb_loading.onnx", "--max-memory", "300M"], "MiB of memory in use, while loading"),
+    "memory": (["run", "bomb_loading.onnx", "--max-memory", "300M"], "MiB of memory in use, while "),
     "full folder": (["run", "none.onnx", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
     "full folder of demo": (["demo", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
     "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
