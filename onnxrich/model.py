@@ -169,7 +169,8 @@ def _check_names(proto: ModelProto, path: str) -> None:
         if isinstance(part, NodeProto):
             names = [*part.input, *part.output, part.name, part.op_type, part.domain]
         else:
-            names = [value.name for value in (*part.input, *part.output)] + [made.name for made in part.initializer]
+            values = [value.name for value in (*part.input, *part.output, *part.value_info)]
+            names = [part.name, *values, *(tensor.name for tensor in part.initializer)]
         broken = next((name for name in names if not isinstance(name, str)), None)
         if broken is not None:
             raise ModelError(f"{path} holds the name {broken!r}", "names in UTF-8", "Export the model again.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import onnx.checker
 import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -48,14 +49,27 @@ def _inlined(proto: ModelProto, path: str) -> ModelProto:
         for entry in function.opset_import:
             if entry.domain in {other.domain for other in proto.functions}:
                 entry.version = versions.get(entry.domain, entry.version)
+    _give_defaults(proto)
     try:
         return onnx.inliner.inline_local_functions(proto)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{path}: its local functions can't be put in place: {(str(error).splitlines() or ['?'])[0]}",
             "functions that are defined and don't call themselves",
             "Export the model without functions.",
         ) from error
+
+
+def _give_defaults(proto: ModelProto) -> None:
+    """Write the default values of functions' attributes at each call: the inliner would leave them out."""
+    defaults = {(function.domain, function.name): function.attribute_proto for function in proto.functions}
+    nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    while nodes:
+        node = nodes.pop()
+        given = {entry.name for entry in node.attribute}
+        missing = [entry for entry in defaults.get((node.domain, node.op_type), ()) if entry.name not in given]
+        node.attribute.extend(missing)
+        nodes.extend(inner for entry in node.attribute if entry.HasField("g") for inner in entry.g.node)
 
 
 def _in_place(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
@@ -94,7 +108,16 @@ def _unfused(node: NodeProto) -> Iterator[NodeProto]:
 
 
 def _is_decided(graph: GraphProto, node: NodeProto) -> bool:
-    return node.op_type == "If" and node.domain in ("", "ai.onnx") and _decision(graph, node.input[0]) is not None
+    if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.input:
+        return False
+    decision = _decision(graph, node.input[0])
+    branch = None if decision is None else _wanted(node, decision)
+    return branch is not None and len(branch.output) == len(node.output)
+
+
+def _wanted(node: NodeProto, decision: bool) -> GraphProto | None:
+    name = "then_branch" if decision else "else_branch"
+    return next((entry.g for entry in node.attribute if entry.name == name), None)
 
 
 def _decision(graph: GraphProto, name: str) -> bool | None:
@@ -110,8 +133,8 @@ def _decision(graph: GraphProto, name: str) -> bool | None:
 
 
 def _branch(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
-    wanted = "then_branch" if _decision(graph, node.input[0]) else "else_branch"
-    branch = next(entry.g for entry in node.attribute if entry.name == wanted)
+    branch = _wanted(node, bool(_decision(graph, node.input[0])))
+    assert branch is not None  # noqa: S101 - `_is_decided` saw it
     # Names inside a branch may stand in the other branch as well, never outside: they stay as they are.
     graph.initializer.extend(branch.initializer)
     graph.sparse_initializer.extend(branch.sparse_initializer)

@@ -268,7 +268,8 @@ def _check_finite(moments: Moments, batches: Batches) -> None:
     if np.isfinite(moments.matrix).all():
         return
     diagonal = np.diag(moments.matrix)
-    blocks = {"features": diagonal[1 : 1 + moments.p], "outputs": diagonal[1 + moments.p :]}
+    f, y = 1 + moments.p, 1 + moments.p + moments.C
+    blocks = {"features": diagonal[1:f], "outputs": diagonal[f:y], "targets": diagonal[y:]}
     where = next((name for name, part in blocks.items() if not np.isfinite(part).all()), "features")
     cause = batches.first_not_finite
     raise DataError(

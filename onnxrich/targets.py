@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from onnxrich.errors import DataError
 
 TargetKind = Literal["classes", "values"]
+
+
+# Classes are columns of the moment matrix, and cost their square.
+MOST_CLASSES = 10_000
+
+
+def class_column(labels: NDArray[Any]) -> NDArray[Any]:
+    """Class indices of shape (n, 1) as shape (n,); all other labels as they are."""
+    return labels.reshape(-1) if labels.dtype.kind in "biu" and labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def one_hot(
@@ -29,7 +38,7 @@ def one_hot(
     """
     if targets is None:
         return None, None
-    array = np.asarray(targets)
+    array = class_column(np.asarray(targets))
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"labels of type {array.dtype}", "integer classes or real values", "Encode the labels as integers."
@@ -42,6 +51,12 @@ def one_hot(
                 f"class labels from {index.min()} to {index.max()}",
                 f"class indices from 0 to {size - 1}",
                 "Renumber the classes from 0, and leave out rows without a class.",
+            )
+        if size > max(MOST_CLASSES, 2 * C):
+            raise DataError(
+                f"class labels up to {size - 1} for {C} outputs",
+                f"at most {max(MOST_CLASSES, 2 * C):,} classes",
+                "Number the classes that occur from 0.",
             )
         rows = np.zeros((len(index), size))
         rows[np.arange(len(index)), index] = 1.0

@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
     "rewrite": ({"errors", "head", "model", "moments", "rewrite"}, {"numpy", "onnx"}),
     "session": ({"errors", "moments", "rewrite"}, {"numpy", "onnxruntime"}),
-    "sources": ({"errors", "files", "head", "model", "sources"}, {"numpy"}),
+    "sources": ({"errors", "files", "head", "model", "sources", "targets"}, {"numpy"}),
     "batching": ({"errors", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),

@@ -69,7 +69,7 @@ def refused(error: type[OnnxrichError], *parts: str) -> Iterator[None]:
     with pytest.raises(error) as caught:
         yield
     assert type(caught.value) is error
-    assert caught.value.found and caught.value.needed and caught.value.remedy.endswith(".")
+    assert all((caught.value.found, caught.value.needed, caught.value.remedy))
     for part in parts:
         assert part in str(caught.value)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxrich.errors import HeadError
+from onnxrich.errors import HeadError, ModelError, OnnxrichError
 from onnxrich.head.affine import Affine, Axes
 from onnxrich.head.chain import Chain
 from onnxrich.head.graph import Graph
@@ -107,13 +107,27 @@ def candidates(graph: Graph, starts: Sequence[str]) -> tuple[list[Head], list[De
     heads: dict[tuple[str, str], Head] = {}
     dead_ends: list[DeadEnd] = []
     for start in starts:
-        ends = walk(graph, start)
+        ends = _walked(graph, start)
         found = [_head(end) for end in ends if isinstance(end, Chain)]
         stopped = [end for end in ends if isinstance(end, DeadEnd)]
         dead_ends.extend(stopped)
         if not stopped:
             heads.update(((head.features.tensor, head.outputs.tensor), head) for head in found)
     return _last(graph, list(heads.values())), dead_ends
+
+
+def _walked(graph: Graph, start: str) -> list[Chain | DeadEnd]:
+    try:
+        return walk(graph, start)
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, OnnxrichError):
+            raise
+        # Readers take operators to have the inputs that ONNX prescribes: here one had not.
+        raise ModelError(
+            f"a malformed operator behind output {start!r} ({type(error).__name__})",
+            "operators with the inputs and attributes that ONNX prescribes",
+            "Check the model with onnx.checker.check_model(model, full_check=True).",
+        ) from error
 
 
 def measure(head: Head, features_shape: tuple[int, ...], outputs_shape: tuple[int, ...]) -> Head:
@@ -150,9 +164,10 @@ def residual(head: Head, features: Array, outputs: Array) -> float | None:
         return None
     if features.shape[1:] != (head.p,) or outputs.shape != (len(features), head.C):
         return float("inf")
-    predicted = features @ head.affine.weight.T + head.affine.bias
-    scale = float(np.linalg.norm(outputs))
-    distance = float(np.linalg.norm(outputs - predicted))
+    with np.errstate(all="ignore"):  # rows that are not finite are found, and named, by the pass
+        predicted = features @ head.affine.weight.T + head.affine.bias
+        scale = float(np.linalg.norm(outputs))
+        distance = float(np.linalg.norm(outputs - predicted))
     return 0.0 if distance == 0 else distance / scale if scale else float("inf")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
+from onnxrich.targets import class_column
 
 AnyArray = NDArray[Any]
 
@@ -127,7 +128,8 @@ def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, inputs: tuple
     Raises:
         DataError: when integers don't fit the input's type.
     """
-    return Batch({entry.name: _convert(entry, arrays[entry.name]) for entry in inputs}, labels, rows)
+    marks = None if labels is None else class_column(labels)
+    return Batch({entry.name: _convert(entry, arrays[entry.name]) for entry in inputs}, marks, rows)
 
 
 def check_batch(inputs: tuple[Input, ...]) -> None:
@@ -156,6 +158,12 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int, ...], *, constan
             f"input {entry.name!r} is no numeric tensor",
             "inputs of numbers",
             "Export the model without strings or sequences.",
+        )
+    if entry.dtype.name == "bfloat16":
+        raise DataError(
+            f"input {entry.name!r} of type bfloat16",
+            "inputs of a type that NumPy has",
+            "Export the model with float32 inputs, and cast them inside.",
         )
     if not _convertible(dtype, entry.dtype):
         scaled = " (scaled as in training)" if entry.dtype.kind == "f" and dtype.kind in "ui" else ""
@@ -256,9 +264,7 @@ def _classes(labels: Column | None) -> int | None:
 
 
 def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
-    if have.kind == want.kind or (have.kind in "biu" and want.kind in "iu"):
-        return True
-    return want.name == "bfloat16" and have.kind == "f"
+    return have.kind == want.kind or (have.kind in "biu" and want.kind in "iu")
 
 
 def _convert(entry: Input, array: AnyArray) -> AnyArray:

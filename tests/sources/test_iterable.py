@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ FREE = build("h = Relu(x)", x="float[N,T] x", y="float[N,T] h")
 def test_any_cut_gives_the_same_rows(cuts: list[int], size: int) -> None:
     """However rows are spread over items, empty ones included, the batches are the same."""
     edges = [0, *sorted(cuts), 40]
-    items = [{"x": X[a:b], "y": np.arange(a, b)} for a, b in zip(edges, edges[1:], strict=False)]
+    items = [{"x": X[a:b], "y": np.arange(a, b)} for a, b in pairwise(edges)]
     rows, labels = read_all(source_of(two_layers(), items), size)
     np.testing.assert_array_equal(rows["x"], X)
     np.testing.assert_array_equal(labels, np.arange(40))
@@ -108,9 +109,7 @@ def test_errors_come_at_their_item() -> None:
 def test_labels_in_some(labels: list[bool]) -> None:
     """Labels in some items and not in others are refused."""
     items = [{"x": X, "y": np.arange(40)} if has else {"x": X} for has in labels]
-    with refused(
-        DataError, "items with labels and without; needed: labels in all or in none. Check the iterable."
-    ):
+    with refused(DataError, "items with labels and without; needed: labels in all or in none. Check the iterable."):
         list(source_of(two_layers(), items).batches(64))
 
 

@@ -60,6 +60,13 @@ def test_an_input_is_no_label(iterable: bool) -> None:
     np.testing.assert_array_equal(rows["labels"], X)
 
 
+def test_labels_beside_an_input_of_that_name() -> None:
+    """Where one usual key is an input, the other one is looked for."""
+    rows, labels = read_all(source_of(input_named_labels(), {"labels": X, "y": LABELS}), 4)
+    np.testing.assert_array_equal(rows["labels"], X)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
 def test_an_input_as_targets() -> None:
     """An input can be named as the targets too, as for an autoencoder."""
     rows, labels = read_all(source_of(two_layers(), {"x": X}, "x"), 4)
@@ -119,7 +126,8 @@ def test_kinds(labels: np.ndarray, classes: int | None, kind: str, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "labels", [np.array(["a"] * ROWS), np.zeros(ROWS, complex), np.zeros((ROWS, 2, 2)), np.array(3),
-               np.array([None] * ROWS), np.zeros(ROWS, "M8[s]")], ids=["str", "complex", "cube", "scalar", "object", "date"]
+               np.array([None] * ROWS), np.zeros(ROWS, "M8[s]")],
+    ids=["str", "complex", "cube", "scalar", "object", "date"],
 )  # fmt: skip
 @pytest.mark.parametrize("iterable", [False, True])
 def test_no_labels(labels: np.ndarray, iterable: bool) -> None:

@@ -1,4 +1,4 @@
-"""`.npy` files: mapped into memory, and refused when they are not whole. What they share with `.npz` is tested there."""
+"""`.npy` files: mapped into memory, and refused when not whole. What they share with `.npz` is tested there."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_several_inputs(tmp_path: Path) -> None:
     """One array can't feed two inputs."""
     np.save(tmp_path / "d.npy", X)
     proto = build("h = Add(x, b)", x="float[N,6] x, float[N,6] b", y="float[N,6] h")
-    with refused(DataError, "d.npy holds 'd', and nothing for 'x', 'b'; needed: arrays named as the model's inputs: 'x"):
+    with refused(
+        DataError, "d.npy holds 'd', and nothing for 'x', 'b'; needed: arrays named as the model's inputs: 'x"
+    ):
         source_of(proto, tmp_path / "d.npy")
 
 

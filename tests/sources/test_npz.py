@@ -209,7 +209,9 @@ def test_unknown_method(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fortran", [False, True])
-@pytest.mark.parametrize("shape", ["(1000000000,)", "(2, 536870912)", "(0, -1)", "(-1, 6)", "(-2, -2)", "(99999, 99999)"])
+@pytest.mark.parametrize(
+    "shape", ["(1000000000,)", "(2, 536870912)", "(0, -1)", "(-1, 6)", "(-2, -2)", "(99999, 99999)"]
+)
 def test_header_claims_too_much(shape: str, fortran: bool, tmp_path: Path) -> None:
     """A header that claims gigabytes over some bytes is refused before anything is set aside for it."""
     path = archive(tmp_path / "d.npz", {"x.npy": claim(shape, b"\0" * 96, fortran=fortran)})
@@ -261,7 +263,9 @@ def test_header_that_is_none(content: bytes, suffix: str, tmp_path: Path) -> Non
     """A header that can't be understood is refused, whatever NumPy's reader trips over."""
     path = tmp_path / f"d.{suffix}"
     archive(path, {"x.npy": content}) if suffix == "npz" else path.write_bytes(content)
-    with refused(DataError, " is no NumPy array, or only a part of one; needed: a whole array. Save or copy the file a"):
+    with refused(
+        DataError, " is no NumPy array, or only a part of one; needed: a whole array. Save or copy the file a"
+    ):
         read(path)
 
 
