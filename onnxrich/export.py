@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from onnxrich import rewrite, session, sources, stream, supervise
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.writing import write_files
+from onnxrich.writing import refusal, write_files
 
 
 def expose(
@@ -142,7 +143,15 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         )
     content = model.data + patch
     try:
-        onnx.checker.check_model(ModelProto.FromString(content))
+        if external:  # the checker looks for the weights beside a file
+            with tempfile.NamedTemporaryFile(dir=path.resolve().parent, suffix=".onnx") as file:
+                file.write(content)
+                file.flush()
+                onnx.checker.check_model(file.name)
+        else:
+            onnx.checker.check_model(ModelProto.FromString(content))
+    except OSError as error:
+        raise refusal(path.parent, error) from error
     except (onnx.checker.ValidationError, ValueError) as error:
         given = str(error).strip().splitlines()
         raise ModelError(
