@@ -28,6 +28,7 @@ class Chain:
         axes: how f, and φ after `steps`, lie.
         steps: operators that move rows, to be applied to φ as they were to f.
         pooled: whether one of them takes a mean.
+        mixed: whether a Reshape has put rows and features on one axis, until another takes them apart again.
     """
 
     affine: Affine
@@ -35,6 +36,7 @@ class Chain:
     axes: Axes
     steps: tuple[NodeProto, ...] = ()
     pooled: bool = False
+    mixed: bool = False
 
 
 def build(graph: Graph, affine: Affine, made: str, passed: Sequence[tuple[NodeProto, str]]) -> Chain:
@@ -52,6 +54,11 @@ def build(graph: Graph, affine: Affine, made: str, passed: Sequence[tuple[NodePr
     same = affine.features_axes == affine.outputs_axes
     for at, (node, output) in enumerate(passed):
         if graph.is_inner(output):
+            break
+        if node.op_type == "Reshape" and current.axes.last and not current.axes.unit:
+            current = _reshaped(graph, node, current, output)
+            continue
+        if current.mixed and node.op_type not in UNCHANGED:
             break
         if node.op_type == "ReduceSum" and not _is_mean(graph, passed[at + 1 :]):
             break
@@ -82,6 +89,21 @@ def build(graph: Graph, affine: Affine, made: str, passed: Sequence[tuple[NodePr
                 best = current
     # A layer whose φ and f lie differently has no steps to share: its rows stay those of the operator itself.
     return best if same else replace(best, steps=())
+
+
+def _reshaped(graph: Graph, node: NodeProto, chain: Chain, output: str) -> Chain:
+    """The chain with a Reshape behind it: rows may be grouped anew while features stay the last axis."""
+    size, shape, target = len(chain.affine.bias), graph.shape(output), _constants(graph, node, 1, "shape")
+    last = shape[-1] if shape else None
+    if last is None and target:
+        # An open last entry keeps the features where all before it are copied, as far as can be seen.
+        copied = len(target) == chain.axes.rank and not any(target[:-1])
+        last = target[-1] if target[-1] > 0 else size if copied else -1
+    if last not in (None, size):
+        return replace(chain, outputs=output, mixed=True)
+    rank = graph.rank(output)
+    axes = Axes(rank, -1 if rank is None else rank - 1)
+    return replace(chain, outputs=output, axes=axes, steps=(*chain.steps, node), mixed=False)
 
 
 def _is_mean(graph: Graph, behind: Sequence[tuple[NodeProto, str]]) -> bool:
@@ -163,15 +185,9 @@ def _flatten(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 def _reshape(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    # Rows can be reshaped as they like while features stay the last axis. Where the target is computed, its length is
-    # the rank; where even that is unknown, features are still the last axis, or the check by running fails.
-    if axes.unit:
-        target = _constants(graph, node, 1, "shape")
-        return Axes(2, 1) if target is None or len(target) == 2 else None
-    if not axes.last:
-        return None
-    rank = graph.rank(node.output[0])
-    return Axes(rank, -1 if rank is None else rank - 1)
+    # With features last a Reshape is followed by `_reshaped`; else only axes of size one can be left out.
+    target = _constants(graph, node, 1, "shape")
+    return Axes(2, 1) if axes.unit and (target is None or len(target) == 2) else None
 
 
 def _gather(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
