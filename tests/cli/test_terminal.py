@@ -36,7 +36,7 @@ def test_live_line(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "stage"), [("slow_loading", b"loading"), ("endless_running", b"loading"), ("rows", b"running")]
+    ("trouble", "stage"), [("slow_loading", b"loading"), ("endless_running", b"running"), ("rows", b"running")]
 )
 def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> None:
     """Ctrl-C ends the command within a second with code 130, the worker with it; nothing is written."""
