@@ -65,26 +65,7 @@ def check(path: Path, feed: dict[str, np.ndarray], p: int, C: int, labels: np.nd
 def pages(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of printed pages turned by 0, 90, 180 and 270 degrees, and which."""
     rng = np.random.default_rng(0)
-    words = [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "a",
-        "lazy",
-        "dog",
-        "while",
-        "seven",
-        "wizards",
-        "make",
-        "toxic",
-        "brew",
-        "for",
-        "evil",
-        "kings",
-    ]
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "while", "seven", "wizards"]
     images, turns = [], np.arange(count) % 4
     for turn in turns:
         page = Image.new("RGB", (480, 480), "white")
