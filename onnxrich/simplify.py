@@ -13,6 +13,7 @@ import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxrich.errors import ModelError
+from onnxrich.lift import LOOPS, lift
 
 FUSED = {"FusedGemm": "Gemm", "FusedConv": "Conv"}
 # Activations that can be fused, with the names of their parameters.
@@ -23,13 +24,14 @@ DEEPEST = 16
 
 
 def simplify(proto: ModelProto, path: str) -> ModelProto | None:
-    """The model with functions, decided branches and fused activations put in place; None when it has none of them.
+    """The model with functions, decided branches, fused activations and tails of loops put in place; None without any.
 
     Raises:
         ModelError: when functions are not defined or call themselves.
     """
-    needs = bool(proto.functions) or any(_is_decided(proto.graph, node) or _is_fused(node) for node in proto.graph.node)
-    if not needs:
+    loops = any(node.op_type in LOOPS for node in proto.graph.node)
+    hidden = any(_is_decided(proto.graph, node) or _is_fused(node) for node in proto.graph.node)
+    if not (proto.functions or hidden or loops):
         return None
     result = _inlined(proto, path) if proto.functions else ModelProto.FromString(proto.SerializeToString())
     for _ in range(DEEPEST):
@@ -38,7 +40,8 @@ def simplify(proto: ModelProto, path: str) -> ModelProto | None:
         nodes = [made for node in result.graph.node for made in _in_place(result.graph, node)]
         del result.graph.node[:]
         result.graph.node.extend(nodes)
-    return result
+    lifted = lift(result)
+    return result if proto.functions or hidden or lifted else None
 
 
 def _inlined(proto: ModelProto, path: str) -> ModelProto:
