@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,12 +33,18 @@ THROUGH_FLOAT32 = 1e-5
 @pytest.fixture(scope="session", autouse=True)
 def models() -> Path:
     """The folder of the packages' files, fetched once; no package is installed or imported."""
-    if not (FOLDER / "ddddocr").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER), *PACKAGES]
+    if not FOLDER.is_dir():
+        # Several test processes may fetch at once: each into a folder of its own, and the first to be done wins.
+        own = FOLDER.with_name(f"models-{os.getpid()}")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(own), *PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             message = f"the packages can't be had: {done.stderr[-300:]}"
             pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        try:
+            own.rename(FOLDER)
+        except OSError:
+            shutil.rmtree(own)
     return FOLDER
 
 
