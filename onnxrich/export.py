@@ -132,6 +132,10 @@ def _widths_known(model: Model, head: Head) -> Head:
 
 
 def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
+    if model.folder is not None and path.resolve() == Path(model.path).resolve():
+        raise OutputError(
+            f"{path} is the model itself", "another file", "Pass another name: the model is never replaced."
+        )
     if path.exists() and not force:
         raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
     external = any(models.is_external(tensor) for tensor in models.tensors(model.proto))

@@ -74,7 +74,7 @@ def test_page_in_javascript(workplace: Path) -> None:
 
 @pytest.mark.parametrize("name", ["torch/mlp_dynamo", "torch/squeezenet_dynamo", "text/temperature", "derived/qdq_mlp"])
 def test_exposed_features_are_the_truth(tmp_path: Path, name: str) -> None:
-    """An exposed model passes the checker, gives its own outputs to the bit, and the framework's features besides."""
+    """An exposed model passes the checker, gives its own outputs, and the framework's features besides."""
     entry = next(line for line in json.loads((ZOO / "zoo.json").read_text()) if line["file"] == f"{name}.onnx")
     path = ZOO / entry["file"]
     before = path.read_bytes()
@@ -119,6 +119,15 @@ def test_files_are_not_replaced(tmp_path: Path) -> None:
     assert target.read_text() == "mine"
     onnxrich.expose(onnxrich.demo_file("rich.onnx"), target, force=True, isolate=True)
     assert target.stat().st_size > 700_000
+
+
+def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
+    """Not even with force is a model written over: it is the only one of its kind."""
+    path = shutil.copy(onnxrich.demo_file("rich.onnx"), tmp_path / "m.onnx")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="is the model itself"):
+        onnxrich.expose(path, path, force=True)
+    assert path.read_bytes() == before
 
 
 def test_external_weights_stay_where_they_are(tmp_path: Path) -> None:
