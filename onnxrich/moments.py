@@ -26,6 +26,10 @@ SCHEMA = "onnxrich.moments/1"
 # Key of the metadata in which an instrumented model says how its accumulators are read.
 METADATA = "onnxrich.moments"
 
+# What is summed over the rows of a classifier beside second moments: rows whose largest output is that of their class,
+# and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.
+TALLIES = ("correct", "cross_entropy")
+
 # Machine epsilon of the formats a head can compute in (bfloat16 is no NumPy dtype).
 EPS: Mapping[str, float] = {
     "float64": float(np.finfo(np.float64).eps),
@@ -59,7 +63,8 @@ class Moments:
         targets: "classes" when targets are one-hot, "values" when they are real, None without labels.
         dtype: name of the arithmetic the head computed in; decides what counts as rounding noise.
         residual: relative residual of the check that the outputs are affine in the features.
-        correct: number of rows whose largest output is that of their class; None where that has no meaning.
+        tallies: sums over the rows of numbers that are no second moments, by name: `TALLIES`. Empty where outputs and
+            classes don't correspond.
     """
 
     matrix: Array
@@ -70,7 +75,7 @@ class Moments:
     targets: TargetKind | None = None
     dtype: str = "float64"
     residual: float = 0.0
-    correct: float | None = None
+    tallies: Mapping[str, float] = field(default_factory=dict)
     _slices: Mapping[str, slice] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -145,11 +150,8 @@ class Moments:
         moments = cls.empty(
             phi.shape[1], f.shape[1], y.shape[1], targets=kind, dtype=dtype if dtype in EPS else "float64"
         )
-        correct = None
-        if moments.has_accuracy:
-            hits = (f.argmax(axis=1) if f.shape[1] > 1 else f[:, 0] > 0) == y.argmax(axis=1)
-            correct = float(hits.sum() if weights is None else (hits * np.asarray(weights)).sum())
-        return replace(moments, matrix=scaled.T @ rows, shift=pilot, correct=correct)
+        tallies = _tallies(f, y, weights) if moments.has_accuracy else {}
+        return replace(moments, matrix=scaled.T @ rows, shift=pilot, tallies=tallies)
 
     @classmethod
     def from_accumulators(cls, accumulated: Sequence[ArrayLike], metadata: Mapping[str, str]) -> Moments:
@@ -223,8 +225,9 @@ class Moments:
             return replace(other, residual=residual)
         if other.n == 0:
             return replace(self, residual=residual)
-        correct = None if self.correct is None or other.correct is None else self.correct + other.correct
-        return replace(self, matrix=self.matrix + other.about(self.shift).matrix, residual=residual, correct=correct)
+        shared = self.tallies.keys() & other.tallies.keys()
+        tallies = {name: self.tallies[name] + other.tallies[name] for name in self.tallies if name in shared}
+        return replace(self, matrix=self.matrix + other.about(self.shift).matrix, residual=residual, tallies=tallies)
 
     def about(self, shift: Array) -> Moments:
         """The same moments about another shift.
@@ -258,7 +261,7 @@ class Moments:
             targets=np.array(self.targets or ""),
             dtype=np.array(self.dtype),
             residual=np.array(self.residual),
-            correct=np.array(np.nan if self.correct is None else self.correct),
+            tallies=np.array(json.dumps(dict(self.tallies))),
             record=np.array(json.dumps(dict(record or {}))),
         )
 
@@ -289,8 +292,8 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
             if kind not in ("classes", "values", None):
                 raise ValueError(f"targets of kind {kind}")
             matrix, shift = npz["matrix"].astype(np.float64), npz["shift"].astype(np.float64)
-            correct = None if np.isnan(npz["correct"]) else float(npz["correct"])
-            moments = Moments(matrix, shift, p, C, K, kind, str(npz["dtype"]), float(npz["residual"]), correct)
+            tallies = {str(name): float(value) for name, value in json.loads(str(npz["tallies"])).items()}
+            moments = Moments(matrix, shift, p, C, K, kind, str(npz["dtype"]), float(npz["residual"]), tallies)
             return moments, dict(json.loads(str(npz["record"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
@@ -303,6 +306,27 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
             f"a whole `moments.npz` of schema {SCHEMA}",
             "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
         ) from error
+
+
+def merge_all(parts: Sequence[Moments]) -> Moments:
+    """Moments of the rows of all parts, at least one, merged on a fixed tree: the order of the parts decides every bit.
+
+    Rounding grows with the depth of the tree, log₂ of their number, instead of with their number.
+    """
+    level = list(parts)
+    while len(level) > 1:
+        level = [level[i].merge(level[i + 1]) if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
+    return level[0]
+
+
+def _tallies(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:
+    """The sums of `TALLIES` of some rows: outputs of shape (n, C), one-hot classes of shape (n, K)."""
+    scores = f if f.shape[1] > 1 else np.hstack([np.zeros_like(f), f])
+    hits = scores.argmax(axis=1) == y.argmax(axis=1)
+    highest = scores.max(axis=1, initial=-np.inf)
+    losses = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1)) - (scores * y).sum(axis=1)
+    scale = np.ones(len(f)) if weights is None else np.asarray(weights, dtype=np.float64)
+    return dict(zip(TALLIES, (float((hits * scale).sum()), float((losses * scale).sum())), strict=True))
 
 
 def from_panels(panels: Sequence[Array]) -> Array:

@@ -234,7 +234,7 @@ def _accumulate(
 
     def moments() -> Moments:
         sums = accumulator.read()
-        return replace(zero, matrix=patch.matrix(sums), shift=shift, correct=patch.correct(sums))
+        return replace(zero, matrix=patch.matrix(sums), shift=shift, tallies=patch.tallies(sums))
 
     rows = _fill(accumulator, live, batches, source, moments, listen)
     return rows, moments()

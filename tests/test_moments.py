@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxrich.errors import DataError
-from onnxrich.moments import Moments, load_record
+from onnxrich.moments import Moments, load_record, merge_all
 from onnxrich.targets import one_hot
 
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)
@@ -32,7 +32,9 @@ def alike(a: Moments, b: Moments) -> None:
     """Both describe the same rows, to rounding of sums of squares."""
     scale = max(1.0, float(np.abs(raw(a)).max()))
     np.testing.assert_allclose(raw(a) / scale, raw(b) / scale, atol=1e-13)
-    assert a.correct == b.correct
+    assert a.tallies.keys() == b.tallies.keys()
+    for name, value in a.tallies.items():
+        assert b.tallies[name] == pytest.approx(value, rel=1e-13)
 
 
 @LAWS
@@ -116,11 +118,11 @@ def test_a_large_mean_costs_no_digits() -> None:
     assert np.abs(zero - expected).max() > 1e-8
 
 
-@pytest.mark.parametrize("correct", [None, 17.0])
-def test_file_round_trip(tmp_path: Path, correct: float | None) -> None:
+@pytest.mark.parametrize("tallies", [{}, {"correct": 17.0, "cross_entropy": 0.1}])
+def test_file_round_trip(tmp_path: Path, tallies: dict[str, float]) -> None:
     """A saved file gives back the same numbers to the bit, with its record; through a stream too."""
     made = Moments.from_rows(*rows(0, 40))
-    made = Moments(made.matrix, made.shift, 5, 3, 3, "classes", "float32", 1e-7, correct)
+    made = Moments(made.matrix, made.shift, 5, 3, 3, "classes", "float32", 1e-7, tallies)
     stream = io.BytesIO()
     made.save(stream, {"model": "ü.onnx"})
     made.save(tmp_path / "m.npz", {"model": "ü.onnx"})
@@ -130,8 +132,38 @@ def test_file_round_trip(tmp_path: Path, correct: float | None) -> None:
         np.testing.assert_array_equal(got.matrix, made.matrix)
         np.testing.assert_array_equal(got.shift, made.shift)
         assert (got.p, got.C, got.K, got.targets, got.dtype) == (5, 3, 3, "classes", "float32")
-        assert (got.residual, got.correct) == (1e-7, correct)
+        assert (got.residual, got.tallies) == (1e-7, tallies)
         assert record == {"model": "ü.onnx"}
+
+
+@pytest.mark.parametrize("C", [1, 3])
+def test_tallies(C: int) -> None:
+    """Hits and cross-entropy are those of the definition, row by row; also where exp overflows and with weights."""
+    rng = np.random.default_rng(0)
+    outputs, labels = 400 * rng.standard_normal((50, C)), rng.integers(0, max(C, 2), 50)
+    weights = rng.random(50)
+    got = Moments.from_rows(rng.standard_normal((50, 4)), outputs, labels, weights=weights).tallies
+    logits = np.column_stack([np.zeros(50), outputs]) if C == 1 else outputs
+    correct = loss = 0.0
+    for row, label, weight in zip(logits, labels, weights, strict=True):
+        correct += weight * (int(np.argmax(row)) == label)
+        # log Σ exp(f_j − f_label), with the sum in extended precision: exp(±1600) fits its exponent.
+        loss += weight * float(np.log(np.exp((row - row[label]).astype(np.longdouble)).sum()))
+    assert got == {"correct": pytest.approx(correct, rel=1e-13), "cross_entropy": pytest.approx(loss, rel=1e-13)}
+
+
+@given(st.integers(1, 9), st.integers(0, 99))
+def test_merge_all(parts: int, seed: int) -> None:
+    """The tree of merges gives the moments of all rows, in the same bits each time, and changes no part."""
+    made = [Moments.from_rows(*rows(seed + i, 20, mean=7.0)) for i in range(parts)]
+    before = [part.matrix.copy() for part in made]
+    whole = [
+        np.concatenate(column) for column in zip(*(rows(seed + i, 20, mean=7.0) for i in range(parts)), strict=True)
+    ]
+    alike(merge_all(made), Moments.from_rows(*whole))
+    np.testing.assert_array_equal(merge_all(made).matrix, merge_all(made).matrix)
+    for part, matrix in zip(made, before, strict=True):
+        np.testing.assert_array_equal(part.matrix, matrix)
 
 
 class Canary:

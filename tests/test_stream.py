@@ -97,7 +97,27 @@ def test_moments_are_sums_of_products() -> None:
     scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0)))
     raw = got.about(np.zeros_like(got.shift)).matrix
     np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
-    assert got.correct == np.count_nonzero(outputs.argmax(axis=1) == Y)
+    assert got.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
+    losses = np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(ROWS), Y]
+    assert got.tallies["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_single_output(opset: int) -> None:
+    """A single output is the logit of the second of two classes: hits and cross-entropy are those of the sigmoid."""
+    model = network(opset=opset)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("w2", "b2"):
+            values = numpy_helper.to_array(tensor)[..., :1]
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+    model.graph.node[-1].CopyFrom(helper.make_node("Sigmoid", ["logits"], ["probabilities"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    _, logits = hooked(model, X)
+    got = pipeline.analyze(model, {"x": X, "labels": Y % 2}, batch_size=100, device="cpu").moments.tallies
+    chance = 1 / (1 + np.exp(-logits[:, 0]))
+    assert got["correct"] == np.count_nonzero((chance > 0.5) == Y % 2)
+    losses = -np.log(np.where(Y % 2, chance, 1 - chance))
+    assert got["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1003, 5000])

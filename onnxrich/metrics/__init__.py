@@ -46,7 +46,7 @@ def measure(moments: Moments) -> tuple[Metrics, list[Notice]]:
         "rank_gap_below": below,
         "rank_tolerance": result.tolerance,
         "rows_per_feature": moments.n / moments.p,
-        "accuracy": None if moments.correct is None or not moments.n else moments.correct / moments.n,
+        "accuracy": moments.tallies["correct"] / moments.n if moments.tallies and moments.n else None,
         "nc1": collapse.nc1(moments),
     }
     notices = list(result.notices)

@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.moments import METADATA, Array, from_panels
+from onnxrich.moments import METADATA, TALLIES, Array, from_panels
 from onnxrich.rewrite.builder import Builder, prefix
 
 # Columns of one block row of the moment matrix. Only the blocks on and above the diagonal are computed: with b block
@@ -31,7 +31,7 @@ class Patch:
 
     Each run takes one batch and the accumulators, and gives the next accumulators. Accumulator j is the block row
     Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of
-    shape (1, 1) holds the number of rows whose largest output is that of their class.
+    shape (2, 1) holds the sums of `moments.TALLIES`.
 
     Attributes:
         data: serialized ModelProto.
@@ -64,11 +64,11 @@ class Patch:
         rows = tuple(
             (stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False)
         )
-        return rows + ((1, 1),) * self.counts
+        return rows + ((len(TALLIES), 1),) * self.counts
 
-    def correct(self, accumulated: Sequence[Array]) -> float | None:
-        """The number of rows whose largest output is that of their class, where it is counted."""
-        return float(accumulated[-1][0, 0]) if self.counts else None
+    def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
+        """The sums of `moments.TALLIES`, where they are counted."""
+        return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
         """The symmetric moment matrix, float64 of shape (d, d), from the accumulated block rows."""
@@ -150,7 +150,7 @@ def instrument(
         model: the model.
         head: its head, with p and C known.
         K: number of targets.
-        count: whether to count the rows whose largest output is that of their class.
+        count: whether to sum the tallies as well: outputs and targets are those of a classifier.
         masked: whether rows can have weight 0; costs one more pass over the rows.
         mask: input of the model that is 0 for rows to be left out, 1 for the others.
         by_row: whether weights and targets come for each row, not for each sample.
@@ -176,7 +176,7 @@ def instrument(
     edges = panel_edges(d)
     pairs = build.moments(z, edges)
     if count:
-        pairs.append(build.hits(f, parts[-1], parts[0], head.C))
+        pairs.append(build.tallies(f, parts[-1], parts[0], head.C, K))
     shape = build.shape_output() if shift is None else ""
     if shift is None:
         build.output(phi, head.p)

@@ -134,19 +134,19 @@ class Builder:
             pairs.append((before, after))
         return pairs
 
-    def hits(self, outputs: str, targets: str, weights: str, C: int) -> tuple[str, str]:
-        """Σ w [prediction = class], added to an accumulator: its names before and after."""
-        if C > 1:
-            predicted = self.add("ArgMax", [outputs], axis=1)
-        else:
-            zero = self.constant(np.zeros((1, 1)))
-            predicted = self.add("Cast", [self.add("Greater", [outputs, zero])], to=TensorProto.INT64)
-        hit = self.add("Equal", [predicted, self.add("ArgMax", [targets], axis=1)])
-        before = self.input("correct", [1, 1])
-        after = self.add(
-            "Gemm", [self.add("Cast", [hit], to=TensorProto.DOUBLE), weights, before], "correct.next", transA=1
-        )
-        self.output(after, 1, rows=1)
+    def tallies(self, outputs: str, targets: str, weights: str, C: int, K: int) -> tuple[str, str]:
+        """Sums of `moments.TALLIES`, added to an accumulator of shape (2, 1): its names before and after."""
+        if C == 1:
+            zeros = self.add("Sub", [outputs, outputs])
+            outputs = self.add("Concat", [zeros, outputs], axis=1)
+        hit = self.add("Equal", [self.add("ArgMax", [side], axis=1) for side in (outputs, targets)])
+        # In the log of the softmax the runtime takes the largest output out first, as large ones need.
+        chosen = self.add("Mul", [self.add("LogSoftmax", [outputs], axis=1), targets])
+        loss = self.add("MatMul", [chosen, self.constant(-np.ones((K, 1)))])
+        each = self.add("Concat", [self.add("Cast", [hit], to=TensorProto.DOUBLE), loss], axis=1)
+        before = self.input("tallies", [2, 1])
+        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1)
+        self.output(after, 1, rows=2)
         return before, after
 
     def _split(self, z: str, edges: tuple[int, ...]) -> list[str]:
