@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from onnxrich import supervise
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, WorkerError
 from onnxrich.moments import load_record
 from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
@@ -89,7 +89,10 @@ def run(
     head: int | None = None,
     mask: str | None = None,
     batch_size: int | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    blocks: int | None = None,
+    device: str = "auto",
+    provider: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     isolate: bool = False,
@@ -108,8 +111,14 @@ def run(
         outputs: tensor to take the outputs from.
         head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
         mask: input of the model that is 0 for tokens or positions to be left out; `attention_mask` is taken by itself.
-        batch_size: rows a run; chosen from the size of a row when left out.
-        device: "auto", "cpu" or "cuda".
+        batch_size: rows a run; chosen from the size of a row when left out. Where memory does not hold a batch, it is
+            run in parts, and a notice says so.
+        blocks: number of blocks of rows that the moments are kept apart for, from which uncertainties follow; 16 when
+            left out, fewer where they would take more than 1 GiB, 0 for none.
+        device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,1" or "cuda:all".
+        provider: another execution provider of ONNX Runtime, `NAME` or `NAME:key=value,key=value`.
+        checkpoint: file in which the pass keeps its sums and its position; when it is there, the pass goes on from it,
+            and gives the same result, to the bit, as if it had never been stopped.
         seed: of the rows that are made up when there are no data.
         progress: called now and then with a `Progress`.
         isolate: work in a process of its own, so that an untrusted model can crash or hang that alone. Needs paths.
@@ -124,11 +133,19 @@ def run(
     >>> analysis.metrics["d_lr"] < 0.05
     True
     """
+    if not isolate and (timeout is not None or max_memory is not None):
+        raise WorkerError(
+            "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
+        )
+    if blocks is not None and blocks < 0:
+        raise DataError(f"{blocks} blocks", "a number from 0", "Pass --blocks N with N ≥ 0.")
     if batch_size is not None and batch_size < 1:
         raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
     listen = progress or (lambda _: None)
     chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "mask": mask}
-    options: dict[str, Any] = chosen | {"batch_size": batch_size, "device": device, "seed": seed}
+    saved = None if checkpoint is None else os.fspath(checkpoint)
+    where: dict[str, Any] = {"device": device, "provider": provider, "checkpoint": saved}
+    options: dict[str, Any] = chosen | where | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
     if isolate:
         request = _isolated(model, data, labels) | options
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)

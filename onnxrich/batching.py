@@ -9,15 +9,21 @@ from itertools import chain
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.sources.base import Batch, Source, not_finite
 from onnxrich.sources.prefetch import prefetch
 
-# Bytes of input that a batch is cut to, and the sizes between which it is kept: enough rows to fill two cores, little
-# enough to stay out of memory's way.
-BATCH_BYTES, SMALLEST, LARGEST = 2**23, 2**3, 2**9
+# Bytes of input that a batch is cut to, and the sizes between which it is kept, by kind of memory: enough rows to fill
+# the device, little enough to stay out of memory's way. benchmarks/RESULTS.md has the curves.
+BATCH_BYTES = {"cpu": 2**23, "cuda": 2**26}
+SMALLEST, LARGEST = 2**3, {"cpu": 2**9, "cuda": 2**12}
+# Bytes that features and outputs of a batch of tokens may have, in float32 and double.
+TOKEN_BYTES = {"cpu": 2**30, "cuda": 2**32}
 # What a symbolic dimension is taken for where the size of a row is estimated.
 OPEN_DIMENSION = 64
+# Blocks of moments, as many as the bytes allow: sixteen give intervals that are hardly wider than with more.
+BLOCKS, FEWEST_BLOCKS, BLOCK_BYTES = 16, 4, 2**30
 
 
 def fixed_size(model: Model) -> int | None:
@@ -27,17 +33,54 @@ def fixed_size(model: Model) -> int | None:
     return sizes[0] if sizes and len(sizes) == len(first) else None
 
 
-def batch_size(model: Model, asked: int | None) -> int:
-    """The number of samples in a batch where the model leaves it open: as asked, or as the size of a row suggests."""
+def block_count(d: int, asked: int | None) -> int:
+    """The number of blocks of d × d moments: as asked, or as many as memory allows; 1 where those are too few."""
     if asked is not None:
-        return asked
-    row = sum(_row_bytes(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
-    return int(np.clip(2 ** np.floor(np.log2(BATCH_BYTES / max(row, 1))), SMALLEST, LARGEST))
+        return max(1, asked)
+    count = min(BLOCKS, BLOCK_BYTES // (8 * d * d))
+    return count if count >= FEWEST_BLOCKS else 1
+
+
+def batch_size(
+    model: Model, head: Head, source: Source, *, memory: str, asked: int | None = None, blocks: int | None = None
+) -> int:
+    """The number of samples in a batch: as asked, or as the size of a row suggests. It depends on no measured time.
+
+    Args:
+        model: whose inputs say how large a row is; where they fix the batch size, a multiple of it is given.
+        head: whose width says how large a token is.
+        source: whose rows, if there are few, are spread over the blocks.
+        memory: kind of memory in which the batches lie, "cpu" or "cuda".
+        asked: what the user asks for.
+        blocks: number of blocks that the user asks for.
+    """
+    fixed = fixed_size(model)
+    size = asked
+    if size is None:
+        row = sum(_row_bytes(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
+        free = 2 ** np.floor(np.log2(BATCH_BYTES[memory] / max(row, 1)))
+        size = int(np.clip(free, SMALLEST, LARGEST[memory]))
+        tokens = sum(_tokens(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
+        while size > 1 and 12 * size * tokens * ((head.p or 0) + (head.C or 0)) > TOKEN_BYTES[memory]:
+            size //= 2
+        if source.n is not None:
+            d = 1 + (head.p or 0) + 2 * (head.C or 0)
+            size = min(size, max(SMALLEST, -(-source.n // block_count(d, blocks))))
+    return size if fixed is None else fixed * max(1, size // fixed)
+
+
+def _elements(shape: tuple[int | str | None, ...] | None) -> int:
+    sizes = [size if isinstance(size, int) else OPEN_DIMENSION for size in (shape or ())[1:]]
+    return int(np.prod(sizes, dtype=np.int64))
 
 
 def _row_bytes(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.generic] | None) -> int:
-    sizes = [size if isinstance(size, int) else OPEN_DIMENSION for size in (shape or ())[1:]]
-    return int(np.prod(sizes, dtype=np.int64)) * (dtype.itemsize if dtype is not None else 4)
+    return _elements(shape) * (dtype.itemsize if dtype is not None else 4)
+
+
+def _tokens(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.generic] | None) -> int:
+    """Entries of a row that are looked up in a table, each of which becomes a vector: integers along an axis."""
+    return _elements(shape) if dtype is not None and dtype.kind in "iu" and len(shape or ()) == 2 else 0
 
 
 def padded(batch: Batch, size: int) -> Batch:

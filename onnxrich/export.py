@@ -12,8 +12,8 @@ import onnx
 from onnx import ModelProto
 
 from onnxrich import head as heads
+from onnxrich import live, rewrite, session, sources, supervise
 from onnxrich import model as models
-from onnxrich import rewrite, session, sources, stream, supervise
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.head import Head
 from onnxrich.model import Model
@@ -110,7 +110,7 @@ def instrument(
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data, None, 0)
-        residual, shift = stream.pilot(read, found, source, session.choose("cpu"))
+        residual, shift = live.pilot(read, found, source, session.choose("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
     _write(read, patch.data, Path(output), force)
     return patch.accumulators

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from onnx import ModelProto
 
+from onnxrich import live, session, supervise
 from onnxrich import model as models
-from onnxrich import session, stream, supervise
 from onnxrich.errors import OnnxrichError
 from onnxrich.head import Head, allowed_residual, candidates
 from onnxrich.head.graph import Graph
@@ -177,7 +177,7 @@ def _verified(model: Model, head: Head) -> tuple[float | None, str | None, str]:
     """Residual and kind of rows on made-up inputs; or the reason why the model could not be run on such."""
     try:
         source = synthesize(model, seed=0, rows=ROWS)
-        residual, rows = stream.probe(model, head, source, session.choose("cpu"))
+        residual, rows = live.probe(model, head, source, session.choose("cpu"))
     except OnnxrichError as error:
         return None, None, error.found
     return residual, rows, ""

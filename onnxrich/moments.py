@@ -235,6 +235,8 @@ class Moments:
         z − new = (z − old) + (old − new)·1, and the 1 is the first entry of z, so the change of shift is the congruence
         with T = I + [0, old − new] eᵀ₀: exact algebra, no second look at the rows.
         """
+        if np.array_equal(self.shift, shift):
+            return self
         move = self.shift - shift
         move[0] = 0.0
         matrix = self.matrix + np.outer(move, self.matrix[0])
@@ -332,9 +334,13 @@ def _tallies(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:
 def from_panels(panels: Sequence[Array]) -> Array:
     """The symmetric matrix of which the block rows on and above the diagonal are given, the first one as wide as it."""
     d = panels[0].shape[1]
-    matrix = np.zeros((d, d))
+    matrix = np.empty((d, d))
     start = 0
     for panel in panels:
-        matrix[start : start + len(panel), start:] = panel
-        start += len(panel)
-    return np.triu(matrix) + np.triu(matrix, 1).T
+        stop = start + len(panel)
+        corner = panel[:, : len(panel)]
+        matrix[start:stop, start:stop] = np.triu(corner) + np.triu(corner, 1).T
+        matrix[start:stop, stop:] = panel[:, len(panel) :]
+        matrix[stop:, start:stop] = panel[:, len(panel) :].T
+        start = stop
+    return matrix

@@ -13,6 +13,7 @@ from onnxrich import session, sources, stream
 from onnxrich.errors import Notice
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
+from onnxrich.timing import Timing
 
 SYNTHETIC = Notice(
     "synthetic_data",
@@ -31,19 +32,29 @@ def analyze(
     head: int | None = None,
     mask: str | None = None,
     batch_size: int | None = None,
-    device: session.Device = "auto",
+    blocks: int | None = None,
+    device: str = "auto",
+    provider: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     listen: Listener = lambda _: None,
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`."""
-    listen(Progress("reading the model"))
-    read = models.read(model)
-    found = heads.find(read, features=features, outputs=outputs, number=head)
-    source = sources.open_source(read, data, labels, seed)
-    choice = session.choose(device)
-    passed = stream.run(read, found, source, batch=batch_size, mask=mask, device=choice, listen=listen)
+    timing = Timing()
+    choice = session.choose(device, provider)
+    with timing.measure("reading the model"):
+        listen(Progress("reading the model"))
+        read = models.read(model)
+        found = heads.find(read, features=features, outputs=outputs, number=head)
+        source = sources.open_source(read, data, labels, seed)
+    passed = stream.run(
+        read, found, source, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=checkpoint,
+        timing=timing, listen=listen,
+    )  # fmt: skip
     listen(Progress("computing the metrics", passed.samples, passed.samples))
-    return Results.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
+    with timing.measure("computing the metrics"):
+        results = Results.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
+    return results.timed(timing.seconds)
 
 
 def _record(
@@ -55,6 +66,7 @@ def _record(
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
+    notices += passed.notices
     return Record(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters),
         HeadInfo(
@@ -69,6 +81,16 @@ def _record(
             mask=passed.mask,
         ),
         DataInfo(source.name, round(passed.moments.n), passed.classes, source.synthetic),
-        RuntimeInfo(choice.device, passed.providers, session.VERSION, passed.batch_size, passed.seconds),
+        RuntimeInfo(
+            choice.device,
+            passed.providers,
+            session.VERSION,
+            passed.batch_size,
+            passed.seconds,
+            reason=choice.reason,
+            devices=choice.numbers,
+            nodes=passed.nodes,
+            blocks=max(1, len(passed.blocks)),
+        ),
         tuple(notices),
     )

@@ -16,6 +16,7 @@ class Progress:
         total: samples in all, None for a stream.
         rate: samples a second.
         d_lr: D_LR of the rows so far, None before the first look.
+        waiting: share of the time in which the device waited for data, from 0 to 1.
     """
 
     stage: str
@@ -23,6 +24,7 @@ class Progress:
     total: int | None = None
     rate: float = 0.0
     d_lr: float | None = None
+    waiting: float = 0.0
 
 
 Listener = Callable[[Progress], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -67,13 +67,31 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class RuntimeInfo:
-    """What it ran on: device, execution providers in order, onnxruntime version, batch size, seconds of the pass."""
+    """What it ran on.
+
+    Attributes:
+        device: "cpu", "cuda", or the short name of another execution provider.
+        providers: execution providers, in order.
+        onnxruntime: its version.
+        batch_size: samples a run.
+        seconds: that the pass took.
+        reason: why this device was chosen.
+        devices: numbers of the devices, one session each.
+        nodes: how many nodes of the graph each provider runs, None where the CPU runs all.
+        blocks: number of blocks of moments, 1 where no uncertainties can be had.
+        profile: seconds by stage.
+    """
 
     device: str
     providers: tuple[str, ...]
     onnxruntime: str
     batch_size: int
     seconds: float
+    reason: str = ""
+    devices: tuple[int, ...] = (0,)
+    nodes: Mapping[str, int] | None = None
+    blocks: int = 1
+    profile: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,7 @@ class Record:
         """
         try:
             runtime = dict(record["runtime"])
-            runtime["providers"] = tuple(runtime["providers"])
+            runtime |= {name: tuple(runtime[name]) for name in ("providers", "devices")}
             return cls(
                 ModelInfo(**record["model"]),
                 HeadInfo(**record["head"]),
@@ -143,13 +161,18 @@ class Results:
     @classmethod
     def from_document(cls, document: Mapping[str, Any], moments: Moments) -> Self:
         """The results whose `to_dict` gave a document, without computing anything again."""
-        drawn = {field.name: document["curves"][field.name] for field in fields(Curves)}
+        drawn = {entry.name: document["curves"][entry.name] for entry in fields(Curves)}
         arrays: dict[str, Any] = {
             name: None if values is None else np.asarray(values) for name, values in drawn.items()
         }
         record = Record.from_dict({**document, "notices": []})
         notices = tuple(Notice(**notice) for notice in document["warnings"])
         return cls(record, dict(document["metrics"]), Curves(**arrays), notices, moments)
+
+    def timed(self, seconds: Mapping[str, float]) -> Self:
+        """The same results with the seconds of each stage in their record."""
+        runtime = replace(self.record.runtime, profile=dict(seconds))
+        return replace(self, record=replace(self.record, runtime=runtime))
 
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `onnxrich.analysis/1`: JSON-able, without NaN or infinity."""
@@ -170,7 +193,7 @@ class Results:
 
 
 def _curves_dict(drawn: Curves) -> dict[str, Any]:
-    names = [field.name for field in fields(drawn)]
+    names = [entry.name for entry in fields(drawn)]
     result: dict[str, Any] = {name: _list(getattr(drawn, name)) for name in names}
     cumulative = [name for name in names if name not in ("k", "intensity")]
     result["individual"] = {name: _list(drawn.individual(name)) for name in cumulative}

@@ -60,8 +60,8 @@ def _room(head: Head) -> float:
 
 def _run(model: Model, head: Head, batch: Batch, device: Choice) -> list[Array]:
     patch, names = rewrite.expose(model, head)
-    live = Session([model.data, patch], folder=model.folder, device=device.device, name=model.path)
-    return [rows.astype(np.float64) for rows in live.run(names, batch.inputs)]
+    session = Session([model.data, patch], folder=model.folder, device=device, name=model.path)
+    return [rows.astype(np.float64) for rows in session.run(names, batch.inputs)]
 
 
 def _symbolic(model: Model, size: int) -> Model:

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from onnxrich.errors import OutputError
 
@@ -48,6 +49,31 @@ def write_files(targets: Mapping[Path, bytes], directory: Path) -> tuple[Path, .
             raise refusal(directory, error) from error
         raise
     return tuple(targets)
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file, or replace it; at any time the old one or the new one is there, whole.
+
+    Args:
+        path: in a folder that is there.
+        write: gets the file to write to.
+
+    Raises:
+        OutputError: when it can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.absolute().parent)
+    except BaseException as error:
+        _undo([temporary], [])
+        if isinstance(error, OSError):
+            raise refusal(path, error) from error
+        raise
 
 
 def _make(folder: Path, made: list[Path]) -> None:

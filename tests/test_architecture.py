@@ -31,25 +31,37 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "simplify": ({"errors", "lift"}, {"onnx"}),
     "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
     "rewrite": ({"errors", "head", "model", "moments", "rewrite"}, {"numpy", "onnx"}),
-    "session": ({"errors", "moments", "rewrite"}, {"numpy", "onnxruntime"}),
+    "timing": (set(), set()),
+    "session": ({"errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
     "sources": ({"errors", "files", "head", "model", "sources", "targets"}, {"numpy"}),
-    "batching": ({"errors", "model", "sources"}, {"numpy"}),
+    "batching": ({"errors", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),
-    "stream": (
-        {"batching", "errors", "feeding", "head", "metrics", "model", "moments", "progress", "rewrite", "session"}
-        | {"sources", "targets", "unfix"},
+    "live": (
+        {"batching", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session", "sources"}
+        | {"targets"},
         {"numpy"},
     ),
+    "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
+    "summing": (
+        {"batching", "checkpoint", "errors", "feeding", "live", "metrics", "moments", "progress", "session", "sources"}
+        | {"timing"},
+        {"numpy"},
+    ),
+    "stream": (
+        {"batching", "errors", "feeding", "head", "live", "model", "moments", "progress", "session", "sources"}
+        | {"summing", "timing", "unfix"},
+        set(),
+    ),
     "pipeline": (
-        {"errors", "head", "model", "progress", "results", "session", "sources", "stream"},
+        {"errors", "head", "model", "progress", "results", "session", "sources", "stream", "timing"},
         {"onnx"},
     ),
     "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),
     "worker": (set(), set()),
-    "inspection": ({"errors", "head", "model", "session", "sources", "stream", "supervise"}, {"onnx"}),
+    "inspection": ({"errors", "head", "live", "model", "session", "sources", "supervise"}, {"onnx"}),
     "export": (
-        {"errors", "head", "model", "rewrite", "session", "sources", "stream", "supervise", "writing"},
+        {"errors", "head", "live", "model", "rewrite", "session", "sources", "supervise", "writing"},
         {"onnx"},
     ),
     "analysis": ({"errors", "moments", "progress", "report", "results", "supervise"}, set()),

@@ -470,4 +470,4 @@ def test_choosing_a_vector() -> None:
     body = f"{TWO_LAYERS}\n norm = ReduceSum<keepdims = 0>(h, axis)"
     proto = build(body, y="float[N,3] y, float[N] norm", axis=np.array([1]))
     with refused(HeadError, "tensor 'norm' of shape (203,); needed: a tensor of shape (rows, width)"):
-        run(proto, features="norm", outputs="y")
+        run(proto, features="norm", outputs="y", batch_size=203)

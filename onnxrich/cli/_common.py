@@ -43,6 +43,18 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * UNITS[match[2].upper()])
 
 
+class Device(click.ParamType[str]):
+    """A device, or several of a kind."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The device as it was written."""
+        if not re.fullmatch(r"auto|cpu|cuda(:(all|\d{1,4}(,\d{1,4})*))?", str(value)):
+            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N, cuda:N,M and cuda:all", param, ctx)
+        return str(value)
+
+
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--timeout, --max-memory and --in-process, given to a command as one mapping `limits` of keyword arguments."""
 
@@ -69,6 +81,27 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return limited
 
 
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--device and --provider."""
+    for option in (
+        click.option(
+            "--provider",
+            metavar="NAME[:KEY=VALUE,…]",
+            help="Another execution provider of ONNX Runtime, such as tensorrt or openvino:device_type=CPU.",
+        ),
+        click.option(
+            "--device",
+            type=Device(),
+            metavar="DEVICE",
+            default="auto",
+            show_default=True,
+            help="cpu, cuda, cuda:N, cuda:0,1 or cuda:all for several; auto takes CUDA where it is there.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @contextlib.contextmanager
 def progress_line(name: str = "") -> Iterator[Listener]:
     """A listener that draws one live line on standard error; silent when that is no terminal."""
@@ -92,6 +125,7 @@ def progress_line(name: str = "") -> Iterator[Listener]:
         def listen(progress: Progress) -> None:
             rate = f"{progress.rows:,} rows, {progress.rate:,.0f}/s" if progress.rows else ""
             running = f", D_LR {progress.d_lr:.4f}" if progress.d_lr is not None else ""
+            running += f", {_bottleneck(progress.waiting)}" if progress.rows else ""
             bar.update(
                 task,
                 description=printable(f"{name} {progress.stage}".strip()),
@@ -101,6 +135,22 @@ def progress_line(name: str = "") -> Iterator[Listener]:
             )
 
         yield listen
+
+
+def _bottleneck(waiting: float) -> str:
+    """What a faster run would need, from the share of the time in which the device waited for data."""
+    return f"reading is the bottleneck ({waiting:.0%} waiting)" if waiting > 0.5 else "computing is the bottleneck"
+
+
+def show_profile(results: Results) -> None:
+    """Where the time went, on standard error: seconds and share of each stage."""
+    seconds = results.record.runtime.profile
+    total = sum(seconds.values()) or 1.0
+    click.echo(f"profile of {printable(results.record.model.path)}", err=True)
+    for stage, spent in seconds.items():
+        click.echo(f"  {stage:<24} {spent:9.3f} s  {spent / total:4.0%}", err=True)
+    loop = {stage: seconds.get(stage, 0.0) for stage in ("reading", "running")}
+    click.echo(f"  {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
 
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -37,13 +37,19 @@ class HeadNumber(click.ParamType[int]):
 @click.option(
     "--mask", metavar="NAME", help="Input that is 0 for tokens to leave out; `attention_mask` is taken by itself."
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="Where to run; auto takes CUDA where it is there.",
-)  # fmt: skip
+@_common.device_options
 @click.option(
     "--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run; by default as the rows' size suggests."
 )
+@click.option(
+    "--blocks", type=click.IntRange(min=0), metavar="N",
+    help="Blocks of rows that uncertainties are computed from; 16 by default, 0 for none.",
+)  # fmt: skip
+@click.option(
+    "--checkpoint", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Keep the sums and the position there, and go on from it when it is there.",
+)  # fmt: skip
+@click.option("--profile", is_flag=True, help="Print where the time went.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rows made up when there are no data.")
 @_common.worker_options
 def run(
@@ -53,7 +59,7 @@ def run(
     as_json: bool,
     limits: dict[str, Any],
     head: int | None,
-    device: Literal["auto", "cpu", "cuda"],
+    profile: bool,
     **options: Any,
 ) -> None:
     """Measure how rich the training dynamics of MODEL were.
@@ -67,6 +73,7 @@ def run(
       onnxrich run model.onnx --data images.npy --labels labels.npy -o report
       onnxrich run model.onnx --data test.npz --json | jq .metrics.d_lr
       onnxrich run model.onnx --data test.npz --features /fc1/Relu_output_0
+      onnxrich run model.onnx --data large.npz --checkpoint large.checkpoint --profile
     """
     import onnxrich
     from onnxrich.report import files
@@ -77,7 +84,7 @@ def run(
     if head == 0:
         found = onnxrich.inspect(model, verify=False, **limits)
         heads = [entry.number for entry in found.candidates] or [None]
-    options |= limits | {"device": device}
+    options |= limits
     analyses = []
     for number in heads:
         with _common.progress_line(model.name) as listen:
@@ -86,5 +93,8 @@ def run(
         one = len(analyses) == 1
         written = analyses[0].save(output, force=force) if one else files.save_comparison(analyses, output, force=force)
     _common.show(analyses, as_json=as_json)
+    if profile:
+        for analysis in analyses:
+            _common.show_profile(analysis)
     if output is not None:
         _common.wrote(written)

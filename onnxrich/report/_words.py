@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from onnxrich.errors import printable
-from onnxrich.results import HeadInfo, Results
+from onnxrich.results import HeadInfo, Results, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
@@ -98,11 +98,19 @@ def facts(results: Results) -> dict[str, str]:
         "data": ("SYNTHETIC: " if data.synthetic else "") + data.source,
         "rows": f"n = {data.n:,}, n/p = {number(results.metrics['rows_per_feature'])}, one a {head.rows}; "
         + kinds[results.moments.targets],
-        "device": f"{runtime.device} ({', '.join(runtime.providers)}), onnxruntime {runtime.onnxruntime}",
+        "device": _device(runtime),
         "speed": f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s"
         + (f", {data.n / runtime.seconds:,.0f} rows/s" if runtime.seconds > 0 else ""),
     }
     return {name: printable(text) for name, text in words.items()}
+
+
+def _device(runtime: RuntimeInfo) -> str:
+    several = f" {', '.join(map(str, runtime.devices))}" if len(runtime.devices) > 1 else ""
+    why = f" ({runtime.reason})" if runtime.reason and runtime.reason != "asked for" else ""
+    # Nodes that fell to another provider are told by number: what a person takes for a GPU's work may be the CPU's.
+    nodes = ", ".join(f"{count:,} nodes on {name}" for name, count in (runtime.nodes or {}).items())
+    return f"{runtime.device}{several}{why}, {nodes or ', '.join(runtime.providers)}, onnxruntime {runtime.onnxruntime}"
 
 
 def _checked(head: HeadInfo) -> str:

@@ -1,0 +1,178 @@
+"""A patched model that is ready to run, with what its first batch showed: rows a sample, their order, the check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxrich import rewrite
+from onnxrich.batching import Batches, batch_size, fixed_size
+from onnxrich.errors import HeadError
+from onnxrich.feeding import Plan, feed, usable_mask
+from onnxrich.head import Head, allowed_residual, measure, residual
+from onnxrich.model import Model
+from onnxrich.moments import Array, Moments
+from onnxrich.progress import Listener, Progress
+from onnxrich.session import Choice, Session
+from onnxrich.sources.base import Batch, Source
+from onnxrich.targets import TargetKind, one_hot
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """A model that is ready to run.
+
+    Attributes:
+        model: the model.
+        head: its head.
+        plan: how batches are fed.
+        patch: what was appended to the model.
+        session: over the patched model.
+        features: of the first batch, float64 of shape (rows, p).
+        outputs: of the first batch, float64 of shape (rows, C).
+        shape: of the features before their rows are laid out.
+    """
+
+    model: Model
+    head: Head
+    plan: Plan
+    patch: rewrite.Patch
+    session: Session
+    features: Array
+    outputs: Array
+    shape: tuple[int, ...]
+
+    def another(self, number: int) -> Session:
+        """A session over the same patched model, on another of its devices."""
+        return open_session(self.model, self.patch.data, self.session.device, number)
+
+
+def open_session(model: Model, patch: bytes, device: Choice, number: int = 0) -> Session:
+    """A session over a model and its patch."""
+    return Session([model.data, patch], folder=model.folder, device=device, name=model.path, number=number)
+
+
+def ready(
+    model: Model, head: Head, plan: Plan, first: Batch, device: Choice, *, listen: Listener = lambda _: None
+) -> Live:
+    """A session over the instrumented model, and its first batch.
+
+    Raises:
+        ModelError: when the runtime refuses the model or fails on the batch.
+    """
+    zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
+    patch = rewrite.instrument(
+        model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
+    )
+    session = open_session(model, patch.data, device)
+    listen(Progress("running"))
+    zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
+    given = feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
+    features, outputs, shape = session.run([patch.features, patch.outputs, patch.shape], given)
+    rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
+    return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()))
+
+
+def settled(live: Live, source: Source, first: Batch, *, mask: str | None, device: Choice) -> Live:
+    """The same as the shape of the first batch's rows asks for: only a run shows how many rows a sample has.
+
+    Rows of tokens may need their mask, labels of their own, or another order.
+
+    Raises:
+        DataError: when the mask that is asked for is none.
+    """
+    head, plan = live.head, live.plan
+    each = rows_a_sample(live, first)
+    samples = plan.size if plan.fixed else first.rows
+    rows = live.shape[:-1]
+    if rows[0] != samples and samples in rows:
+        # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
+        at = rows.index(samples)
+        head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
+    labels = first.labels
+    if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
+        assert head.C is not None  # noqa: S101 - measured before
+        plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
+    plan = replace(plan, mask=usable_mask(first, each, mask))
+    return live if (head, plan) == (live.head, live.plan) else ready(live.model, head, plan, first, device)
+
+
+def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
+    """Number and kind of the targets that the labels of a source are."""
+    if first.labels is None:
+        return 0, None
+    assert head.C is not None  # noqa: S101 - measured before
+    K = max(head.C, 2, source.classes or 0) if first.labels.ndim == 1 and first.labels.dtype.kind in "biu" else None
+    table, kind = one_hot(first.labels, C=head.C, K=K)
+    return (0 if table is None else table.shape[1]), kind
+
+
+def measured(model: Model, head: Head, first: Batch, device: Choice) -> Head:
+    """A head that the user chose, with the widths that a run shows."""
+    patch, names = rewrite.expose_raw(model, head)
+    features, outputs = open_session(model, patch, device).run(names, first.inputs)
+    return measure(head, features.shape, outputs.shape)
+
+
+def rows_a_sample(live: Live, first: Batch) -> int:
+    """Number of rows that a sample has: tokens or positions."""
+    return max(1, len(live.features) // first.rows)
+
+
+def rows_kind(live: Live, first: Batch) -> str:
+    """What a row is: "sample", "token" or "position"."""
+    if rows_a_sample(live, first) == 1:
+        return "sample"
+    return "token" if live.head.features.axes.last else "position"
+
+
+def verify(live: Live) -> float | None:
+    """Relative residual of the outputs against Wφ + b on the first batch; None where it can't be told.
+
+    Raises:
+        HeadError: when the head is not what its constants say.
+    """
+    distance = residual(live.head, live.features, live.outputs)
+    finite = np.isfinite(live.features).all() and np.isfinite(live.outputs).all()
+    if distance is not None and finite and not distance <= allowed_residual(live.head):
+        raise HeadError(
+            f"the outputs differ from Wφ + b by {distance:.1e} of their size for {live.head.label}",
+            f"a head that its own constants explain to {allowed_residual(live.head):.1e}",
+            "Pass --features NAME and --outputs NAME to choose the tensors yourself.",
+        )
+    return distance if finite else None
+
+
+def pilot_shift(live: Live, first: Batch) -> Array:
+    """The shift about which moments are summed: the mean of the first rows; zero for the one and for classes."""
+    about = np.zeros(live.plan.K)
+    if live.plan.targets == "values":
+        table, _ = one_hot(first.labels, C=1)
+        about = about if table is None else table.mean(axis=0)
+    shift = np.concatenate([[0.0], live.features.mean(axis=0), live.outputs.mean(axis=0), about])
+    return np.where(np.isfinite(shift), shift, 0.0)
+
+
+def probe(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, str]:
+    """Residual and kind of rows of a head on the first batch of a source, without a verdict."""
+    live, first = _first_batch(model, head, source, device)
+    return residual(head, live.features, live.outputs), rows_kind(live, first)
+
+
+def pilot(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, Array]:
+    """Residual of a head, and the mean of its rows on the first batch of a source.
+
+    Raises:
+        HeadError: when the head is not what its constants say.
+    """
+    live, first = _first_batch(model, head, source, device)
+    return verify(live), pilot_shift(live, first)
+
+
+def _first_batch(model: Model, head: Head, source: Source, device: Choice) -> tuple[Live, Batch]:
+    fixed = fixed_size(model)
+    size = fixed or batch_size(model, head, source, memory=device.memory)
+    with Batches(source, size) as batches:
+        first = replace(batches.peek(), labels=None)
+        return ready(model, head, Plan(size, fixed is not None, 0, None), first, device), first

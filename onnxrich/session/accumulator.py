@@ -1,0 +1,126 @@
+"""Blocks of moments that grow on their devices, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+import numpy as np
+import onnxruntime as ort
+
+from onnxrich.moments import Array
+from onnxrich.rewrite import Patch
+from onnxrich.session.engine import Feed, Session, native_errors
+
+# Batches that may wait for a device: one to begin with at once, while the next is read.
+AHEAD = 2
+
+
+class Accumulator:
+    """The blocks of moments of one session. Adding to one of many costs what adding to a single one would.
+
+    A run reads the sums of its block and writes the next ones into a spare set of buffers, which then trade places: so
+    a run that fails leaves the sums as they were. Only `read` brings them to the host.
+
+    Args:
+        session: over the patched model.
+        patch: the patch.
+        shift: float64 array of shape (d,) that the sums run around.
+        blocks: numbers of its blocks; all begin at zero rows.
+    """
+
+    def __init__(self, session: Session, patch: Patch, shift: Array, *, blocks: Sequence[int]) -> None:
+        self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
+        self._sums = {block: self._place([np.zeros(shape) for shape in patch.shapes]) for block in blocks}
+        self._spare = self._place([np.zeros(shape) for shape in patch.shapes])
+
+    def _place(self, arrays: Sequence[Array]) -> list[ort.OrtValue]:
+        memory, number = self._session.device.memory, self._session.number
+        # On the CPU the runtime takes the array's own memory, and will write into it.
+        return [ort.OrtValue.ortvalue_from_numpy(array, memory, number) for array in arrays]
+
+    def add(self, feed: Feed, block: int) -> None:
+        """Add the moments of one batch to a block.
+
+        Args:
+            feed: the model's inputs, and the patch's weights and targets.
+            block: number of the block.
+
+        Raises:
+            OutOfMemoryError: when the batch does not fit into memory; the sums are as they were before it.
+            ModelError: when the runtime fails on this batch; the same holds.
+        """
+        patch, binding = self._patch, self._session.live.io_binding()
+        with native_errors(self._session.name, "it fails on this batch"):
+            for name, array in (*feed.items(), (patch.shift, self._shift)):
+                binding.bind_cpu_input(name, array)
+            for name, value in zip(patch.accumulators, self._sums[block], strict=True):
+                binding.bind_ortvalue_input(name, value)
+            for name, value in zip(patch.accumulated, self._spare, strict=True):
+                binding.bind_ortvalue_output(name, value)
+            self._session.live.run_with_iobinding(binding)
+        self._sums[block], self._spare = self._spare, self._sums[block]
+
+    def read(self, block: int) -> list[Array]:
+        """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
+        return [value.numpy() for value in self._sums[block]]
+
+    def restore(self, block: int, sums: Sequence[Array]) -> None:
+        """Set the sums of a block to what `read` gave before."""
+        self._sums[block] = self._place([np.array(array) for array in sums])
+
+
+class Fleet:
+    """Sessions over one patched model, one a device, each with its share of the blocks.
+
+    Block g is with session g mod S, and a batch's number alone decides its block: so sums are the same to the bit
+    whatever the number of sessions. Several sessions work at once, each in a thread of its own; a single one works in
+    the caller's.
+    """
+
+    def __init__(self, sessions: Sequence[Session], patch: Patch, shift: Array, *, blocks: int) -> None:
+        S = min(len(sessions), blocks)
+        self._accumulators = [
+            Accumulator(session, patch, shift, blocks=range(at, blocks, S)) for at, session in enumerate(sessions[:S])
+        ]
+        self._pools = [ThreadPoolExecutor(1, "onnxrich-device") for _ in range(S)] if S > 1 else []
+        self._waiting: list[list[Future[None]]] = [[] for _ in range(S)]
+        self.blocks = blocks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def add(self, work: Callable[[Accumulator, int], None], block: int) -> None:
+        """Have work done with the accumulator that holds a block; waits when enough is waiting for its device.
+
+        What earlier work raised on this device is raised here, or by `settle`.
+        """
+        at = block % len(self._accumulators)
+        if not self._pools:
+            work(self._accumulators[at], block)
+            return
+        waiting = self._waiting[at]
+        if len(waiting) >= AHEAD:
+            waiting.pop(0).result()
+        waiting.append(self._pools[at].submit(work, self._accumulators[at], block))
+
+    def settle(self) -> None:
+        """Wait until all that was added is done."""
+        for waiting in self._waiting:
+            while waiting:
+                waiting.pop(0).result()
+
+    def read(self) -> list[list[Array]]:
+        """The sums of all blocks so far, on the host; valid until more is added."""
+        self.settle()
+        return [self._accumulators[block % len(self._accumulators)].read(block) for block in range(self.blocks)]
+
+    def restore(self, sums: Sequence[Sequence[Array]]) -> None:
+        """Set the sums of all blocks to what `read` gave before."""
+        for block, arrays in enumerate(sums):
+            self._accumulators[block % len(self._accumulators)].restore(block, arrays)

@@ -1,0 +1,152 @@
+"""Where to run: devices and execution providers, chosen without a silent fallback."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import sys
+from dataclasses import dataclass
+
+import onnxruntime as ort
+
+from onnxrich.errors import DeviceError
+
+VERSION: str = ort.__version__
+
+# What the provider loads, by the versions that onnxruntime-gpu 1.31 is built for (CUDA 13, cuDNN 9).
+CUDA_LIBRARIES = {"cudart": 13, "cublasLt": 13, "cublas": 13, "curand": 10, "cudnn": 9}
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+# Providers whose inputs and outputs lie in the memory of an NVIDIA GPU.
+ON_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+# The wheel that brings a provider, for the message when it is not there.
+WHEELS = {"openvino": "onnxruntime-openvino", "dml": "onnxruntime-directml", "qnn": "onnxruntime-qnn"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a request for a device came down to.
+
+    Attributes:
+        device: as a person names it: "cpu", "cuda", or the short name of another execution provider.
+        reason: why it was chosen.
+        provider: the execution provider by its full name.
+        options: its options.
+        numbers: of the devices to run on, one session each.
+    """
+
+    device: str
+    reason: str
+    provider: str = CPU
+    options: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[int, ...] = (0,)
+
+    @property
+    def memory(self) -> str:
+        """Kind of memory in which the provider's tensors lie, in the words of ONNX Runtime."""
+        return "cuda" if self.provider in ON_CUDA else "cpu"
+
+
+def choose(device: str = "auto", provider: str | None = None) -> Choice:
+    """The device to run on.
+
+    Args:
+        device: "cpu"; "cuda" for the first GPU, "cuda:1" for another, "cuda:0,1" or "cuda:all" for several; "auto":
+            CUDA where the runtime and the driver offer it, else the CPU.
+        provider: another execution provider, `NAME` or `NAME:key=value,key=value`; it wins over "auto".
+
+    Raises:
+        DeviceError: when what is asked for is not there. There is no silent fallback.
+    """
+    if provider is not None:
+        if device != "auto":
+            raise DeviceError(f"device {device!r} and provider {provider!r}", "one of the two", "Leave one out.")
+        return _provider(provider)
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(all|\d{1,4}(?:,\d{1,4})*))?", device)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise DeviceError(
+            f"device {device!r}", "auto, cpu, cuda, cuda:N, cuda:N,M or cuda:all", "Pass one of these to --device."
+        )
+    if match[1] == "cpu":
+        return Choice("cpu", "asked for")
+    missing = cuda_missing()
+    if missing is None:
+        reason = "asked for" if match[1] == "cuda" else "a CUDA device is there"
+        # TF32 would round float32 products to 10 bits: onnxrich measures the model as it is.
+        return Choice("cuda", reason, CUDA, (("use_tf32", "0"),), _numbers(match[2] or "0", _cuda_devices()))
+    if match[1] == "cuda":
+        raise DeviceError(f"no CUDA device: {missing}", "CUDA", "Run `onnxrich doctor`, or pass `--device cpu`.")
+    return Choice("cpu", missing)
+
+
+def _numbers(asked: str, count: int) -> tuple[int, ...]:
+    numbers = tuple(range(count)) if asked == "all" else tuple(dict.fromkeys(map(int, asked.split(","))))
+    if max(numbers) >= count:
+        raise DeviceError(f"CUDA device {max(numbers)}", f"one from 0 to {count - 1}", "Pass --device cuda:N.")
+    return numbers
+
+
+def _provider(asked: str) -> Choice:
+    name, _, told = asked.partition(":")
+    there = {_short(full): full for full in ort.get_available_providers()}
+    full = there.get(_short(name))
+    if full is None:
+        wheel = WHEELS.get(_short(name))
+        remedy = f"Install {wheel} in place of onnxruntime-gpu, or pass" if wheel else "Pass"
+        raise DeviceError(
+            f"no execution provider {name!r} in this onnxruntime",
+            f"one of {', '.join(there)}",
+            f"{remedy} one of them.",
+        )
+    options = []
+    for pair in filter(None, told.split(",")):
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise DeviceError(f"provider option {pair!r}", "key=value", "Pass --provider NAME:key=value,key=value.")
+        options.append((key, value))
+    return Choice(_short(name), "asked for", full, tuple(options))
+
+
+def _short(name: str) -> str:
+    return name.lower().removesuffix("executionprovider")
+
+
+def cuda_missing() -> str | None:
+    """Why CUDA can't be used, or None when it can: the runtime lists its provider on machines without a GPU too."""
+    if CUDA not in ort.get_available_providers():
+        return "this onnxruntime is built without CUDA"
+    try:
+        count = _cuda_devices()
+    except OSError:
+        return "no NVIDIA driver is installed"
+    return None if count else "the NVIDIA driver sees no GPU"
+
+
+def _cuda_devices() -> int:
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    count = ctypes.c_int(0)
+    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+
+
+def cuda_libraries_missing() -> list[str]:
+    """Names of CUDA libraries that the CUDA execution provider needs and the system can't load."""
+    with contextlib.redirect_stdout(sys.stderr):
+        ort.preload_dlls()
+    pattern = {"linux": "lib{}.so.{}", "win32": "{}64_{}.dll"}.get(sys.platform)
+    if pattern is None:
+        return []
+    missing = []
+    for name, version in CUDA_LIBRARIES.items():
+        try:
+            ctypes.CDLL(pattern.format(name, version))
+        except OSError:
+            missing.append(name)
+    return missing
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has, in a container or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

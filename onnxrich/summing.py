@@ -1,0 +1,223 @@
+"""The loop of a pass: batches in, sums in blocks out, on one device or several, with checkpoints and looks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxrich import checkpoint
+from onnxrich.batching import Batches, block_count, pieces
+from onnxrich.errors import DataError, Notice
+from onnxrich.feeding import feed
+from onnxrich.live import Live, pilot_shift
+from onnxrich.metrics.richness import from_moments
+from onnxrich.moments import Moments
+from onnxrich.progress import Listener, Progress
+from onnxrich.session import Accumulator, Fleet, OutOfMemoryError
+from onnxrich.sources.base import Batch
+from onnxrich.timing import Timing
+
+# The share of the time that looking at the running result may take, and the seconds between two looks at least.
+LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
+# The same for checkpoints.
+SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
+
+
+class Summing:
+    """Adds batch b to block b mod G.
+
+    Attributes:
+        fleet: the sessions and their blocks; to be entered while batches are added.
+        samples: number of samples that were added.
+        most: samples that fit into a device's memory at once, None as long as whole batches do.
+    """
+
+    def __init__(self, live: Live, first: Batch, *, residual: float, blocks: int | None) -> None:
+        self._live, self._shift = live, pilot_shift(live, first)
+        devices = len(live.session.device.numbers)
+        sessions = [live.session, *(live.another(number) for number in range(1, devices))]
+        G = max(block_count(live.patch.edges[-1], blocks), devices)
+        self.fleet = Fleet(sessions, live.patch, self._shift, blocks=G)
+        self.samples = 0
+        self.most: int | None = None
+        affine, plan = live.head.affine, live.plan
+        self._zero = Moments.empty(
+            live.features.shape[1], live.outputs.shape[1], plan.K, targets=plan.targets,
+            dtype=affine.dtype if affine else "float32", residual=residual,
+        )  # fmt: skip
+
+    def blocks(self) -> list[Moments]:
+        """The moments of each block."""
+        return [self._moments(sums) for sums in self.fleet.read()]
+
+    def notices(self) -> list[Notice]:
+        """What a reader of the result should know about the pass."""
+        if self.most is None:
+            return []
+        said = f"Memory did not hold batches of {self._live.plan.size}: they were run in parts of {self.most} or fewer."
+        return [Notice("batch_halved", f"{said} Pass --batch-size {self.most} next time.")]
+
+    def run(
+        self,
+        batches: Batches,
+        *,
+        total: int | None,
+        about: Mapping[str, Any],
+        saved: str | os.PathLike[str] | None,
+        timing: Timing,
+        listen: Listener,
+    ) -> None:
+        """Add all batches.
+
+        Args:
+            batches: the batches, from the first one.
+            total: number of samples, None for a stream.
+            about: what else makes the pass what it is, for the checkpoint.
+            saved: checkpoint file.
+            timing: gets the seconds of reading, running, looking and saving.
+            listen: hears of the progress.
+
+        Raises:
+            DataError: when a value is not finite, or the checkpoint is of another pass.
+            ModelError: when the runtime fails.
+        """
+        path = None if saved is None else Path(saved)
+        done = self._restored(path, about)
+        looks, saves = _Pace(LOOK_SECONDS, LOOK_SHARE), _Pace(SAVE_SECONDS, SAVE_SHARE)
+        start, number, skipped = time.perf_counter(), -1, 0
+        for number, batch in enumerate(_timed(batches, timing)):
+            self.samples += batch.rows
+            if number < done.batches:
+                skipped = self.samples
+                self._check_position(done, number)
+                continue
+            with timing.measure("running"):
+                self.fleet.add(partial(self._add, batch), number % self.fleet.blocks)
+            if looks.due():
+                with timing.measure("looking"), looks:
+                    rate = (self.samples - skipped) / (time.perf_counter() - start)
+                    waiting = timing.seconds["reading"] / (timing.seconds["reading"] + timing.seconds["running"])
+                    listen(Progress("running", self.samples, total, rate, self._look(batches), waiting))
+            if path is not None and saves.due():
+                with timing.measure("saving"), saves:
+                    self._save(path, about, number + 1)
+        with timing.measure("running"):
+            self.fleet.settle()
+        self._check_position(done, number, last=True)
+        if path is not None and number + 1 > done.batches:
+            with timing.measure("saving"):
+                self._save(path, about, number + 1)
+
+    def _add(self, batch: Batch, accumulator: Accumulator, block: int) -> None:
+        """Add a batch, in halves of halves where memory does not hold it."""
+        if self.most is not None and batch.rows > self.most:
+            for piece in pieces(batch, self.most):
+                self._add(piece, accumulator, block)
+            return
+        try:
+            accumulator.add(feed(self._live.patch, self._live.plan, batch), block)
+        except OutOfMemoryError:
+            if batch.rows == 1 or self._live.plan.fixed:
+                raise
+            self.most = batch.rows // 2
+            self._add(batch, accumulator, block)
+
+    def _moments(self, sums: Any) -> Moments:
+        patch = self._live.patch
+        return replace(self._zero, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
+
+    def _look(self, batches: Batches) -> float | None:
+        """D_LR of the rows so far."""
+        blocks = self.fleet.read()
+        running = self._moments([np.sum(same, axis=0) for same in zip(*blocks, strict=True)])
+        check_finite(running, batches)
+        return from_moments(running).d_lr
+
+    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        plan = self._live.plan
+        return {
+            **about,
+            "batch size": plan.size,
+            "blocks": self.fleet.blocks,
+            "targets": plan.K,
+            "mask": plan.mask,
+            "shift": self._shift.tolist(),
+        }
+
+    def _save(self, path: Path, about: Mapping[str, Any], batches: int) -> None:
+        checkpoint.save(path, self._about(about), checkpoint.State(batches, self.samples, self.fleet.read()))
+
+    def _restored(self, path: Path | None, about: Mapping[str, Any]) -> checkpoint.State:
+        shapes = [self._live.patch.shapes] * self.fleet.blocks
+        state = None if path is None else checkpoint.load(path, self._about(about), shapes)
+        if state is None:
+            return checkpoint.State(0, 0, ())
+        self.fleet.restore(state.sums)
+        return state
+
+    def _check_position(self, done: checkpoint.State, number: int, *, last: bool = False) -> None:
+        """Check that the data have, up to the checkpoint, as many samples as when it was written."""
+        short = last and number + 1 < done.batches
+        if short or (number + 1 == done.batches and not last and self.samples != done.samples):
+            raise DataError(
+                f"{self.samples:,} samples in the first {number + 1:,} batches, and {done.samples:,} in the "
+                f"{done.batches:,} of the checkpoint",
+                "the data that the checkpoint was made with",
+                "Pass those, or remove the checkpoint to begin anew.",
+            )
+
+
+class _Pace:
+    """Says when something is due that is not to take more than a share of the time. Entered while it is done."""
+
+    def __init__(self, seconds: float, share: float) -> None:
+        self._least = self._pause = seconds
+        self._share, self._last, self._begun = share, time.perf_counter(), 0.0
+
+    def due(self) -> bool:
+        return time.perf_counter() - self._last >= self._pause
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._last = time.perf_counter()
+        self._pause = max(self._least, (self._last - self._begun) / self._share)
+
+
+def _timed(batches: Batches, timing: Timing) -> Iterator[Batch]:
+    """The batches; waiting for them is the stage `reading`."""
+    stream = iter(batches)
+    while True:
+        with timing.measure("reading"):
+            batch = next(stream, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def check_finite(moments: Moments, batches: Batches) -> None:
+    """Check that the sums are finite.
+
+    Raises:
+        DataError: when they are not; it names the input and the row where there is one to blame.
+    """
+    if np.isfinite(moments.matrix).all():
+        return
+    diagonal = np.diag(moments.matrix)
+    f, y = 1 + moments.p, 1 + moments.p + moments.C
+    blocks = {"features": diagonal[1:f], "outputs": diagonal[f:y], "targets": diagonal[y:]}
+    where = next((name for name, part in blocks.items() if not np.isfinite(part).all()), "features")
+    cause = batches.first_not_finite
+    raise DataError(
+        f"the {where} hold NaN or infinity" + (f": {cause}" if cause else ", though the inputs are finite"),
+        "finite numbers",
+        "Mend or leave out these rows." if cause else "The model overflows on these data: check their scale.",
+    )
