@@ -77,7 +77,7 @@ class RuntimeInfo:
         seconds: that the pass took.
         reason: why this device was chosen.
         devices: numbers of the devices, one session each.
-        nodes: how many nodes of the graph each provider runs, None where the CPU runs all.
+        nodes: how many nodes of the graph each provider runs.
         blocks: number of blocks of moments, 1 where no uncertainties can be had.
         profile: seconds by stage.
     """
@@ -89,7 +89,7 @@ class RuntimeInfo:
     seconds: float
     reason: str = ""
     devices: tuple[int, ...] = (0,)
-    nodes: Mapping[str, int] | None = None
+    nodes: Mapping[str, int] = field(default_factory=dict)
     blocks: int = 1
     profile: Mapping[str, float] = field(default_factory=dict)
 

@@ -38,7 +38,7 @@ class Pass:
         fixed: whether the model fixes that.
         classes: number of classes, None without.
         providers: execution providers, in order.
-        nodes: how many nodes each runs, None where the CPU runs all.
+        nodes: how many nodes of the graph each runs.
         seconds: that the pass took, without loading the model.
         notices: what a reader of the result should know.
     """
@@ -54,7 +54,7 @@ class Pass:
     fixed: bool
     classes: int | None
     providers: tuple[str, ...]
-    nodes: dict[str, int] | None
+    nodes: dict[str, int]
     seconds: float
     notices: tuple[Notice, ...]
 
@@ -125,8 +125,16 @@ def run(
         providers=live.session.providers,
         nodes=live.session.nodes(),
         seconds=seconds,
-        notices=tuple(summing.notices()),
+        notices=_notices(size, live, summing),
     )
+
+
+def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:
+    fits = summing.most or live.plan.size
+    if live.plan.fixed or fits >= size:
+        return ()
+    message = f"Memory did not hold batches of {size}: they were run in parts of {fits} or fewer."
+    return (Notice("batch_halved", f"{message} Pass --batch-size {fits} next time."),)
 
 
 def _prepared(

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, pieces
-from onnxrich.errors import DataError, Notice
+from onnxrich.errors import DataError
 from onnxrich.feeding import feed
 from onnxrich.live import Live, pilot_shift
 from onnxrich.metrics.richness import from_moments
@@ -56,13 +56,6 @@ class Summing:
     def blocks(self) -> list[Moments]:
         """The moments of each block."""
         return [self._moments(sums) for sums in self.fleet.read()]
-
-    def notices(self) -> list[Notice]:
-        """What a reader of the result should know about the pass."""
-        if self.most is None:
-            return []
-        said = f"Memory did not hold batches of {self._live.plan.size}: they were run in parts of {self.most} or fewer."
-        return [Notice("batch_halved", f"{said} Pass --batch-size {self.most} next time.")]
 
     def run(
         self,

@@ -109,7 +109,7 @@ def _device(runtime: RuntimeInfo) -> str:
     several = f" {', '.join(map(str, runtime.devices))}" if len(runtime.devices) > 1 else ""
     why = f" ({runtime.reason})" if runtime.reason and runtime.reason != "asked for" else ""
     # Nodes that fell to another provider are told by number: what a person takes for a GPU's work may be the CPU's.
-    nodes = ", ".join(f"{count:,} nodes on {name}" for name, count in (runtime.nodes or {}).items())
+    nodes = ", ".join(f"{count:,} nodes on {name}" for name, count in runtime.nodes.items())
     return f"{runtime.device}{several}{why}, {nodes or ', '.join(runtime.providers)}, onnxruntime {runtime.onnxruntime}"
 
 

@@ -78,10 +78,8 @@ class Session:
             result: list[NDArray[Any]] = self.live.run(list(names), dict(feed))
             return result
 
-    def nodes(self) -> dict[str, int] | None:
-        """How many of the graph's nodes each execution provider runs; None on the CPU, which runs all."""
-        if self.device.provider == CPU:
-            return None
+    def nodes(self) -> dict[str, int]:
+        """How many of the graph's nodes each execution provider runs."""
         counts: Counter[str] = Counter()
         for part in self.live.get_provider_graph_assignment_info():
             counts[str(part.ep_name)] += len(part.get_nodes())
@@ -95,8 +93,7 @@ def _options(folder: Path | None, device: Choice) -> Any:
     options.log_severity_level = 4
     # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    if device.provider != CPU:
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return options

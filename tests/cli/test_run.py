@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = {
     },
     "data": {"source": str, "n": int, "classes": (int, None), "synthetic": bool},
     "runtime": {"device": str, "providers": list, "onnxruntime": str, "batch_size": int, "seconds": NUMBER,
-                "reason": str, "devices": list, "nodes": (dict, None), "blocks": int, "profile": dict},
+                "reason": str, "devices": list, "nodes": dict, "blocks": int, "profile": dict},
 }  # fmt: skip
 METRICS = {
     "d_lr", "d_lr_centered", "utilized_variance", "rank_outputs", "effective_rank", "participation_ratio",

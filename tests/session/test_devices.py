@@ -1,0 +1,76 @@
+"""Devices and execution providers: what is asked for, or a clear error; never something else in silence."""
+
+from __future__ import annotations
+
+import onnxruntime as ort
+import pytest
+from zoo_text import refused
+
+from onnxrich import session
+from onnxrich.errors import DeviceError
+from onnxrich.session import devices
+
+
+def test_cpu() -> None:
+    """The CPU is there always, and `auto` says why it was taken where it was."""
+    assert session.choose("cpu") == session.Choice("cpu", "asked for")
+    chosen, missing = session.choose("auto"), session.cuda_missing()
+    assert (chosen.device, chosen.reason) == ("cpu", missing) if missing else chosen.device == "cuda"
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "cpu:0", "auto:all", "cuda:0,", "CPU"])
+def test_unknown_device(device: str) -> None:
+    """What is no device is refused with the list of those that are."""
+    with refused(DeviceError, f"device {device!r}; needed: auto, cpu, cuda, cuda:N, cuda:N,M or cuda:all"):
+        session.choose(device)
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers"), [("0", (0,)), ("2", (2,)), ("0,2", (0, 2)), ("1,1", (1,)), ("all", (0, 1, 2))]
+)
+def test_numbers(asked: str, numbers: tuple[int, ...]) -> None:
+    """Each device is named once; `all` are all."""
+    assert devices._numbers(asked, 3) == numbers
+
+
+def test_number_that_is_not_there() -> None:
+    """The error says which there are."""
+    with refused(DeviceError, "CUDA device 3; needed: one from 0 to 2"):
+        devices._numbers("0,3", 3)
+
+
+@pytest.mark.skipif(session.cuda_missing() is None, reason="a CUDA device is there")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:all"])
+def test_no_silent_fallback(device: str) -> None:
+    """CUDA that is asked for and is not there is an error, and not the CPU."""
+    with refused(DeviceError, "no CUDA device: ", "onnxrich doctor"):
+        session.choose(device)
+
+
+def test_provider() -> None:
+    """A provider is found by its full or its short name, in any case; its options are kept."""
+    for name in ("cpu", "CPU", "CPUExecutionProvider"):
+        assert session.choose(provider=name).provider == "CPUExecutionProvider"
+    full = next(name for name in ort.get_available_providers())
+    made = session.choose(provider=f"{full}:a=1,b=x=y")
+    assert (made.provider, made.options) == (full, (("a", "1"), ("b", "x=y")))
+
+
+def test_provider_that_is_not_there() -> None:
+    """The error lists those that are there, and names the wheel where one is known."""
+    with refused(DeviceError, "no execution provider 'openvino'", "cpu", "Install onnxruntime-openvino in place of"):
+        session.choose(provider="openvino:device_type=CPU")
+    with refused(DeviceError, "no execution provider 'nothing'"):
+        session.choose(provider="nothing")
+
+
+def test_provider_options_are_pairs() -> None:
+    """An option without a value is refused."""
+    with refused(DeviceError, "provider option 'fast'; needed: key=value"):
+        session.choose(provider="cpu:fast")
+
+
+def test_device_or_provider() -> None:
+    """Two answers to one question are refused."""
+    with refused(DeviceError, "device 'cpu' and provider 'cpu'; needed: one of the two"):
+        session.choose("cpu", "cpu")

@@ -1,0 +1,145 @@
+"""A pass that is killed and started again gives the bits of one that never was; a checkpoint of another is refused."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from zoo_text import build, refused
+
+import onnxrich
+from onnxrich.errors import DataError, OutputError
+
+ROWS, BATCH = 1003, 20
+X = np.random.default_rng(0).standard_normal((ROWS, 6)).astype(np.float32)
+Y = np.arange(ROWS) % 3
+
+# A run whose data kill their own process, as SIGKILL does it at any time: at once, with nothing to clean up.
+VICTIM = """
+import os, signal, sys
+import numpy as np
+import onnxrich
+from onnxrich import summing
+
+def items(x, y, last):
+    for at in range(0, len(x), 20):
+        if at // 20 == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield {"x": x[at:at + 20], "labels": y[at:at + 20]}
+
+model, data, saved, last, pause = sys.argv[1:]
+summing.SAVE_SECONDS = float(pause)
+with np.load(data) as arrays:
+    x, y = arrays["x"], arrays["labels"]
+made = onnxrich.run(model, items(x, y, int(last)), batch_size=20, device="cpu", checkpoint=saved)
+made.moments.save("done.npz")
+print(made.metrics["d_lr"], made.moments.n)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model and its data."""
+    rng = np.random.default_rng(1)
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in (("w", (6, 8)), ("v", (8, 3)))}
+    proto = build("a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, v)", **weights)
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    np.savez(tmp_path / "data.npz", x=X, labels=Y)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def attempt(last: int, pause: float = 0.0) -> subprocess.CompletedProcess[str]:
+    """A run in a process of its own that dies when batch number `last` is read; −1 for never."""
+    arguments = [sys.executable, "-c", VICTIM, "model.onnx", "data.npz", "saved", str(last), str(pause)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False)
+
+
+def test_killed_again_and_again(place: Path) -> None:
+    """Killed at several places and begun anew each time, a pass gives the same bits, and each row counts once."""
+    for last in (9, 10, 30, 50):
+        assert attempt(last).returncode == -signal.SIGKILL
+        assert (place / "saved").is_file()
+    done = attempt(-1)
+    assert done.returncode == 0, done.stderr
+    whole = onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu")
+    with np.load("done.npz") as saved:
+        np.testing.assert_array_equal(saved["matrix"], whole.moments.matrix)
+    assert done.stdout.split() == [str(whole.metrics["d_lr"]), str(float(ROWS))]
+    assert not [path for path in place.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_killed_before_the_first_checkpoint(place: Path) -> None:
+    """Without a checkpoint the pass begins anew, and is whole all the same."""
+    assert attempt(30, pause=60).returncode == -signal.SIGKILL
+    assert not (place / "saved").exists()
+    assert float(attempt(-1, pause=60).stdout.split()[1]) == ROWS
+
+
+def test_a_finished_pass_is_not_run_again(place: Path) -> None:
+    """The checkpoint of a finished pass gives its result again, to the bit, uncertainties included."""
+    first, again = (
+        onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved") for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.moments.matrix, again.moments.matrix)
+    assert first.metrics == again.metrics
+    assert again.record.runtime.profile["running"] < first.record.runtime.profile["running"]
+
+
+def test_on_the_command_line(place: Path) -> None:
+    """`--checkpoint` goes on from the file that is there."""
+    command = [str(Path(sys.executable).with_name("onnxrich")), "run", "model.onnx", "--data", "data.npz", "--json"]
+    for _ in range(2):
+        done = subprocess.run([*command, "--checkpoint", "saved"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (place / "saved").stat().st_size > 16 * 8 * 15**2 / 2
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"batch_size": 21}, "batch size"), ({"blocks": 5}, "blocks"), ({"features": "a"}, "features")],
+)
+def test_other_options_are_refused(place: Path, options: dict, name: str) -> None:
+    """A checkpoint is of one pass: what would mix two is refused, and the file is kept."""
+    onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved")
+    before = (place / "saved").read_bytes()
+    given = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"} | options
+    if name == "features":
+        given["outputs"] = "y"
+    with refused(DataError, f"checkpoint 'saved' is of another run: its {name} is ", "Pass another --checkpoint"):
+        onnxrich.run("model.onnx", "data.npz", **given)
+    assert (place / "saved").read_bytes() == before
+
+
+def test_data_that_became_fewer_are_refused(place: Path) -> None:
+    """Data that end before the checkpoint are not those that it was made with."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    np.savez(place / "data.npz", x=X[:500], labels=Y[:500])
+    with refused(DataError, "500 samples in the first 25 batches, and 1,003 in the 51 of the checkpoint"):
+        onnxrich.run("model.onnx", "data.npz", **options)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 half"])
+def test_damaged_checkpoint(place: Path, content: bytes) -> None:
+    """A file that is no checkpoint is refused, and not replaced."""
+    (place / "saved").write_bytes(content)
+    with pytest.raises(DataError):
+        onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="saved")
+    assert (place / "saved").read_bytes() == content
+
+
+def test_another_archive_is_no_checkpoint(place: Path) -> None:
+    """An archive of arrays that is none of ours is refused by name."""
+    with refused(DataError, "checkpoint 'data.npz' is damaged or none"):
+        onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="data.npz")
+
+
+def test_nowhere(place: Path) -> None:
+    """A folder that is not there is an error before the work, not after it."""
+    with refused(OutputError, "no such folder", "Make the folder first."):
+        onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint=Path("none") / "saved")
