@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.errors import Notice
+from onnxrich.metrics import _spectra
+from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import span
-from onnxrich.moments import EPS, Array, Block, Moments
+from onnxrich.moments import Array, Block, Moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +42,16 @@ class Curves:
         return None if curve is None else np.diff(curve, prepend=0.0)
 
 
-def curves(moments: Moments) -> tuple[Curves, list[Notice]]:
-    """Curves from moments, and a notice when they stop before k = p.
+def curves(sample: Sample) -> tuple[Curves, list[Notice]]:
+    """Curves of a sample, and a notice when they stop before k = p.
 
     Source: Nam et al. 2026. Eigenpairs ρ_k, v_k of S_φφ/n (uncentred) give the eigenfunctions e_k(x) = φ(x)·v_k/√ρ_k,
     orthonormal on the sample, and ⟨e_k|g⟩ = v_kᵀ S_φg/(n √ρ_k). An eigenvalue at rounding level has no defined
     eigenfunction: the curves stop there.
     """
-    rho, vectors = np.linalg.eigh(moments.raw("features", "features") / moments.n)
-    rho, vectors = rho[::-1], vectors[:, ::-1]
-    noise = 8 * max(moments.p, 100) * EPS["float64"] * max(float(rho[0]), 0.0)
-    stop = int(np.count_nonzero(rho > noise))
-    rho, vectors = rho[:stop], vectors[:, :stop]
+    moments, spectrum = sample.moments, sample.once(_spectra.raw)
+    stop = spectrum.rank
+    rho, vectors = spectrum.values[:stop], spectrum.vectors[:, :stop]
     utilization, utilization_variance = _explained(moments, "outputs", rho, vectors)
     quality, quality_variance = _explained(moments, "targets", rho, vectors) if moments.K else (None, None)
     result = Curves(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from onnxrich.curves import Curves, curves
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics import Metrics, measure
+from onnxrich.metrics import ALL, Metrics, evaluate, sample_of, select
 from onnxrich.moments import Array, Moments
+from onnxrich.uncertainty import Uncertainty, estimate, ordered, ordered_notice
 
 SCHEMA = "onnxrich.analysis/1"
 
@@ -21,7 +22,7 @@ CHOICES = {
     "centring": "d_lr projects on the span of the raw outputs, then centres; d_lr_centered centres first",
     "rank": "output directions at or below rank_tolerance, relative to the largest, count as rounding noise",
     "outputs": "outputs of the last linear layer, before any softmax",
-    "rows": "no correction for the finite sample: below about 10 rows a feature D_LR is biased towards rich",
+    "rows": "d_lr is of these rows: below about 10 rows a feature it is biased towards rich; d_lr_debiased is not",
 }
 
 
@@ -96,13 +97,27 @@ class RuntimeInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything about an analysis that can't be computed again from its moments."""
+    """Everything about an analysis that can't be computed again from its moments.
+
+    Attributes:
+        model: which file.
+        head: where the numbers were read.
+        data: what was fed.
+        runtime: what it ran on.
+        notices: what a reader should know of these.
+        asked: names of the metrics that were asked for; empty for those that are computed by default.
+        beyond: metrics that need more than the moments: the blocks of rows, or the model's weights.
+        uncertainty: errors of the metrics, which need the blocks too.
+    """
 
     model: ModelInfo
     head: HeadInfo
     data: DataInfo
     runtime: RuntimeInfo
     notices: tuple[Notice, ...] = ()
+    asked: tuple[str, ...] = ()
+    beyond: Mapping[str, float | int | None] = field(default_factory=dict)
+    uncertainty: Uncertainty | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""
@@ -118,14 +133,18 @@ class Record:
         try:
             runtime = dict(record["runtime"])
             runtime |= {name: tuple(runtime[name]) for name in ("providers", "devices")}
+            kept = record.get("uncertainty")
             return cls(
                 ModelInfo(**record["model"]),
                 HeadInfo(**record["head"]),
                 DataInfo(**record["data"]),
                 RuntimeInfo(**runtime),
                 tuple(Notice(**notice) for notice in record["notices"]),
+                tuple(map(str, record.get("asked", ()))),
+                {name: value for name, value in record.get("beyond", {}).items() if name in ALL},
+                None if kept is None else Uncertainty.from_dict(kept),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"a record without a valid {error}",
                 "model, head, data, runtime and notices",
@@ -151,21 +170,51 @@ class Results:
     notices: tuple[Notice, ...]
     moments: Moments
 
+    @property
+    def uncertainty(self) -> Uncertainty | None:
+        """Errors of the metrics, convergence, and whether there are enough rows; None when blocks were not kept."""
+        return self.record.uncertainty
+
     @classmethod
-    def from_moments(cls, moments: Moments, record: Record) -> Self:
-        """Compute metrics and curves from moments."""
-        metrics, about_metrics = measure(moments)
-        drawn, about_curves = curves(moments)
+    def from_moments(
+        cls,
+        moments: Moments,
+        record: Record,
+        *,
+        blocks: Sequence[Moments] = (),
+        weight: Array | None = None,
+        parameter_norm: float | None = None,
+    ) -> Self:
+        """Compute metrics, their errors and curves from moments.
+
+        Args:
+            moments: of all rows.
+            record: where they come from. What needs blocks or weights is taken from it when these are not given.
+            blocks: the moments that they are the sum of.
+            weight: the head's W, float64 array of shape (C, p).
+            parameter_norm: ‖θ‖² of the model.
+        """
+        sample = sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm)
+        names = select(record.asked or None)
+        # Tokens of a sample are alike in any order: only rows that are samples can be told to be in one.
+        ratio = ordered(sample) if record.head.rows == "sample" else None
+        if ratio is not None:
+            sample = replace(sample, ordered=True)
+            record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
+        metrics, about_metrics = evaluate(sample, names)
+        metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
+        beyond = {name: metrics[name] for name in names if ALL[name].beyond}
+        record = replace(record, beyond=beyond, uncertainty=estimate(sample, names) or record.uncertainty)
+        drawn, about_curves = curves(sample)
         return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), moments)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], moments: Moments) -> Self:
+    def from_document(cls, document: Mapping[str, Any], moments: Moments, record: Record) -> Self:
         """The results whose `to_dict` gave a document, without computing anything again."""
         drawn = {entry.name: document["curves"][entry.name] for entry in fields(Curves)}
         arrays: dict[str, Any] = {
             name: None if values is None else np.asarray(values) for name, values in drawn.items()
         }
-        record = Record.from_dict({**document, "notices": []})
         notices = tuple(Notice(**notice) for notice in document["warnings"])
         return cls(record, dict(document["metrics"]), Curves(**arrays), notices, moments)
 
@@ -177,11 +226,12 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `onnxrich.analysis/1`: JSON-able, without NaN or infinity."""
         record = self.record.to_dict()
-        record.pop("notices")
+        described = {name: record[name] for name in ("model", "head", "data", "runtime")}
         return {
             "schema": SCHEMA,
-            **record,
+            **described,
             "metrics": dict(self.metrics),
+            "uncertainty": record["uncertainty"],
             "choices": dict(CHOICES),
             "curves": _curves_dict(self.curves),
             "warnings": [asdict(notice) for notice in self.notices],

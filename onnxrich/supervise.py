@@ -33,7 +33,7 @@ from onnxrich import errors
 from onnxrich.errors import DataError, OnnxrichError, WorkerError
 from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
-from onnxrich.results import Results
+from onnxrich.results import Record, Results
 
 # Seconds between two looks at the clock and at the worker's memory.
 LOOK = 0.05
@@ -56,8 +56,8 @@ def results(
 ) -> Results:
     """Results that a task in a worker process gives; arguments and errors as in `call`."""
     document, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
-    moments, _ = load_record(io.BytesIO(saved))
-    return Results.from_document(document, moments)
+    moments, record = load_record(io.BytesIO(saved))
+    return Results.from_document(document, moments, Record.from_dict(record))
 
 
 def call(

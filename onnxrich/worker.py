@@ -59,7 +59,7 @@ def _load(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes
 
     analysis = Analysis.load(**arguments)
     saved = io.BytesIO()
-    analysis.moments.save(saved)
+    analysis.moments.save(saved, analysis.record.to_dict())
     return analysis.to_dict(), saved.getvalue()
 
 

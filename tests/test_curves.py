@@ -7,6 +7,7 @@ import oracle
 import pytest
 
 from onnxrich.curves import curves
+from onnxrich.metrics._sample import Sample
 from onnxrich.moments import Moments
 
 # Eigenvectors of a kernel with gaps of some per cent, in double.
@@ -24,7 +25,7 @@ def sample(n: int = 200, p: int = 10, C: int = 3) -> tuple[np.ndarray, np.ndarra
 def test_equal_the_oracle() -> None:
     """Utilization, quality and intensity are those of eigenvectors of the n × n kernel."""
     features, outputs, labels = sample()
-    got, _ = curves(Moments.from_rows(features, outputs, labels))
+    got, _ = curves(Sample(Moments.from_rows(features, outputs, labels)))
     of_outputs = oracle.curves(features, outputs)
     of_targets = oracle.curves(features, np.eye(3)[labels])
     np.testing.assert_allclose(got.intensity, of_outputs["intensity"], atol=EXACT)
@@ -39,7 +40,7 @@ def test_equal_the_oracle() -> None:
 def test_tie_to_the_scalar() -> None:
     """Σ ρ_k ‖P e_k‖² is tr(KP)/n, the uncentred numerator of D_LR."""
     features, outputs, _ = sample()
-    got, _ = curves(Moments.from_rows(features, outputs))
+    got, _ = curves(Sample(Moments.from_rows(features, outputs)))
     share = got.individual("utilization")
     assert share is not None
     rho = got.intensity * oracle.curves(features, outputs)["rho"][0]
@@ -51,7 +52,7 @@ def test_tie_to_the_scalar() -> None:
 def test_monotone_and_at_most_one() -> None:
     """Cumulative curves never fall and end at one at the latest; individual values add up to them."""
     features, outputs, labels = sample()
-    got, notices = curves(Moments.from_rows(features, outputs, labels))
+    got, notices = curves(Sample(Moments.from_rows(features, outputs, labels)))
     assert notices == []
     for name in ("utilization", "quality", "utilization_variance", "quality_variance"):
         curve, single = getattr(got, name), got.individual(name)
@@ -65,7 +66,7 @@ def test_monotone_and_at_most_one() -> None:
 def test_linear_outputs_are_used_up() -> None:
     """Outputs that are linear in the features, without bias, have a utilization of one at k = p."""
     features, _, _ = sample()
-    got, _ = curves(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3])))
+    got, _ = curves(Sample(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3]))))
     assert got.utilization[-1] == pytest.approx(1, abs=1e-12)
 
 
@@ -74,7 +75,7 @@ def test_stop_at_rounding_level() -> None:
     outputs = sample()[1]
     rng = np.random.default_rng(1)
     flat = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 10))
-    got, notices = curves(Moments.from_rows(flat, outputs))
+    got, notices = curves(Sample(Moments.from_rows(flat, outputs)))
     assert len(got.k) == len(got.utilization) == 4
     assert [notice.code for notice in notices] == ["curves_stop"]
     assert "k = 4 of 10" in notices[0].message
@@ -82,7 +83,7 @@ def test_stop_at_rounding_level() -> None:
 
 def test_no_labels_no_quality() -> None:
     """Without labels quality is None, not zero."""
-    got, _ = curves(Moments.from_rows(*sample()[:2]))
+    got, _ = curves(Sample(Moments.from_rows(*sample()[:2])))
     assert got.quality is None
     assert got.quality_variance is None
     assert got.individual("quality") is None

@@ -1,55 +1,121 @@
-"""Scalar metrics, each computed from the moment matrix alone. One file per family."""
+"""Scalar metrics, each computed from moments. One file a family, and `ALL` of them by name."""
 
 from __future__ import annotations
 
-from onnxrich.errors import Notice
-from onnxrich.metrics import collapse, spectrum
-from onnxrich.metrics import richness as _richness
-from onnxrich.moments import Moments
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 
-Metrics = dict[str, float | int | None]
+from onnxrich.errors import DataError, Notice
+from onnxrich.metrics import (
+    alignment,
+    collapse,
+    debiased,
+    performance,
+    probe,
+    richness,
+    spectrum,
+    weights,
+)
+from onnxrich.metrics._metric import Metric, Value
+from onnxrich.metrics._sample import Part, Sample
+from onnxrich.moments import Array, Moments
 
-# One line a metric: what the report and the documentation say about it.
-MEANINGS = {
-    "d_lr": "dynamical richness: 0 = rich (features rebuilt for the task), 1 = lazy (kept as initialised)",
-    "d_lr_centered": "the same on centred outputs, blind to output biases",
-    "utilized_variance": "share of the features' variance that the outputs use",
-    "participation_ratio": "effective number of feature directions, (Σλ)²/Σλ²",
-    "effective_rank": "effective number of feature directions, exp of the singular values' entropy",
-    "stable_rank": "feature variance in units of its largest direction, Σλ/λ₁",
-    "rank_outputs": "number of independent output functions",
-    "rank_outputs_centered": "number of independent centred output functions",
-    "rank_gap_above": "smallest relative singular value of the outputs that was kept",
-    "rank_gap_below": "largest one that was taken for rounding noise",
-    "rank_tolerance": "relative singular value at which the cut was made",
-    "rows_per_feature": "n/p; below about 10 D_LR is biased towards rich",
-    "accuracy": "share of rows whose largest output is their class; performance, not richness",
-    "nc1": "neural collapse: variation within classes over variation between them; 0 = collapsed",
+__all__ = ["ALL", "FAMILIES", "MEANINGS", "Metric", "Metrics", "evaluate", "measure", "sample_of", "select"]
+
+Metrics = dict[str, Value]
+
+_FILES = (richness, debiased, spectrum, collapse, alignment, probe, performance, weights)
+_LISTED = [metric for file in _FILES for metric in file.METRICS]
+
+# What each family says, in the order in which they are listed.
+FAMILIES: Mapping[str, str] = {
+    "richness": "how much of the features the outputs use",
+    "spectrum": "how many directions the features fill",
+    "collapse": "how near the classes are to points of a simplex",
+    "alignment": "how alike the features are to targets and outputs",
+    "probe": "how well the features predict the targets",
+    "performance": "how good the model is, which is no richness",
+    "weights": "how large the weights are",
+    "basis": "what D_LR rests on",
 }
 
+# All metrics by name, family by family.
+ALL: Mapping[str, Metric] = {
+    metric.name: metric for family in FAMILIES for metric in _LISTED if metric.family == family
+}
 
-def measure(moments: Moments) -> tuple[Metrics, list[Notice]]:
-    """All metrics by name (keys as in `MEANINGS`), and what a reader should know about them."""
-    result = _richness.from_moments(moments)
-    eigenvalues = spectrum.eigenvalues(moments) if result.participation_ratio is not None else None
-    above, below = result.gap
-    metrics: Metrics = {
-        "d_lr": result.d_lr,
-        "d_lr_centered": result.d_lr_centered,
-        "utilized_variance": result.utilized_variance,
-        "participation_ratio": result.participation_ratio,
-        "effective_rank": None if eigenvalues is None else spectrum.effective_rank(eigenvalues),
-        "stable_rank": None if eigenvalues is None else spectrum.stable_rank(eigenvalues),
-        "rank_outputs": result.rank,
-        "rank_outputs_centered": result.rank_centered,
-        "rank_gap_above": above,
-        "rank_gap_below": below,
-        "rank_tolerance": result.tolerance,
-        "rows_per_feature": moments.n / moments.p,
-        "accuracy": moments.tallies["correct"] / moments.n if moments.tallies and moments.n else None,
-        "nc1": collapse.nc1(moments),
-    }
-    notices = list(result.notices)
-    if moments.targets == "classes" and metrics["nc1"] is None:
-        notices.append(Notice("nc1_undefined", "NC1 needs at least two classes whose mean features differ."))
-    return metrics, notices
+# One line a metric: what the report and the documentation say about it.
+MEANINGS: Mapping[str, str] = {metric.name: metric.meaning for metric in ALL.values()}
+
+# Every report says this one, whatever is asked for.
+ALWAYS = "d_lr"
+
+
+def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The metrics that are meant, in the order of `ALL`; `d_lr` is always among them.
+
+    Args:
+        names: names of metrics or of families, or `all`; None is what is computed by default.
+
+    Raises:
+        DataError: when there is no metric or family of a name.
+    """
+    if names is None:
+        return tuple(name for name, metric in ALL.items() if metric.default)
+    chosen = {ALWAYS}
+    for name in names:
+        fitting = {metric.name for metric in ALL.values() if name in (metric.name, metric.family, "all")}
+        if not fitting:
+            near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise DataError(
+                f"no metric {name!r}",
+                "a metric, a family of metrics, or `all`",
+                f"{hint}`onnxrich metrics` lists them.",
+            )
+        chosen |= fitting
+    return tuple(name for name in ALL if name in chosen)
+
+
+def sample_of(
+    moments: Moments,
+    blocks: Iterable[Moments] = (),
+    *,
+    weight: Array | None = None,
+    parameter_norm: float | None = None,
+) -> Sample:
+    """The sample that metrics are computed from; the arguments are those of `measure`."""
+    return Sample(moments, tuple(map(Part, blocks)), weight, parameter_norm)
+
+
+def measure(
+    moments: Moments,
+    *,
+    metrics: Sequence[str] | None = None,
+    blocks: Sequence[Moments] = (),
+    weight: Array | None = None,
+    parameter_norm: float | None = None,
+) -> tuple[Metrics, list[Notice]]:
+    """Metrics by name, and what a reader should know about them.
+
+    Args:
+        moments: of all rows.
+        metrics: names of metrics or families, or `all`; those of `onnxrich metrics` that are marked when left out.
+        blocks: moments of independent blocks of the rows, for metrics that need them.
+        weight: the head's W, float64 array of shape (C, p), for metrics that compare it.
+        parameter_norm: ‖θ‖² of the model.
+
+    Raises:
+        DataError: when there is no metric of a name.
+    """
+    sample = sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm)
+    return evaluate(sample, select(metrics))
+
+
+def evaluate(sample: Sample, names: Sequence[str]) -> tuple[Metrics, list[Notice]]:
+    """`measure` for a sample, and for names as `select` gives them."""
+    values = {name: sample.once(ALL[name].compute) for name in names}
+    notices = list(sample.once(richness.measured).notices)
+    if any(ALL[name].family == "collapse" for name in names):
+        notices += collapse.notices(sample)
+    return values, notices

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxrich.errors import Notice
+from onnxrich.metrics._metric import Metric
+from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import Span, span
 from onnxrich.moments import EPS, Array, Moments
 
@@ -66,17 +68,22 @@ def richness(features: ArrayLike, outputs: ArrayLike) -> Richness:
 
 
 def from_moments(moments: Moments) -> Richness:
-    """D_LR from moments.
+    """D_LR from moments, as `measured` gives it."""
+    return measured(Sample(moments))
+
+
+def measured(sample: Sample) -> Richness:
+    """D_LR of a sample.
 
     Source: Nam et al. 2026. T is the feature kernel operator with the empirical kernel K = ΦΦᵀ; the minimum-projection
     operator is T_MP[u] = a₁⟨1|u⟩1 + a₂P(u), P the projector onto the span of the outputs; D_LR = 1 − CKA(T, T_MP).
     Centring removes the term in a₁, and a₂ is a scale.
     """
+    moments = sample.moments
     raw, centered = span(moments, "outputs"), span(moments, "outputs", centered=True)
-    covariance = moments.centered("features", "features")
-    trace, norm = float(np.trace(covariance)), float(np.linalg.norm(covariance))
+    trace, norm = float(np.trace(sample.scatter)), float(np.linalg.norm(sample.scatter))
     varies = _varies(moments, trace)
-    cross = moments.centered("features", "outputs")
+    cross = sample.cross("outputs")
     projected = float(np.linalg.norm(cross @ centered.coefficients) ** 2)
     return Richness(
         d_lr=_distance(moments, raw, cross, norm) if varies else None,
@@ -124,7 +131,7 @@ def _notices(moments: Moments, raw: Span, centered: Span, varies: bool) -> list[
             Notice(
                 "few_rows",
                 f"n/p = {ratio:.2g} rows a feature: D_LR is biased towards rich (0) below about {ROWS_PER_FEATURE}; "
-                f"use {ROWS_PER_FEATURE * moments.p} rows or more.",
+                f"use {ROWS_PER_FEATURE * moments.p:,} rows or more, or d_lr_debiased.",
             )
         )
     if varies and raw.narrow:
@@ -137,3 +144,44 @@ def _notices(moments: Moments, raw: Span, centered: Span, varies: bool) -> list[
             )
         )
     return notices
+
+
+METRICS = (
+    Metric(
+        "d_lr", "richness",
+        "dynamical richness: 0 = rich (features rebuilt for the task), 1 = lazy (kept as initialised)",
+        lambda sample: sample.once(measured).d_lr, "share",
+    ),
+    Metric(
+        "d_lr_centered", "richness", "the same on centred outputs, blind to output biases",
+        lambda sample: sample.once(measured).d_lr_centered, "share",
+    ),
+    Metric(
+        "utilized_variance", "richness", "share of the features' variance that the outputs use",
+        lambda sample: sample.once(measured).utilized_variance, "share",
+    ),
+    Metric(
+        "rank_outputs", "basis", "number of independent output functions",
+        lambda sample: sample.once(measured).rank, "fact",
+    ),
+    Metric(
+        "rank_outputs_centered", "basis", "number of independent centred output functions",
+        lambda sample: sample.once(measured).rank_centered, "fact",
+    ),
+    Metric(
+        "rank_gap_above", "basis", "smallest relative singular value of the outputs that was kept",
+        lambda sample: sample.once(measured).gap[0], "fact",
+    ),
+    Metric(
+        "rank_gap_below", "basis", "largest one that was taken for rounding noise",
+        lambda sample: sample.once(measured).gap[1], "fact",
+    ),
+    Metric(
+        "rank_tolerance", "basis", "relative singular value at which the cut was made",
+        lambda sample: sample.once(measured).tolerance, "fact",
+    ),
+    Metric(
+        "rows_per_feature", "basis", "n/p; below about 10 D_LR is biased towards rich",
+        lambda sample: sample.moments.n / sample.moments.p, "fact",
+    ),
+)  # fmt: skip

@@ -1,0 +1,254 @@
+"""How sure the numbers are: block-jackknife errors and intervals, convergence, and whether there are enough rows.
+
+The blocks are sums over disjoint rows that the same pass kept apart, so nothing runs a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from onnxrich.errors import Notice
+from onnxrich.metrics import ALL, debiased
+from onnxrich.metrics._metric import Scale
+from onnxrich.metrics._sample import Sample
+from onnxrich.metrics._span import span
+from onnxrich.moments import Array, Block, Moments
+
+# Half the interval of D_LR, and its bias, that are small enough to compare models by.
+ENOUGH = 0.01
+# Blocks after which convergence is looked at: fewer steps than blocks, for each costs as much as a block left out.
+_STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
+# Blocks whose means scatter by so much more than chance lets them hold different mixtures of rows.
+_ORDERED_RATIO, _ORDERED_SIGMAS = 1.5, 6.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Standard error of a metric, and the ends of its 95 % interval."""
+
+    error: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half its width."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How sure the metrics are.
+
+    Attributes:
+        blocks: number of blocks.
+        intervals: by name of the metric; those without one are facts, or undefined for some of the blocks.
+        rows: numbers of rows after which convergence was looked at.
+        convergence: by name, the metric after each of these; None where it is undefined.
+        needed: rows that bring interval and bias of D_LR below `ENOUGH`; no more than there are when they suffice.
+            None when that can't be said.
+        summary: the same in a sentence.
+    """
+
+    blocks: int
+    intervals: Mapping[str, Interval]
+    rows: tuple[float, ...]
+    convergence: Mapping[str, tuple[float | None, ...]]
+    needed: int | None
+    summary: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave, as an object."""
+        return cls(
+            int(values["blocks"]),
+            {name: Interval(**interval) for name, interval in values["intervals"].items()},
+            tuple(values["rows"]),
+            {name: tuple(each) for name, each in values["convergence"].items()},
+            values["needed"],
+            str(values["summary"]),
+        )
+
+
+def estimate(sample: Sample, names: Sequence[str]) -> Uncertainty | None:
+    """Errors of metrics; None without at least four blocks.
+
+    Args:
+        sample: all rows, with their blocks.
+        names: of metrics; those that are None for the whole sample are left out.
+    """
+    if len(sample.parts) < debiased.LEAST_BLOCKS:
+        return None
+    defined = [name for name in names if ALL[name].scale != "fact" and sample.once(ALL[name].compute) is not None]
+    intervals = _intervals(sample, defined)
+    rows, convergence = _convergence(sample, [name for name in defined if ALL[name].family != "spectrum"])
+    needed, summary = _rows_needed(sample, intervals.get("d_lr"))
+    return Uncertainty(len(sample.parts), intervals, rows, convergence, needed, summary)
+
+
+def jackknife(value: float, left_out: Array, shares: Array) -> float:
+    """Standard error of a value from what it is with each block left out, for blocks of any sizes.
+
+    Source: Busing, Meijer & van der Leeden 1999: the delete-m_j jackknife. With h_j = n/m_j the pseudo-values are
+    θ_j = h_j θ − (h_j − 1) θ_(−j), their centre is G θ − Σ_j (1 − m_j/n) θ_(−j), and the variance is the mean of
+    (θ_j − centre)²/(h_j − 1).
+
+    Args:
+        value: θ.
+        left_out: float64 array of shape (G,), θ without each block.
+        shares: float64 array of shape (G,), each block's share m_j/n of the rows.
+    """
+    h = 1 / shares
+    centre = len(left_out) * value - float(np.sum((1 - shares) * left_out))
+    pseudo = h * value - (h - 1) * left_out
+    return float(np.sqrt(np.mean((pseudo - centre) ** 2 / (h - 1))))
+
+
+def ordered(sample: Sample) -> float | None:
+    """How many times more the blocks' means scatter than chance allows, where that is a lot; else None.
+
+    The means are those of the targets, or without labels of the outputs. With T² = Σ_b n_b d_bᵀ Σ⁺ d_b, d_b the
+    difference of a block's mean from the mean and Σ the covariance, T² is about χ² with (G − 1)·rank Σ degrees of
+    freedom when rows are in random order; for classes it is Pearson's statistic of the table of blocks and classes.
+    """
+    moments, parts = sample.moments, sample.parts
+    block: Block = "targets" if moments.K else "outputs"
+    white = span(moments, block, centered=True)
+    freedom = (len(parts) - 1) * white.rank
+    if freedom <= 0:
+        return None
+    offsets = np.stack([part.moments.mean(block) for part in parts]) - moments.mean(block)
+    counts = np.array([part.moments.n for part in parts])
+    statistic = moments.n * float(counts @ np.sum((offsets @ white.coefficients) ** 2, axis=1))
+    ratio = statistic / freedom
+    strong = ratio > _ORDERED_RATIO and statistic > freedom + _ORDERED_SIGMAS * math.sqrt(2 * freedom)
+    return ratio if strong else None
+
+
+def ordered_notice(ratio: float) -> Notice:
+    """What to do when the rows are in an order."""
+    message = (
+        f"Rows that lie together are alike: the blocks' means scatter {ratio:.3g} times as much as chance allows. The "
+        "intervals are too wide, and D_LR can't be debiased. Pass --shuffle, or shuffle the data."
+    )
+    return Notice("ordered_rows", message)
+
+
+def _left_out(sample: Sample) -> Iterator[Sample]:
+    """The sample without each of its blocks in turn."""
+    whole = sample.moments
+    for index, part in enumerate(sample.parts):
+        block = part.moments.about(whole.shift)
+        tallies = {name: total - block.tallies.get(name, 0.0) for name, total in whole.tallies.items()}
+        rest = replace(whole, matrix=whole.matrix - block.matrix, tallies=tallies)
+        yield replace(sample, moments=rest, parts=(*sample.parts[:index], *sample.parts[index + 1 :]))
+
+
+def _intervals(sample: Sample, names: Sequence[str]) -> dict[str, Interval]:
+    stand_ins = {name: make(sample) for name in names if (make := ALL[name].first_order) is not None}
+    found: dict[str, list[float | None]] = {name: [] for name in names}
+    for other in _left_out(sample):
+        for name in names:
+            found[name].append(stand_ins[name](other) if name in stand_ins else other.once(ALL[name].compute))
+    shares = np.array([part.moments.n for part in sample.parts]) / sample.moments.n
+    intervals = {}
+    for name in names:
+        value, values = sample.once(ALL[name].compute), [each for each in found[name] if each is not None]
+        if value is not None and len(values) == len(shares):
+            intervals[name] = interval(float(value), np.array(values), shares, scale=ALL[name].scale)
+    return intervals
+
+
+def interval(value: float, left_out: Array, shares: Array, *, scale: Scale) -> Interval:
+    """Jackknife error and 95 % interval, Student's t with G − 1 degrees of freedom on the scale that fits the range.
+
+    Args:
+        value: of the metric.
+        left_out: float64 array of shape (G,), the metric without each block.
+        shares: float64 array of shape (G,), each block's share of the rows.
+        scale: "share" for values in 0 … 1 (logit), "positive" for those above 0 (logarithm), "real" for any.
+    """
+    error = jackknife(value, left_out, shares)
+    quantile = student_t(len(left_out) - 1)
+    transform, back = _SCALES[scale]
+    moved = np.array([value, *left_out])
+    inside = moved.min() > 0 and (scale != "share" or moved.max() < 1)
+    if scale == "real" or not inside:
+        low, high = _BOUNDS[scale]
+        return Interval(error, max(low, value - quantile * error), min(high, value + quantile * error))
+    moved = transform(moved)
+    reach = quantile * jackknife(float(moved[0]), moved[1:], shares)
+    return Interval(error, *(float(end) for end in back(moved[0] + np.array([-reach, reach]))))
+
+
+_SCALES: Mapping[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "share": (lambda x: np.log(x / (1 - x)), lambda x: 1 / (1 + np.exp(-x))),
+    "positive": (np.log, np.exp),
+    "real": (np.asarray, np.asarray),
+}
+_BOUNDS: Mapping[Scale, tuple[float, float]] = {
+    "share": (0.0, 1.0), "positive": (0.0, math.inf), "real": (-math.inf, math.inf),
+}  # fmt: skip
+
+
+def student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t with so many degrees of freedom, by bisection of its distribution."""
+    low, high = 1.9, 13.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+    return (low + high) / 2
+
+
+def _within(t: float, freedom: int) -> float:
+    """P(|T| < t), by the finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term = total = cosine if odd else 1.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= (k - 1) / k * cosine**2
+        total += term
+    if not odd:
+        return sine * total
+    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
+
+
+def _convergence(sample: Sample, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, tuple[float | None, ...]]]:
+    rows: list[float] = []
+    found: dict[str, list[float | None]] = {name: [] for name in names}
+    total: Moments | None = None
+    for count, part in enumerate(sample.parts, 1):
+        total = part.moments if total is None else total.merge(part.moments)
+        if count not in _STEPS and count < len(sample.parts):
+            continue
+        some: Sample = replace(sample, moments=total, parts=sample.parts[:count])
+        rows.append(total.n)
+        for name in names:
+            found[name].append(some.once(ALL[name].compute))
+    return tuple(rows), {name: tuple(values) for name, values in found.items()}
+
+
+def _rows_needed(sample: Sample, spread: Interval | None) -> tuple[int | None, str]:
+    n = sample.moments.n
+    bias = debiased.bias(sample, n)
+    if spread is None or bias is None:
+        return None, "Whether there are enough rows can't be said of these blocks."
+    now = f"D_LR is known to ±{spread.half:.2g}, and its bias at so many rows is {bias:+.1g}"
+    factor = max(1.0, (spread.half / ENOUGH) ** 2)
+    while abs(debiased.bias(sample, n * factor) or 0.0) > ENOUGH and factor < 1e6:
+        factor *= 1.05
+    if factor == 1:
+        return round(n), f"Enough rows: {now}."
+    # Two digits: it is an extrapolation.
+    needed = float(f"{n * factor:.1e}")
+    return round(needed), f"{now}. About {needed:,.0f} rows ({factor:.2g} times as many) bring both below {ENOUGH}."
