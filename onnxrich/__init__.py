@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from onnxrich.inspection import Inspection as Inspection
     from onnxrich.inspection import inspect as inspect
     from onnxrich.metrics import measure as measure
+    from onnxrich.metrics import metric_list as metric_list
     from onnxrich.metrics.richness import Richness as Richness
     from onnxrich.metrics.richness import richness as richness
     from onnxrich.moments import Moments as Moments
@@ -34,7 +35,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Analysis": "analysis", "run": "analysis", "Inspection": "inspection", "inspect": "inspection", "expose": "export",
-    "instrument": "export", "measure": "metrics", "demo_file": "demo", "DataError": "errors", "DeviceError": "errors",
+    "instrument": "export", "measure": "metrics", "metric_list": "metrics", "demo_file": "demo",
+    "DataError": "errors", "DeviceError": "errors",
     "HeadError": "errors", "ModelError": "errors", "Notice": "errors", "OnnxrichError": "errors",
     "OutputError": "errors", "WorkerError": "errors", "Moments": "moments", "Progress": "progress",
     "Richness": "metrics.richness", "richness": "metrics.richness",

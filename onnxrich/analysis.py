@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from onnxrich import supervise
 from onnxrich.errors import DataError, WorkerError
+from onnxrich.metrics import select
 from onnxrich.moments import load_record
 from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
@@ -28,6 +30,7 @@ class Analysis(Results):
         cls,
         path: str | os.PathLike[str],
         *,
+        metrics: Sequence[str] | None = None,
         isolate: bool = False,
         timeout: float | None = None,
         max_memory: int | None = None,
@@ -36,20 +39,25 @@ class Analysis(Results):
 
         Args:
             path: the file.
+            metrics: names of metrics or families, or "all"; those that were asked for before when left out. What needs
+                the blocks of rows or the model's weights is null unless it was asked for before.
             isolate: read it in a process of its own, that an untrusted file can exhaust alone.
             timeout: seconds after which that is ended.
             max_memory: bytes of memory at which that is ended.
 
         Raises:
-            DataError: when the file is missing or damaged, or was saved without its record.
+            DataError: when the file is missing or damaged, or was saved without its record, or no metric has a name.
             WorkerError: when the isolated process was ended.
         """
         if isolate:
-            request = {"path": supervise.path_of(path, "moments")}
+            request = {"path": supervise.path_of(path, "moments"), "metrics": metrics}
             found = supervise.results("load", request, timeout=timeout, max_memory=max_memory)
             return cls(found.record, found.metrics, found.curves, found.notices, found.moments)
-        moments, record = load_record(Path(path))
-        return cls.from_moments(moments, Record.from_dict(record))
+        moments, saved = load_record(Path(path))
+        record = Record.from_dict(saved)
+        if metrics is not None:
+            record = replace(record, asked=select(metrics))
+        return cls.from_moments(moments, record)
 
     def figure(self) -> Figure:
         """Quality, utilization and intensity against rank, as a matplotlib figure."""
@@ -88,6 +96,7 @@ def run(
     outputs: str | None = None,
     head: int | None = None,
     mask: str | None = None,
+    metrics: Sequence[str] | None = None,
     batch_size: int | None = None,
     blocks: int | None = None,
     device: str = "auto",
@@ -111,6 +120,8 @@ def run(
         outputs: tensor to take the outputs from.
         head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
         mask: input of the model that is 0 for tokens or positions to be left out; `attention_mask` is taken by itself.
+        metrics: names of metrics or families, or "all"; `onnxrich.metric_list` lists them, and which are computed when
+            this is left out. D_LR always is.
         batch_size: rows a run; chosen from the size of a row when left out. Where memory does not hold a batch, it is
             run in parts, and a notice says so.
         blocks: number of blocks of rows that the moments are kept apart for, from which uncertainties follow; 16 when
@@ -141,11 +152,14 @@ def run(
         raise DataError(f"{blocks} blocks", "a number from 0", "Pass --blocks N with N ≥ 0.")
     if batch_size is not None and batch_size < 1:
         raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
+    if metrics is not None:
+        metrics = select(metrics)
     listen = progress or (lambda _: None)
     chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "mask": mask}
     saved = None if checkpoint is None else os.fspath(checkpoint)
     where: dict[str, Any] = {"device": device, "provider": provider, "checkpoint": saved}
-    options: dict[str, Any] = chosen | where | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
+    chosen |= {"metrics": metrics} | where
+    options: dict[str, Any] = chosen | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
     if isolate:
         request = _isolated(model, data, labels) | options
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)

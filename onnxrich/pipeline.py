@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from onnx import ModelProto
@@ -31,6 +33,7 @@ def analyze(
     outputs: str | None = None,
     head: int | None = None,
     mask: str | None = None,
+    metrics: Sequence[str] | None = None,
     batch_size: int | None = None,
     blocks: int | None = None,
     device: str = "auto",
@@ -52,8 +55,12 @@ def analyze(
         timing=timing, listen=listen,
     )  # fmt: skip
     listen(Progress("computing the metrics", passed.samples, passed.samples))
+    record = replace(_record(read, source, passed, choice, batch_size), asked=tuple(metrics or ()))
+    affine = passed.head.affine
     with timing.measure("computing the metrics"):
-        results = Results.from_moments(passed.moments, _record(read, source, passed, choice, batch_size))
+        results = Results.from_moments(
+            passed.moments, record, blocks=passed.blocks, weight=None if affine is None else affine.weight
+        )
     return results.timed(timing.seconds)
 
 

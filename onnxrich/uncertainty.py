@@ -160,11 +160,12 @@ def _intervals(sample: Sample, names: Sequence[str]) -> dict[str, Interval]:
         for name in names:
             found[name].append(stand_ins[name](other) if name in stand_ins else other.once(ALL[name].compute))
     shares = np.array([part.moments.n for part in sample.parts]) / sample.moments.n
-    intervals = {}
+    intervals: dict[str, Interval] = {}
     for name in names:
-        value, values = sample.once(ALL[name].compute), [each for each in found[name] if each is not None]
-        if value is not None and len(values) == len(shares):
-            intervals[name] = interval(float(value), np.array(values), shares, scale=ALL[name].scale)
+        value, left_out = sample.once(ALL[name].compute), np.array(found[name], dtype=np.float64)  # None becomes NaN
+        if value is not None and np.isfinite(left_out).all():
+            made = interval(float(value), left_out, shares, scale=ALL[name].scale)
+            intervals |= {name: made} if math.isfinite(made.high - made.low) else {}
     return intervals
 
 

@@ -11,7 +11,7 @@ import onnxrich
 PUBLIC = [
     "Analysis", "DataError", "DeviceError", "HeadError", "Inspection", "ModelError", "Moments", "Notice",
     "OnnxrichError", "OutputError", "Progress", "Richness", "WorkerError", "__version__", "demo_file", "expose",
-    "inspect", "instrument", "measure", "richness", "run",
+    "inspect", "instrument", "measure", "metric_list", "richness", "run",
 ]  # fmt: skip
 
 

@@ -102,6 +102,23 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names."""
+        names = tuple(name for part in str(value).split(",") if (name := part.strip()))
+        return names or self.fail("no name is given", param, ctx)
+
+
+metrics_option = click.option(
+    "--metrics", type=Names(), metavar="NAMES",
+    help="Metrics or families of them to compute, with commas, or `all`; `onnxrich metrics` lists them.",
+)  # fmt: skip
+
+
 @contextlib.contextmanager
 def progress_line(name: str = "") -> Iterator[Listener]:
     """A listener that draws one live line on standard error; silent when that is no terminal."""

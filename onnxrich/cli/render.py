@@ -15,21 +15,30 @@ from onnxrich.cli import _common
 @_common.output_option
 @_common.force_option
 @_common.json_option
+@_common.metrics_option
 @_common.worker_options
-def render(moments: Path, output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]) -> None:
+def render(
+    moments: Path,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    metrics: tuple[str, ...] | None,
+    limits: dict[str, Any],
+) -> None:
     """Compute results again from MOMENTS, a saved moments.npz: no model, no data, no runtime.
 
     \b
     Examples:
       onnxrich render report/moments.npz
       onnxrich render report/moments.npz -o again
+      onnxrich render report/moments.npz --metrics spectrum
     """
     import onnxrich
     from onnxrich.report import files
 
     if output is not None:
         files.check(output, force=force)
-    analysis = onnxrich.Analysis.load(moments, **limits)
+    analysis = onnxrich.Analysis.load(moments, metrics=metrics, **limits)
     if output is not None:
         written = analysis.save(output, force=force)
     _common.show([analysis], as_json=as_json)

@@ -31,6 +31,7 @@ class HeadNumber(click.ParamType[int]):
 @_common.output_option
 @_common.force_option
 @_common.json_option
+@_common.metrics_option
 @click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
 @click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
 @click.option("--head", type=HeadNumber(), metavar="K|all", help="Which of several heads, or all, one analysis each.")

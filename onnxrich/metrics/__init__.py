@@ -20,12 +20,26 @@ from onnxrich.metrics._metric import Metric, Value
 from onnxrich.metrics._sample import Part, Sample
 from onnxrich.moments import Array, Moments
 
-__all__ = ["ALL", "FAMILIES", "MEANINGS", "Metric", "Metrics", "evaluate", "measure", "sample_of", "select"]
+__all__ = [
+    "ALL",
+    "FAMILIES",
+    "MEANINGS",
+    "Metric",
+    "Metrics",
+    "evaluate",
+    "measure",
+    "metric_list",
+    "sample_of",
+    "select",
+]
 
 Metrics = dict[str, Value]
 
-_FILES = (richness, debiased, spectrum, collapse, alignment, probe, performance, weights)
-_LISTED = [metric for file in _FILES for metric in file.METRICS]
+_FILES = (spectrum, collapse, alignment, probe, performance, weights)
+_LISTED = [
+    *richness.METRICS[:1], *debiased.METRICS, *richness.METRICS[1:],
+    *(metric for file in _FILES for metric in file.METRICS),
+]  # fmt: skip
 
 # What each family says, in the order in which they are listed.
 FAMILIES: Mapping[str, str] = {
@@ -75,6 +89,18 @@ def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
             )
         chosen |= fitting
     return tuple(name for name in ALL if name in chosen)
+
+
+def metric_list() -> list[dict[str, str | bool]]:
+    """All metrics: name, family, one-line meaning, and whether it is computed when none are named.
+
+    >>> [entry["name"] for entry in metric_list() if entry["family"] == "alignment"]
+    ['kernel_target_alignment', 'cka_outputs']
+    """
+    return [
+        {"name": metric.name, "family": metric.family, "meaning": metric.meaning, "default": metric.default}
+        for metric in ALL.values()
+    ]
 
 
 def sample_of(

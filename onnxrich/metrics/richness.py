@@ -153,7 +153,7 @@ METRICS = (
         lambda sample: sample.once(measured).d_lr, "share",
     ),
     Metric(
-        "d_lr_centered", "richness", "the same on centred outputs, blind to output biases",
+        "d_lr_centered", "richness", "D_LR on centred outputs, blind to output biases",
         lambda sample: sample.once(measured).d_lr_centered, "share",
     ),
     Metric(

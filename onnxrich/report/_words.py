@@ -7,19 +7,31 @@ from collections import Counter
 from collections.abc import Sequence
 
 from onnxrich.errors import printable
+from onnxrich.metrics import ALL, FAMILIES
 from onnxrich.results import HeadInfo, Results, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
 
-# Upper end of a fifth of the scale, where that is, and what it means.
+# Upper end of a fifth of the scale, where that is, and what it means. Whether a model was trained at all can't be seen.
 _VERDICTS = (
-    (0.2, "near the rich end", "training rebuilt the features, which hold little more than the outputs use"),
-    (0.4, "towards the rich end", "training rebuilt much of the features, though they hold more than the outputs use"),
+    (0.2, "near the rich end", "the features hold little more than the outputs use, as rich training leaves them"),
+    (0.4, "towards the rich end", "the features hold more than the outputs use, though not much more"),
     (0.6, "between rich and lazy", "the features hold what the outputs use and a good deal more"),
-    (0.8, "towards the lazy end", "the features hold much more than the outputs use; training rebuilt some of them"),
+    (0.8, "towards the lazy end", "the features hold much more than the outputs use"),
     (2.0, "near the lazy end", "the features hold far more than the outputs use, as initialisation leaves them"),
 )
+
+_REASONS = {"rank_gap_above": "No output function was kept.", "rank_gap_below": "None was taken for noise."}
+_UNREAD = "The head's weights can't be read from the graph, or don't fit the classes."
+# For metrics that nothing in the data makes undefined.
+_MISSING = {
+    "d_lr_debiased": "It needs at least four blocks of rows in random order.",
+    "nc3": _UNREAD, "nc3_zhu": _UNREAD, "nc2_zhu": _UNREAD, "head_norm": _UNREAD,
+    "parameter_norm": "Its weights lie outside the file: name it in --metrics to have them read.",
+    "alpha_req": "It needs at least 21 directions.",
+    "probe_r2_adjusted": "It needs more rows than features.",
+}  # fmt: skip
 
 _RICHNESS_CODES = frozenset({"too_few_rows", "constant_features", "constant_outputs"})
 
@@ -46,7 +58,18 @@ def verdict(results: Results) -> tuple[str, str]:
     place, meaning = next((place, meaning) for end, place, meaning in _VERDICTS if d_lr < end)
     if results.record.data.synthetic:
         return place, "But the inputs are random numbers, so this says nothing about how the model was trained."
-    return place, f"{meaning[0].upper()}{meaning[1:]}."
+    sentence = f"{meaning[0].upper()}{meaning[1:]}."
+    return place, f"{sentence}{_doubt(results)}"
+
+
+def _doubt(results: Results) -> str:
+    """What makes the verdict doubtful: too few rows, which make any model look rich."""
+    debiased = results.metrics.get("d_lr_debiased")
+    if not any(notice.code == "few_rows" for notice in results.notices):
+        return ""
+    if debiased is None:
+        return " But there are too few rows to say so: they make every model look rich."
+    return f" But there are few rows; without their bias D_LR is {richness(debiased)}."
 
 
 def richness(value: float | None) -> str:
@@ -66,24 +89,53 @@ def number(value: float | int | None) -> str:
 
 
 def metric(results: Results, name: str) -> str:
-    """The metric of that name as text."""
+    """The metric of that name as text, with half its 95 % interval where there is one."""
     value = results.metrics[name]
-    return richness(value) if name.startswith("d_lr") else number(value)
+    text = richness(value) if name.startswith("d_lr") else number(value)
+    return f"{text}{spread(results, name)}"
+
+
+def spread(results: Results, name: str) -> str:
+    """Half the 95 % interval of a metric, such as " ± 0.012"; nothing where there is none."""
+    sure = results.uncertainty
+    found = None if sure is None else sure.intervals.get(name)
+    return "" if found is None else f" ± {found.half:.2g}"
 
 
 def reason(results: Results, name: str) -> str:
-    """Why the metric of that name is null, from the notices."""
-    if name == "rank_gap_above":
-        return "No output function was kept."
-    if name == "rank_gap_below":
-        return "None was taken for noise."
-    codes = {"nc1_undefined"} if name == "nc1" else _RICHNESS_CODES
-    said = [notice.message for notice in results.notices if notice.code in codes]
-    if name in ("nc1", "accuracy") and results.moments.targets != "classes":
+    """Why the metric of that name is null."""
+    if name in _REASONS:
+        return _REASONS[name]
+    family, targets = ALL[name].family, results.moments.targets
+    if targets != "classes" and (family == "collapse" or name in ("accuracy", "cross_entropy")):
         return "It needs class labels."
-    if name == "accuracy":
-        return "Outputs and classes don't correspond one to one."
-    return printable(said[0]) if said else "It is undefined for these data."
+    if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
+        return "It needs labels."
+    if family == "performance":
+        return "Outputs and targets don't correspond one to one."
+    codes = {"nc1_undefined"} if family == "collapse" else _RICHNESS_CODES
+    said = [notice.message for notice in results.notices if notice.code in codes]
+    if said:
+        return printable(said[0])
+    return _MISSING.get(name, "It is undefined for these data.")
+
+
+def families(results: Sequence[Results]) -> dict[str, list[str]]:
+    """The metrics of several results, by family."""
+    listed = {family: [name for name in results[0].metrics if ALL[name].family == family] for family in FAMILIES}
+    return {family: names for family, names in listed.items() if names}
+
+
+def shared_reason(results: Sequence[Results], names: Sequence[str]) -> str | None:
+    """Why all of some metrics are null for all models, when it is one reason: a line then says it for all."""
+    if (
+        len(names) < 2
+        or "d_lr" in names
+        or any(result.metrics[name] is not None for result in results for name in names)
+    ):
+        return None
+    reasons = {reason(result, name) for result in results for name in names}
+    return reasons.pop() if len(reasons) == 1 else None
 
 
 def facts(results: Results) -> dict[str, str]:
@@ -96,7 +148,7 @@ def facts(results: Results) -> dict[str, str]:
         "head": f"{head.features} → {head.outputs} ({head.kind}), p = {head.p:,} features, C = {head.C:,} outputs",
         "checked": _checked(head),
         "data": ("SYNTHETIC: " if data.synthetic else "") + data.source,
-        "rows": f"n = {data.n:,}, n/p = {number(results.metrics['rows_per_feature'])}, one a {head.rows}; "
+        "rows": f"n = {data.n:,}, n/p = {number(results.moments.n / results.moments.p)}, one a {head.rows}; "
         + kinds[results.moments.targets],
         "device": _device(runtime),
         "speed": f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s"

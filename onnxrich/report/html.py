@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from onnxrich.errors import printable
-from onnxrich.metrics import MEANINGS
-from onnxrich.report import _svg, _words
+from onnxrich.metrics import FAMILIES, MEANINGS
+from onnxrich.report import _convergence, _svg, _words
 from onnxrich.results import CHOICES, Results
 
 # Title and meaning of the panels, in their order.
@@ -45,7 +45,8 @@ def render(results: Sequence[Results]) -> str:
         frame={name.lower(): getattr(_svg, name) for name in ("WIDTH", "HEIGHT", "LEFT", "RIGHT", "TOP", "BOTTOM")},
         k=_first_k(results),
         k_max=_last_k(results),
-        metrics=[_metric(results, name) for name in results[0].metrics],
+        families=[_family(results, family, names) for family, names in _words.families(results).items()],
+        convergence=_sure(results),
         facts=_facts(results),
         choices=CHOICES,
     )
@@ -77,7 +78,8 @@ def _model(index: int, name: str, result: Results) -> dict[str, Any]:
     return {
         "name": name,
         "look": _look(index),
-        "number": _words.metric(result, "d_lr"),
+        "number": _words.richness(result.metrics["d_lr"]),
+        "spread": _words.spread(result, "d_lr"),
         "d_lr": result.metrics["d_lr"],
         "place": place,
         "meaning": meaning,
@@ -124,12 +126,32 @@ def _last_k(results: Sequence[Results]) -> int:
     return max(len(result.curves.k) for result in results)
 
 
+def _family(results: Sequence[Results], family: str, names: Sequence[str]) -> dict[str, Any]:
+    reason = _words.shared_reason(results, names)
+    metrics = [] if reason else [_metric(results, name) for name in names]
+    return {"name": family, "meaning": FAMILIES[family], "reason": reason or "", "metrics": metrics}
+
+
+def _sure(results: Sequence[Results]) -> dict[str, Any] | None:
+    """D_LR against rows, and what it says, of the models that have it."""
+    panel = _convergence.panel(results)
+    if panel is None:
+        return None
+    said = [(name, result.uncertainty.summary) for name, result in _named(results) if result.uncertainty is not None]
+    return {
+        "said": said,
+        "x_ticks": panel.x.ticks(),
+        "y_ticks": panel.y["always"].ticks(),
+        "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+    }
+
+
 def _metric(results: Sequence[Results], name: str) -> dict[str, Any]:
     reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
     return {
         "name": name,
         "values": [_words.metric(result, name) for result in results],
-        "meaning": MEANINGS.get(name, ""),
+        "meaning": MEANINGS[name],
         "reasons": sorted(reasons),
     }
 

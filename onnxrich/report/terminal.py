@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxrich.errors import printable
-from onnxrich.metrics import MEANINGS
+from onnxrich.metrics import FAMILIES, MEANINGS
 from onnxrich.report import _words
 from onnxrich.results import Results
 
 _ASCII = str.maketrans(
-    {"Σ": "sum ", "λ": "l", "²": "^2", "₁": "1", "→": "->", "·": "*", "−": "-", "≥": ">=", "≤": "<=", "…": "..."}
-)
+    {
+        "Σ": "sum ", "λ": "l", "²": "^2", "₁": "1", "→": "->", "·": "*", "−": "-", "≥": ">=", "≤": "<=", "…": "...",
+        "±": "+/-", "∝": "~", "α": "alpha",
+    }
+)  # fmt: skip
 _SHORT_SCALE = 21
 
 
@@ -107,6 +110,8 @@ class _Page:
         for name, result in zip(_words.labels(results), results, strict=True):
             place, meaning = _words.verdict(result)
             lines.append(f"{name}: {place}. {meaning}" if len(results) > 1 else f"{place.capitalize()}: {meaning}")
+            if result.uncertainty is not None:
+                lines.append(result.uncertainty.summary)
         body = Text("\n").join([self.text(line) for line in lines])
         return Text("\n").join([body, self.text(_words.NOT_PERFORMANCE, "dim")])
 
@@ -131,14 +136,18 @@ class _Page:
         for name in names:
             table.add_column(self.text(name), justify="right", min_width=8)
         table.add_column(self.text("meaning"), ratio=1)
-        for name in results[0].metrics:
-            values = [self.text(_words.metric(result, name), "bold") for result in results]
-            table.add_row(self.text(name, "cyan"), *values, self.text(self.meaning(results, name), "dim"))
+        for family, members in _words.families(results).items():
+            reason = _words.shared_reason(results, members)
+            said = FAMILIES[family] + (f" (-: {reason.rstrip('.')})" if reason else "")
+            table.add_row(self.text(family, "bold cyan"), *[""] * len(results), self.text(said))
+            for name in members if reason is None else ():
+                values = [self.text(_words.metric(result, name), "bold") for result in results]
+                table.add_row(self.text(name, "cyan"), *values, self.text(self.meaning(results, name), "dim"))
         return table
 
     def meaning(self, results: Sequence[Results], name: str) -> str:
         reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
-        return " ".join([MEANINGS.get(name, ""), *(f"(-: {reason.rstrip('.')})" for reason in sorted(reasons))])
+        return " ".join([MEANINGS[name], *(f"(-: {reason.rstrip('.')})" for reason in sorted(reasons))])
 
     def warnings(self, results: Sequence[Results]) -> Table:
         """Every notice, under the name of its model when there are several."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Rec
 
 def make(
     name: str = "model.onnx", *, rich: bool = False, labels: bool = True, synthetic: bool = False, p: int = 24,
-    constant: float | None = None, n: int = 400,
+    constant: float | None = None, n: int = 400, blocks: int = 0,
 ) -> Results:  # fmt: skip
     """Results of a rich model, whose features sit near their class means, or of a lazy one."""
     rng, C = np.random.default_rng(0), 5
@@ -40,8 +41,13 @@ def make(
         features = np.full((n, p), constant)
     weights = np.linalg.lstsq(features, np.eye(C)[classes], rcond=None)[0]
     outputs = (features @ weights + 0.1).astype(np.float32)
-    moments = Moments.from_rows(features, outputs, classes if labels else None)
-    return Results.from_moments(moments, record(name, p, C, n, synthetic=synthetic))
+    targets = classes if labels else None
+    moments = Moments.from_rows(features, outputs, targets)
+    each = [slice(start, None, blocks) for start in range(blocks)]
+    parts = [Moments.from_rows(features[s], outputs[s], targets if targets is None else targets[s]) for s in each]
+    if parts:
+        moments = reduce(Moments.merge, parts)
+    return Results.from_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +58,12 @@ def rich() -> Results:
 @pytest.fixture(scope="session")
 def lazy() -> Results:
     return make("lazy.onnx")
+
+
+@pytest.fixture(scope="session")
+def sure() -> Results:
+    """Results with the blocks that intervals and convergence come from."""
+    return make("sure.onnx", blocks=8)
 
 
 @pytest.fixture(scope="session")

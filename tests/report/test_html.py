@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics import MEANINGS
+from onnxrich.metrics import ALL, MEANINGS
 from onnxrich.report import html
 from onnxrich.results import Results
 
@@ -113,7 +113,15 @@ def test_page_says_number_meaning_and_provenance(rich: Results, lazy: Results) -
     text = re.sub(r"\s+", " ", Page(html.render([rich, lazy])).text)
     for result in (rich, lazy):
         assert f"{result.metrics['d_lr']:.4f}" in text
-    for words in (*MEANINGS, *MEANINGS.values(), "near the rich end", "verified by running", "ab" * 32, "centring"):
+    listed = [name for name in rich.metrics if ALL[name].family != "weights"]
+    for words in (
+        *listed,
+        *(MEANINGS[name] for name in listed),
+        "near the rich end",
+        "verified by running",
+        "ab" * 32,
+        "centring",
+    ):
         assert words in text
     assert "says nothing about accuracy" in text
 
@@ -124,6 +132,18 @@ def test_values_at_the_first_rank_need_no_script(lazy: Results) -> None:
     assert curves.quality is not None
     shown = re.findall(r"<output>([^<]+)</output>", html.render([lazy]))
     assert shown == [f"{curve[4]:.4g}" for curve in (curves.quality, curves.utilization, curves.intensity)]
+
+
+def test_intervals_and_convergence_are_shown(sure: Results, lazy: Results) -> None:
+    """The page says ± and whether rows suffice, and draws D_LR against rows with its interval; else it does not."""
+    page = html.render([sure, lazy])
+    assert sure.uncertainty is not None
+    half = sure.uncertainty.intervals["d_lr"].half
+    assert f'<span class="spread"> ± {half:.2g}</span>' in page
+    assert sure.uncertainty.summary in page
+    assert len(re.findall(r'<path class="line s0 d0 (plain|debiased)" d="M[^"]+L', page)) == 2
+    assert len(re.findall(r'<path class="line s0 d0 interval"', page)) == 1
+    assert "Are there enough rows?" not in html.render([lazy])
 
 
 def test_without_labels_the_panel_says_so(unlabelled: Results) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics import MEANINGS
+from onnxrich.metrics import ALL, FAMILIES, MEANINGS
 from onnxrich.report import terminal
 from onnxrich.results import Results
 
@@ -35,8 +35,32 @@ def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results
 def test_every_metric_has_a_row_with_its_meaning(lazy: Results) -> None:
     """The table lists all metrics, with the meanings that the package states elsewhere."""
     text = terminal.render([lazy], width=400)
-    for name, meaning in MEANINGS.items():
-        assert re.search(rf"^{name} .*{re.escape(meaning)}", text, re.MULTILINE), name
+    listed = [name for name in lazy.metrics if ALL[name].family != "weights"]
+    assert len(listed) > 20
+    for name in listed:
+        assert re.search(rf"^{name} .*{re.escape(MEANINGS[name])}", text, re.MULTILINE), name
+    for family in FAMILIES:
+        assert re.search(rf"^{family} .*{re.escape(FAMILIES[family])}", text, re.MULTILINE), family
+
+
+def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None:
+    """A metric with an interval shows half of it, and a sentence says whether there are enough rows."""
+    text = terminal.render([sure], width=120)
+    assert sure.uncertainty is not None
+    for name in ("d_lr", "d_lr_debiased", "nc1", "effective_rank", "probe_r2"):
+        half = sure.uncertainty.intervals[name].half
+        assert re.search(rf"^{name} +[\d.,]+ ± {half:.2g} ", text, re.MULTILINE), name
+    assert re.search(r"^rank_outputs +5 ", text, re.MULTILINE)
+    assert re.sub(r"\s+", " ", sure.uncertainty.summary) in re.sub(r"\s+", " ", text)
+    assert "±" not in terminal.render([lazy], width=120)
+    assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
+
+
+def test_a_family_that_is_undefined_takes_one_line(unlabelled: Results) -> None:
+    """Without labels, the family of neural collapse is one line with the reason, not one a metric."""
+    text = terminal.render([unlabelled], width=160)
+    assert re.search(r"^collapse +.*\(-: It needs class labels\)", text, re.MULTILINE)
+    assert not re.search(r"^nc", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -87,7 +111,7 @@ def test_null_is_a_dash_with_its_reason(undefined: Results, unlabelled: Results)
     assert re.search(r"^d_lr +- +.*\(-: The features are the same for every row", text, re.MULTILINE)
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     without = terminal.render([unlabelled], width=160)
-    assert re.search(r"^nc1 +- +.*\(-: It needs class labels\)", without, re.MULTILINE)
+    assert re.search(r"^kernel_target_alignment +- +.*\(-: It needs labels\)", without, re.MULTILINE)
 
 
 def test_warnings_come_with_the_name_of_their_model(lazy: Results, maker: Callable[..., Results]) -> None:
