@@ -69,7 +69,8 @@ def ready(
     listen(Progress("running"))
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     given = feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
-    features, outputs, shape = session.run([patch.features, patch.outputs, patch.shape], given)
+    *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
+    features, outputs = (np.asarray(table.T, dtype=np.float64, order="C") for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
     return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()))
 

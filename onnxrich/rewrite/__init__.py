@@ -18,11 +18,8 @@ from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.moments import METADATA, TALLIES, Array, from_panels
 from onnxrich.rewrite.builder import Builder, prefix
-
-# Columns of one block row of the moment matrix. Only the blocks on and above the diagonal are computed: with b block
-# rows (b + 1)/2b of the product's cost. Narrower blocks than this make the product itself slower.
-PANEL = 256
-MOST_PANELS = 8
+from onnxrich.rewrite.product import accumulate
+from onnxrich.rewrite.tables import Part, lay_out
 
 
 @dataclass(frozen=True)
@@ -33,10 +30,11 @@ class Patch:
     Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of
     shape (2, 1) holds the sums of `moments.TALLIES`.
 
+    Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
+    to the last one; tallies are added by each run. The sums of a run that is not the last are not to be fetched.
+
     Attributes:
         data: serialized ModelProto.
-        features: output, float64 of shape (rows, p).
-        outputs: output, float64 of shape (rows, C).
         shape: output, the shape of φ before its rows are laid out.
         weights: input, float64 of shape (samples or rows, 1): 1, or 0 for padding; None where all rows count.
         targets: input, float64 of shape (samples or rows, K); None without labels.
@@ -44,11 +42,13 @@ class Patch:
         accumulators: inputs.
         accumulated: outputs, in the order of `accumulators`.
         edges: first columns of the block rows, and d at the end.
+        counts: whether the tallies are summed.
+        parts: outputs: the parts of z for the rows of a run, the features second and the outputs third.
+        held: inputs, for each run but the last: its parts, which may be of no rows.
+        last: input, a boolean: whether to add the rows of this run and those that were held; None where each run is.
     """
 
     data: bytes
-    features: str
-    outputs: str
     shape: str
     weights: str | None
     targets: str | None
@@ -57,6 +57,19 @@ class Patch:
     accumulated: tuple[str, ...]
     edges: tuple[int, ...]
     counts: bool
+    parts: tuple[Part, ...]
+    held: tuple[tuple[str, ...], ...] = ()
+    last: str | None = None
+
+    @property
+    def features(self) -> str:
+        """Output of shape (p, rows): φ, transposed as the sums take it."""
+        return self.parts[1].name
+
+    @property
+    def outputs(self) -> str:
+        """Output of shape (C, rows)."""
+        return self.parts[2].name
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -96,9 +109,8 @@ def expose(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
     build = Builder(prefix(model), model.opset)
     names = []
     for view, width, name in ((head.features, head.p, "features"), (head.outputs, head.C, "outputs")):
-        rows = build.rows(view, width, f"double.{name}")
-        made = build.add("Cast", [rows], name, to=TensorProto.FLOAT)
-        build.output(made, width, dtype=TensorProto.FLOAT)
+        made = build.add("Cast", [build.rows(view, width)], name, to=TensorProto.FLOAT)
+        build.output(made, "rows", width, elements=TensorProto.FLOAT)
         names.append(made)
     return build.serialize(), (names[0], names[1])
 
@@ -141,6 +153,7 @@ def instrument(
     mask: str | None = None,
     by_row: bool = False,
     shift: Array | None = None,
+    runs: int = 1,
 ) -> Patch:
     """The patch that adds the head's rows as outputs, and the moments as accumulators.
 
@@ -155,48 +168,34 @@ def instrument(
         mask: input of the model that is 0 for rows to be left out, 1 for the others.
         by_row: whether weights and targets come for each row, not for each sample.
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
+        runs: how many runs are added by one product; more than one pays where a run has few rows.
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     build = Builder(prefix(model), model.opset)
-    phi, f = build.rows(head.features, head.p, "features"), build.rows(head.outputs, head.C, "outputs")
-    given = "rows" if by_row else "samples"
-    weights = build.input("weights", [given, 1]) if masked else None
-    parts = [build.ones(phi) if weights is None else build.per_row(weights, phi, 1, by_row=by_row), phi, f]
-    if mask is not None:
-        counted = build.add("Cast", [build.add("Reshape", [mask, build.integers([-1, 1])])], to=TensorProto.DOUBLE)
-        parts[0] = build.add("Mul", [parts[0], counted])
-    targets = build.input("targets", [given, K]) if K else None
-    if targets:
-        parts.append(build.per_row(targets, phi, K, by_row=by_row))
-    d = 1 + head.p + head.C + K
+    tables = lay_out(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
+    d = sum(part.width for part in tables.parts)
     about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
-    z = build.add("Sub", [build.add("Concat", parts, axis=1), about])
-    if masked:
-        z = build.add("Mul", [z, parts[0]])
-    edges = panel_edges(d)
-    pairs = build.moments(z, edges)
+    sums = accumulate(build, tables.parts, about, masked=masked, runs=runs)
+    tallies: tuple[str, ...] = ()
     if count:
-        pairs.append(build.tallies(f, parts[-1], parts[0], head.C, K))
-    shape = build.shape_output() if shift is None else ""
+        logits = build.cast(tables.logits, TensorProto.DOUBLE)
+        tallies = build.tallies(logits, tables.labels, tables.one.name, C=tables.outputs.width, K=K)
+    shape = ""
     if shift is None:
-        build.output(phi, head.p)
-        build.output(f, head.C)
+        shape = build.shape_output()
+        for part in tables.parts if runs > 1 else tables.parts[1:3]:
+            build.output(part.name, part.width, "rows", elements=part.elements)
     return Patch(
         data=build.serialize(),
-        features=phi,
-        outputs=f,
         shape=shape,
-        weights=weights,
-        targets=targets,
+        weights=tables.fed.get("weights"),
+        targets=tables.fed.get("targets"),
         shift=about,
-        accumulators=tuple(before for before, _ in pairs),
-        accumulated=tuple(after for _, after in pairs),
-        edges=edges,
+        accumulators=(*sums.before, *tallies[:1]),
+        accumulated=(*sums.after, *tallies[1:]),
+        edges=sums.edges,
         counts=count,
+        parts=tables.parts,
+        held=sums.held,
+        last=sums.last,
     )
-
-
-def panel_edges(d: int) -> tuple[int, ...]:
-    """Where the block rows of a d × d moment matrix begin, and d at the end."""
-    count = min(MOST_PANELS, max(1, d // PANEL))
-    return tuple(int(edge) for edge in np.linspace(0, d, count + 1))

@@ -37,13 +37,14 @@ class Builder:
         self.graph.node.append(node)
         return made
 
-    def input(self, name: str, shape: list[int | str]) -> str:
-        self.graph.input.append(helper.make_tensor_value_info(self.mark + name, TensorProto.DOUBLE, shape))
+    def input(self, name: str, shape: list[int | str], elements: int = TensorProto.DOUBLE) -> str:
+        self.graph.input.append(helper.make_tensor_value_info(self.mark + name, elements, shape))
         return self.mark + name
 
-    def output(self, name: str, width: int, rows: int | None = None, dtype: int = TensorProto.DOUBLE) -> None:
-        shape = [f"{self.mark}rows" if rows is None else rows, width]
-        self.graph.output.append(helper.make_tensor_value_info(name, dtype, shape))
+    def output(self, name: str, *shape: int | str | None, elements: int = TensorProto.DOUBLE) -> None:
+        """A tensor as an output of the graph; names in its shape get the mark."""
+        marked = [f"{self.mark}{size}" if isinstance(size, str) else size for size in shape]
+        self.graph.output.append(helper.make_tensor_value_info(name, elements, marked))
 
     def constant(self, values: NDArray[Any]) -> str:
         self.count += 1
@@ -54,8 +55,8 @@ class Builder:
     def integers(self, values: list[int]) -> str:
         return self.constant(np.array(values, dtype=np.int64))
 
-    def rows(self, view: View, width: int, name: str) -> str:
-        """The view as a float64 table of shape (rows, width)."""
+    def rows(self, view: View, width: int) -> str:
+        """The view as a table of shape (rows, width), in the model's own type."""
         tensor = view.tensor
         if view.scale:
             tensor = self.add("DequantizeLinear", [tensor, *filter(None, view.scale)])
@@ -73,7 +74,7 @@ class Builder:
         self.laid_out = self.laid_out or tensor
         if not view.flat and rank != 2:
             tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
-        return self.add("Cast", [tensor], name, to=TensorProto.DOUBLE)
+        return tensor
 
     def repeat(self, step: NodeProto, tensor: str, width: int) -> str:
         """A step that the outputs went through, applied to a tensor with another number of features."""
@@ -96,46 +97,40 @@ class Builder:
         return self.add("Slice", [shape], starts=[0], ends=[-1])
 
     def ones(self, table: str) -> str:
-        """A column of ones, as long as a table of shape (rows, width)."""
+        """A row of ones, as long as the rows of a table of shape (width, rows)."""
         if self.opset < 9:  # there is no operator yet that makes a tensor of a shape
-            square = self.add("Slice", [table], axes=[1], starts=[0], ends=[1])
-            return self.add("Add", [self.add("Sub", [square, square]), self.constant(np.ones((1, 1)))])
-        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
-        shape = self.add("Concat", [rows, self.integers([1])], axis=0)
+            first = self.cast(self.add("Slice", [table], axes=[0], starts=[0], ends=[1]), TensorProto.DOUBLE)
+            return self.add("Add", [self.add("Sub", [first, first]), self.constant(np.ones((1, 1)))])
+        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([1])])
+        shape = self.add("Concat", [self.integers([1]), rows], axis=0)
         one = numpy_helper.from_array(np.ones(1), "value")
         return self.add("ConstantOfShape", [shape], value=one)
 
     def shape_output(self) -> str:
         """The shape of the features before their rows are laid out, as an output."""
         made = self.add("Shape", [self.laid_out], "shape")
-        self.graph.output.append(helper.make_tensor_value_info(made, TensorProto.INT64, [f"{self.mark}rank"]))
+        self.output(made, "rank", elements=TensorProto.INT64)
         return made
 
     def per_row(self, values: str, table: str, width: int, *, by_row: bool) -> str:
-        """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions."""
+        """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions.
+
+        The table, of shape (width, rows), says how many rows there are.
+        """
         if by_row:
             return values
         first, one = self.integers([0]), self.integers([1])
-        rows, samples = (self.add("Gather", [self.add("Shape", [name]), first]) for name in (table, values))
+        rows = self.add("Gather", [self.add("Shape", [table]), one])
+        samples = self.add("Gather", [self.add("Shape", [values]), first])
         repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
         apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
         return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
 
-    def moments(self, z: str, edges: tuple[int, ...]) -> list[tuple[str, str]]:
-        """Block rows of zᵀz, each added to its accumulator: names of the accumulators before and after."""
-        parts = self._split(z, edges)
-        pairs = []
-        for j, part in enumerate(parts):
-            later = z if j == 0 else part if j == len(parts) - 1 else self.add("Concat", parts[j:], axis=1)
-            height, width = edges[j + 1] - edges[j], edges[-1] - edges[j]
-            before = self.input(f"moments.{j}", [height, width])
-            after = self.add("Gemm", [part, later, before], f"moments.{j}.next", transA=1)
-            self.output(after, width, rows=height)
-            pairs.append((before, after))
-        return pairs
+    def tallies(self, outputs: str, targets: str, weights: str, *, C: int, K: int) -> tuple[str, str]:
+        """Sums of `moments.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
 
-    def tallies(self, outputs: str, targets: str, weights: str, C: int, K: int) -> tuple[str, str]:
-        """Sums of `moments.TALLIES`, added to an accumulator of shape (2, 1): its names before and after."""
+        Outputs and targets have shape (rows, C) and (rows, K), weights (1, rows).
+        """
         if C == 1:
             zeros = self.add("Sub", [outputs, outputs])
             outputs = self.add("Concat", [zeros, outputs], axis=1)
@@ -143,23 +138,57 @@ class Builder:
         # In the log of the softmax the runtime takes the largest output out first, as large ones need.
         chosen = self.add("Mul", [self.add("LogSoftmax", [outputs], axis=1), targets])
         loss = self.add("MatMul", [chosen, self.constant(-np.ones((K, 1)))])
-        each = self.add("Concat", [self.add("Cast", [hit], to=TensorProto.DOUBLE), loss], axis=1)
+        each = self.add("Concat", [self.cast(hit, TensorProto.DOUBLE), loss], axis=1)
         before = self.input("tallies", [2, 1])
-        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1)
-        self.output(after, 1, rows=2)
+        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1, transB=1)
+        self.output(after, 2, 1)
         return before, after
 
-    def _split(self, z: str, edges: tuple[int, ...]) -> list[str]:
-        if len(edges) == 2:
-            return [z]
-        sizes = np.diff(edges).tolist()
-        made = [f"{self.mark}part.{j}" for j in range(len(sizes))]
+    def cast(self, tensor: str, elements: int, output: str | None = None) -> str:
+        return self.add("Cast", [tensor], output, to=elements)
+
+    def transposed(self, table: str, output: str | None = None) -> str:
+        return self.add("Transpose", [table], output, perm=[1, 0])
+
+    def row(self, values: str) -> str:
+        """Values of whatever shape as a table of shape (1, their number)."""
+        return self.add("Reshape", [values, self.integers([1, -1])])
+
+    def concat(self, parts: list[str], *, axis: int) -> str:
+        return parts[0] if len(parts) == 1 else self.add("Concat", parts, axis=axis)
+
+    def split(self, tensor: str, sizes: list[int], *, axis: int) -> list[str]:
+        """A tensor cut along an axis into parts of these sizes."""
+        if len(sizes) == 1:
+            return [tensor]
+        self.count += 1
+        made = [f"{self.mark}t{self.count}.{j}" for j in range(len(sizes))]
         if self.opset >= 13:
-            node: NodeProto = helper.make_node("Split", [z, self.integers(sizes)], made, axis=1)
+            node: NodeProto = helper.make_node("Split", [tensor, self.integers(sizes)], made, axis=axis)
         else:
-            node = helper.make_node("Split", [z], made, axis=1, split=sizes)
+            node = helper.make_node("Split", [tensor], made, axis=axis, split=sizes)
         self.graph.node.append(node)
         return made
+
+    def inner(self) -> Builder:
+        """Collects the nodes of a branch, which sees the tensors of this graph."""
+        return Builder(f"{self.mark}inner.", self.opset)
+
+    def when(self, condition: str, inner: Builder, made: list[str], names: list[str]) -> list[str]:
+        """What a branch makes, matrices in double, where a condition holds; where not, empty matrices."""
+        empty = GraphProto(name="nothing")
+        for name in made:
+            inner.output(name, None, None)
+            value = numpy_helper.from_array(np.zeros((0, 0)))
+            empty.node.append(helper.make_node("Constant", [], [f"{name}.none"], value=value))
+            empty.output.append(helper.make_tensor_value_info(f"{name}.none", TensorProto.DOUBLE, [0, 0]))
+        inner.graph.name = "product"
+        after = [self.mark + name for name in names]
+        node = helper.make_node(
+            "If", [condition], after, name=f"{self.mark}when", then_branch=inner.graph, else_branch=empty
+        )
+        self.graph.node.append(node)
+        return after
 
     def serialize(self) -> bytes:
         return bytes(ModelProto(graph=self.graph).SerializeToString())

@@ -1,0 +1,82 @@
+"""The tables of a patch: z = [1, φ, f, y] for the rows of a run, each part transposed, (entries, rows)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import TensorProto
+
+from onnxrich.head import Head
+from onnxrich.rewrite.builder import Builder
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive entries of z: a tensor of shape (width, rows), of float or double elements."""
+
+    name: str
+    width: int
+    elements: int = TensorProto.DOUBLE
+
+
+@dataclass(frozen=True)
+class Tables:
+    """z, and what else is known of the rows.
+
+    Attributes:
+        one: the weight of each row, or ones.
+        features: φ.
+        outputs: f.
+        targets: y; None without labels.
+        logits: f, of shape (rows, C).
+        labels: y, of shape (rows, K).
+        fed: inputs by what they are, "weights" and "targets", where there are such.
+    """
+
+    one: Part
+    features: Part
+    outputs: Part
+    targets: Part | None
+    logits: str
+    labels: str
+    fed: dict[str, str]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of z, in order."""
+        return (self.one, self.features, self.outputs, *([self.targets] if self.targets else []))
+
+
+def lay_out(build: Builder, head: Head, *, K: int, masked: bool, mask: str | None, by_row: bool) -> Tables:
+    """Adds the nodes that lay z out; arguments as in `rewrite.instrument`."""
+    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
+    # As wide as the head computes: float16 and bfloat16 are contained in float, and float moves half of double's bytes.
+    exact = head.affine is None or head.affine.dtype == "float64"
+    elements = TensorProto.DOUBLE if exact else TensorProto.FLOAT
+    phi = build.transposed(build.cast(build.rows(head.features, head.p), elements), "features")
+    f = build.cast(build.rows(head.outputs, head.C), elements)
+    given = "rows" if by_row else "samples"
+    fed = {}
+    if masked:
+        fed["weights"] = build.input("weights", [given, 1])
+    if K:
+        fed["targets"] = build.input("targets", [given, K])
+    y = build.per_row(fed["targets"], phi, K, by_row=by_row) if K else ""
+    return Tables(
+        one=Part(_weights(build, phi, fed.get("weights"), mask, by_row=by_row), 1),
+        features=Part(phi, head.p, elements),
+        outputs=Part(build.transposed(f, "outputs"), head.C, elements),
+        targets=Part(build.transposed(y), K) if K else None,
+        logits=f,
+        labels=y,
+        fed=fed,
+    )
+
+
+def _weights(build: Builder, table: str, weights: str | None, mask: str | None, *, by_row: bool) -> str:
+    """Weights of the rows, of shape (1, rows): those that are fed, times the mask of the model's own inputs."""
+    fed = None if weights is None else build.per_row(weights, table, 1, by_row=by_row)
+    one = build.ones(table) if fed is None else build.row(fed)
+    if mask is not None:
+        one = build.add("Mul", [one, build.cast(build.row(mask), TensorProto.DOUBLE)])
+    return one
