@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from onnxrich import head as heads
 from onnxrich import model as models
-from onnxrich import session, sources, stream
+from onnxrich import parameters, session, sources, stream
 from onnxrich.errors import Notice
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
@@ -58,8 +58,14 @@ def analyze(
     record = replace(_record(read, source, passed, choice, batch_size), asked=tuple(metrics or ()))
     affine = passed.head.affine
     with timing.measure("computing the metrics"):
+        # Weights outside the file are read for those alone who ask for them by name.
+        norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
         results = Results.from_moments(
-            passed.moments, record, blocks=passed.blocks, weight=None if affine is None else affine.weight
+            passed.moments,
+            record,
+            blocks=passed.blocks,
+            weight=None if affine is None else affine.weight,
+            parameter_norm=norm,
         )
     return results.timed(timing.seconds)
 

@@ -92,3 +92,49 @@ def spectrum(features: Array) -> dict[str, float]:
         "participation_ratio": float(np.sum(s**2) ** 2 / np.sum(s**4)),
         "stable_rank": float(np.sum(s**2) / s[0] ** 2),
     }
+
+
+def collapse(features: Array, labels: Array, weight: Array) -> dict[str, float]:
+    """NC1 without /K, NC2 and NC3 of Papyan, Han & Donoho 2020, and of Zhu et al. 2021, by loops over classes."""
+    classes = np.unique(labels)
+    K = len(classes)
+    means = np.array([features[labels == c].mean(axis=0) - features.mean(axis=0) for c in classes])
+    norms = [np.sqrt(mean @ mean) for mean in means]
+    cosines = [means[i] @ means[j] / norms[i] / norms[j] for i in range(K) for j in range(i)]
+    simplex = (np.eye(K) - np.ones((K, K)) / K) / np.sqrt(K - 1)
+    gram, product = weight @ weight.T, weight @ means.T
+    return {
+        "nc1_unscaled": nc1(features, labels) * K,
+        "nc2_equinorm": float(np.std(norms) / np.mean(norms)),
+        "nc2_equiangle": float(np.mean([abs(cosine + 1 / (K - 1)) for cosine in cosines])),
+        "nc2_angle_spread": float(np.std(cosines)),
+        "nc3": float(np.linalg.norm(weight / np.linalg.norm(weight) - means / np.linalg.norm(means))),
+        "nc2_zhu": float(np.linalg.norm(gram / np.linalg.norm(gram) - simplex)),
+        "nc3_zhu": float(np.linalg.norm(product / np.linalg.norm(product) - simplex)),
+    }
+
+
+def cka(features: Array, functions: Array) -> float:
+    """Linear CKA by n × n kernels."""
+    return 1 - cka_distance(features @ features.T, functions @ functions.T)
+
+
+def rankme(features: Array) -> float:
+    """exp of the entropy of the singular values of the features as they are, mean and all (Garrido et al. 2023)."""
+    s = np.linalg.svd(features, compute_uv=False)
+    share = s[s > 1e-10 * s[0]] / s.sum()
+    return float(np.exp(-np.sum(share * np.log(share))))
+
+
+def alpha_req(features: Array) -> float:
+    """Slope of log λ_i against log i over ranks 11 to 50, weights 1/i, by weighted least squares."""
+    values = np.linalg.eigvalsh(np.cov(features.T))[::-1]
+    ranks = np.arange(11, min(50, len(values)) + 1)
+    return float(-np.polyfit(np.log(ranks), np.log(values[ranks - 1]), 1, w=1 / np.sqrt(ranks))[0])
+
+
+def r_squared(features: Array, targets: Array) -> float:
+    """1 − residual/total of all targets in least squares on the features and a constant."""
+    design = np.column_stack([features, np.ones(len(features))])
+    residual = targets - design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+    return float(1 - np.sum(residual**2) / np.sum((targets - targets.mean(axis=0)) ** 2))

@@ -57,8 +57,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         | {"summing", "timing", "unfix"},
         set(),
     ),
+    "parameters": ({"errors", "head", "model"}, {"numpy", "onnx"}),
     "pipeline": (
-        {"errors", "head", "model", "progress", "results", "session", "sources", "stream", "timing"},
+        {"errors", "head", "model", "parameters", "progress", "results", "session", "sources", "stream", "timing"},
         {"onnx"},
     ),
     "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),

@@ -65,7 +65,8 @@ def of_infinitely_many(sample: Sample) -> Limit | None:
     #   What is left is small, C/n and 1/n: g is estimated from the same rows, and a ratio and a root are taken. Of that
     # the jackknife over blocks (Quenouille 1956) removes the first order.
     moments = sample.moments
-    if len(sample.parts) < LEAST_BLOCKS or sample.ordered or sample.once(richness.measured).d_lr is None:
+    usable = sum(part.moments.n > 1 for part in sample.parts)
+    if usable < LEAST_BLOCKS or sample.ordered or sample.once(richness.measured).d_lr is None:
         return None
     pairs = sample.once(_pairs)
     whole, left_out = pairs.cka(), [pairs.cka(index) for index in range(len(sample.parts))]

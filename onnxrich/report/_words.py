@@ -33,6 +33,9 @@ _MISSING = {
     "probe_r2_adjusted": "It needs more rows than features.",
 }  # fmt: skip
 
+# An interval of which one side is so many times as long as the other is no "±".
+_LOPSIDED = 2.0
+
 _RICHNESS_CODES = frozenset({"too_few_rows", "constant_features", "constant_outputs"})
 
 
@@ -96,10 +99,15 @@ def metric(results: Results, name: str) -> str:
 
 
 def spread(results: Results, name: str) -> str:
-    """Half the 95 % interval of a metric, such as " ± 0.012"; nothing where there is none."""
-    sure = results.uncertainty
+    """Half the 95 % interval, such as " ± 0.012"; its ends where it is lopsided; nothing where there is none."""
+    sure, value = results.uncertainty, results.metrics[name]
     found = None if sure is None else sure.intervals.get(name)
-    return "" if found is None else f" ± {found.half:.2g}"
+    if found is None or value is None:
+        return ""
+    below, above = value - found.low, found.high - value
+    if max(below, above) > _LOPSIDED * min(below, above):
+        return f" ({found.low:.2g} … {found.high:.2g})"
+    return f" ± {found.half:.2g}"
 
 
 def reason(results: Results, name: str) -> str:

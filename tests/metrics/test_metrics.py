@@ -233,8 +233,8 @@ def test_binary_accuracy() -> None:
 
 
 def test_every_metric_has_a_meaning() -> None:
-    """`MEANINGS` lists exactly what `measure` gives."""
-    assert set(MEANINGS) == set(metrics_of(*sample(0)))
+    """`MEANINGS` lists exactly what `measure` gives when all are asked for."""
+    assert list(MEANINGS) == list(measure(Moments.from_rows(*sample(0)), metrics=["all"])[0])
 
 
 def test_richness_of_arrays() -> None:

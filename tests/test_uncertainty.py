@@ -1,0 +1,246 @@
+"""Errors and intervals from blocks: the formulas, the bootstrap, coverage, order of rows, and D_LR without bias."""
+
+from __future__ import annotations
+
+import sys
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxrich import uncertainty
+from onnxrich.metrics import ALL, Sample, evaluate, richness, sample_of, select
+from onnxrich.metrics.debiased import bias, d_lr_debiased
+from onnxrich.moments import Moments
+from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife, ordered, student_t
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+Rows = tuple[np.ndarray, ...]
+
+
+def rows(n: int = 1600, p: int = 30, C: int = 4, seed: int = 0) -> Rows:
+    """Features around class means, noisy outputs, and classes, in random order."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, C, n)
+    means = np.random.default_rng(99).standard_normal((C, p))
+    features = means[labels] + rng.standard_normal((n, p)) * 1.1 ** -np.arange(p) + 0.2
+    return features, features @ means.T / 5, labels
+
+
+def cut(data: Rows, sizes: np.ndarray) -> Sample:
+    """A sample of consecutive blocks of these relative sizes."""
+    ends = np.round(np.cumsum(sizes) / np.sum(sizes) * len(data[0])).astype(int)[:-1]
+    K = int(data[2].max()) + 1
+    parts = [block(part, K) for part in zip(*(np.split(each, ends) for each in data), strict=True)]
+    return sample_of(reduce(Moments.merge, parts), parts, weight=np.eye(K, data[0].shape[1]))
+
+
+def block(part: Rows, K: int) -> Moments:
+    features, outputs, labels = part
+    assert outputs.shape[1] == K
+    return Moments.from_rows(features, outputs, labels)
+
+
+UNEQUAL = np.linspace(0.6, 1.4, 16)
+
+
+def test_jackknife_of_a_mean_is_the_standard_error() -> None:
+    """For the mean over blocks of any sizes it is the weighted standard error, to rounding."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(20, 60, 12).astype(float)
+    means = rng.standard_normal(12)
+    shares = sizes / sizes.sum()
+    mean = shares @ means
+    left_out = (mean - shares * means) / (1 - shares)
+    # θ_j = mean_j exactly, the centre is the mean, and 1/(h_j − 1) = m_j/(n − m_j).
+    expected = np.sqrt(np.mean((means - mean) ** 2 * sizes / (sizes.sum() - sizes)))
+    assert jackknife(mean, left_out, shares) == pytest.approx(expected, rel=1e-12)
+    equal = np.full(12, 1 / 12)
+    left_out = (means.mean() - means / 12) / (11 / 12)
+    assert jackknife(means.mean(), left_out, equal) == pytest.approx(means.std(ddof=1) / np.sqrt(12), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (7, 2.3646), (15, 2.1314), (30, 2.0423)]
+)
+def test_student_t(freedom: int, quantile: float) -> None:
+    """The 97.5 % quantiles that tables give."""
+    assert student_t(freedom) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_intervals_stay_in_range() -> None:
+    """A share has its interval in 0 … 1 and a positive number above 0, however uncertain; others are symmetric."""
+    shares = np.full(8, 1 / 8)
+    left_out = 0.97 + 0.02 * np.linspace(-1, 1, 8)
+    wide = interval(0.97, left_out, shares, scale="share")
+    assert 0 < wide.low < 0.97 < wide.high < 1
+    assert interval(0.97, np.clip(left_out, 0, 1) * 0 + 1, shares, scale="share").high <= 1
+    positive = interval(0.05, 0.05 + 0.04 * np.linspace(-1, 1, 8), shares, scale="positive")
+    assert 0 < positive.low < 0.05 < positive.high
+    real = interval(0.97, left_out, shares, scale="real")
+    assert real.high - 0.97 == pytest.approx(0.97 - real.low)
+    assert real.half == pytest.approx(student_t(7) * real.error)
+
+
+def test_first_order_agrees_with_leaving_out() -> None:
+    """Stand-ins of costly metrics follow the metric itself when a block is left out, up to an offset."""
+    sample = cut(rows(), UNEQUAL)
+    for name in (name for name, metric in ALL.items() if metric.first_order is not None and name != "d_lr_debiased"):
+        metric = ALL[name]
+        assert metric.first_order is not None
+        stand_in, value = metric.first_order(sample), metric.compute(sample)
+        assert stand_in(sample) == pytest.approx(value, rel=1e-10), name
+        others = list(uncertainty._left_out(sample))
+        exact = np.array([metric.compute(other) for other in others], dtype=float)
+        near = np.array([stand_in(other) for other in others])
+        # What they don't see is second order: mostly one offset for all blocks, the bias of fewer rows, which is no
+        # scatter. Of the scatter they miss the product of a block's and all rows' errors: 1/√16 of it for equal ones.
+        assert (near - exact).std() < 0.25 * exact.std(), name
+
+
+def test_agrees_with_the_bootstrap() -> None:
+    """Jackknife errors are those of a brute-force bootstrap over rows, within the scatter of both."""
+    data = rows(1600, 20)
+    names = select(["all"])
+    sample = cut(data, UNEQUAL)
+    found = estimate(sample, names)
+    assert found is not None
+    rng = np.random.default_rng(1)
+    drawn: dict[str, list[float]] = {name: [] for name in found.intervals}
+    for _ in range(120):
+        index = rng.integers(0, 1600, 1600)
+        again = sample_of(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
+        for name, values in drawn.items():
+            if name != "d_lr_debiased":
+                values.append(float(ALL[name].compute(again) or 0))
+    # An error from 16 blocks scatters by 1/√30 = 18 %, one from 120 draws by 6 %: ±60 % is three of both.
+    ratios = {name: found.intervals[name].error / np.std(values) for name, values in drawn.items() if values}
+    assert len(ratios) > 18
+    assert {name: ratio for name, ratio in ratios.items() if not 0.45 < ratio < 1.75} == {}
+    assert 0.8 < np.median(list(ratios.values())) < 1.2
+
+
+def test_which_metrics_have_intervals() -> None:
+    """All that can err, but for facts and for what is undefined; none without blocks."""
+    sample = cut(rows(), UNEQUAL)
+    names = select(["all"])
+    found = estimate(sample, names)
+    assert found is not None
+    assert found.blocks == 16
+    expected = {name for name in names if ALL[name].scale != "fact" and ALL[name].compute(sample) is not None}
+    assert set(found.intervals) == expected
+    for name, ends in found.intervals.items():
+        value = ALL[name].compute(sample)
+        assert value is not None and ends.low <= value <= ends.high and ends.error >= 0, name
+    assert estimate(sample_of(sample.moments), names) is None
+    assert Uncertainty.from_dict(found.to_dict()) == found
+
+
+def test_convergence_ends_with_the_value() -> None:
+    """The curve is the metric of the first blocks, and of all rows at its end."""
+    sample = cut(rows(), UNEQUAL)
+    names = select(["richness", "nc1"])
+    found = estimate(sample, names)
+    assert found is not None
+    values, _ = evaluate(sample, names)
+    assert found.rows[-1] == 1600
+    assert list(found.rows) == sorted(found.rows)
+    for name in names:
+        assert found.convergence[name][-1] == pytest.approx(values[name], rel=1e-12)
+    half = int(found.rows[3])
+    some = Moments.from_rows(*(each[:half] for each in rows()))
+    assert found.convergence["d_lr"][3] == pytest.approx(richness.from_moments(some).d_lr, rel=1e-9)
+
+
+def test_enough_rows_or_how_many_more() -> None:
+    """Few rows ask for more, many don't, and the number asked for is about enough."""
+    few = estimate(cut(rows(200), np.ones(16)), select())
+    assert few is not None and few.needed is not None
+    assert few.needed > 200
+    assert f"About {few.needed:,} rows" in few.summary
+    many = estimate(cut(rows(3 * few.needed), np.ones(16)), select())
+    assert many is not None
+    assert many.needed == 3 * few.needed
+    assert many.summary.startswith("Enough rows: ")
+
+
+def isotropic(n: int, p: int, C: int, seed: int) -> Rows:
+    """Gaussian features of one size, of which the outputs are C directions: D_LR of the population is 1 − √(C/p)."""
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((n, p))
+    return features, features[:, :C], rng.integers(0, C, n)
+
+
+@pytest.mark.parametrize(("n", "p"), [(64, 512), (128, 256), (512, 128)])
+def test_debiased_is_the_population_s(n: int, p: int) -> None:
+    """Where plain D_LR is off by up to 0.3, the debiased is right on average; its bias is foretold at other n."""
+    truth = 1 - np.sqrt(10 / p)
+    samples = [cut(isotropic(n, p, 10, seed), np.ones(16)) for seed in range(10)]
+    plain = np.mean([richness.measured(sample).d_lr for sample in samples])
+    values = np.array([d_lr_debiased(sample) for sample in samples], dtype=float)
+    # Three standard errors of the mean of ten.
+    tolerance = 3 * values.std() / np.sqrt(10) + 1e-3
+    assert abs(values.mean() - truth) < tolerance
+    assert truth - plain > 2 * abs(values.mean() - truth)
+    foretold = np.mean([bias(sample, 2 * n) or 0 for sample in samples])
+    twice = np.mean([richness.from_moments(Moments.from_rows(*isotropic(2 * n, p, 10, s)[:2])).d_lr for s in range(10)])
+    assert foretold == pytest.approx(twice - truth, abs=0.02)
+
+
+def test_debiased_needs_blocks() -> None:
+    """Three blocks, blocks of one row, or blocks of different mixtures give none."""
+    data = rows(400)
+    assert d_lr_debiased(cut(data, np.ones(4))) is not None
+    assert d_lr_debiased(cut(data, np.ones(3))) is None
+    assert d_lr_debiased(cut(tuple(each[:16] for each in data), np.ones(16))) is None
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rows_in_an_order_are_found(labelled: bool) -> None:
+    """Rows sorted by class make blocks of different mixtures, with labels and without; shuffled rows don't."""
+    data = rows()
+    order = np.argsort(data[2], kind="stable")
+
+    def sample(index: np.ndarray) -> Sample:
+        parts = [Moments.from_rows(*(each[i] for each in data[: 2 + labelled])) for i in np.split(index, 16)]
+        return sample_of(reduce(Moments.merge, parts), parts)
+
+    ratio = ordered(sample(order))
+    # Each block is of one class: its mean scatters n_b = 100 times as much as chance allows.
+    assert ratio is not None and 50 < ratio < 110
+    assert ordered(sample(np.arange(1600))) is None
+    assert "--shuffle" in uncertainty.ordered_notice(ratio).message
+
+
+def test_chance_is_not_taken_for_order() -> None:
+    """Of a thousand samples in random order none is called ordered: six sigmas of χ² with 15 to 45 degrees."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        labels = rng.integers(0, 4, 320)
+        features = rng.standard_normal((320, 3))
+        parts = [Moments.from_rows(features[i], np.eye(4)[labels[i]], labels[i]) for i in np.split(np.arange(320), 16)]
+        assert ordered(sample_of(reduce(Moments.merge, parts), parts)) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [0, 1, 3, 4])
+def test_intervals_cover(case: int) -> None:
+    """95 % intervals hold the expected value in 92 to 98 % of 200 samples, pooled over the metrics of a family."""
+    import coverage as study
+
+    names = (
+        "d_lr",
+        "d_lr_centered",
+        "utilized_variance",
+        "d_lr_debiased",
+        "participation_ratio",
+        "cka_outputs",
+        "accuracy",
+    )
+    table = study.study(study.CASES[case], 200, names)
+    covers = {name: row[-1] for name, row in table.items()}
+    # One metric alone scatters by √(0.95·0.05/200) = 1.5 %; three sigmas are 4.6 %.
+    assert {name: each for name, each in covers.items() if not each > 0.90} == {}
+    assert 0.92 <= np.mean(list(covers.values())) <= 0.98
