@@ -68,8 +68,8 @@ def of_infinitely_many(sample: Sample) -> Limit | None:
     usable = sum(part.moments.n > 1 for part in sample.parts)
     if usable < LEAST_BLOCKS or sample.ordered or sample.once(richness.measured).d_lr is None:
         return None
-    pairs = sample.once(_pairs)
-    whole, left_out = pairs.cka(), [pairs.cka(index) for index in range(len(sample.parts))]
+    pairs, along = sample.once(_pairs), _along(sample)
+    whole, left_out = pairs.cka(), [pairs.without(index, along[index]).cka() for index in range(len(along))]
     if whole is None or None in left_out:
         return None
     shares = pairs.counts / moments.n
@@ -84,86 +84,105 @@ def of_infinitely_many(sample: Sample) -> Limit | None:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Sums over all pairs of different blocks, and what is needed to leave a block out of them.
+    """Sums over all pairs of different blocks.
 
     Attributes:
         counts: rows of each block, float64 array of shape (B,).
         squares: ‖C_b‖², float64 array of shape (B,).
-        along: ⟨Σ_c C_c, C_b⟩, float64 array of shape (B,).
-        cross: Σ_b X_b, X_b = C_φf of block b: float64 array of shape (p, C).
-        crosses: the X_b.
-        outputs: moments of the outputs alone, of all rows and of each block.
+        square: ‖Σ_b C_b‖².
+        crosses: X_b = C_φf of each block, float64 arrays of shape (p, C).
+        cross: Σ_b X_b.
+        outputs: moments of the outputs alone, of all rows.
+        blocks: the same of each block.
     """
 
     counts: Array
     squares: Array
-    along: Array
-    cross: Array
+    square: float
     crosses: tuple[Array, ...]
-    outputs: tuple[Moments, tuple[Moments, ...]]
+    cross: Array
+    outputs: Moments
+    blocks: tuple[Moments, ...]
 
-    def cka(self, without: int | None = None) -> float | None:
-        """CKA(T, T_MP), without a block when one is named; None where the norm's estimate is not positive."""
-        numerator, squared_norm, scale = self.estimates(without)
+    def without(self, index: int, along: float) -> _Pairs:
+        """The sums without a block b, given ⟨Σ_c C_c, C_b⟩."""
+        kept = [place for place in range(len(self.counts)) if place != index]
+        return _Pairs(
+            self.counts[kept],
+            self.squares[kept],
+            self.square - 2 * along + float(self.squares[index]),
+            tuple(self.crosses[place] for place in kept),
+            self.cross - self.crosses[index],
+            replace(self.outputs, matrix=self.outputs.matrix - self.blocks[index].matrix),
+            tuple(self.blocks[place] for place in kept),
+        )
+
+    def cka(self) -> float | None:
+        """CKA(T, T_MP); None where the norm's estimate is not positive."""
+        numerator, squared_norm, scale = self.estimates()
         return numerator / (float(np.sqrt(squared_norm)) * scale) if squared_norm > 0 and scale > 0 else None
 
-    def estimates(self, without: int | None = None) -> tuple[float, float, float]:
+    def estimates(self) -> tuple[float, float, float]:
         """‖Cov(φ, g)‖² and ‖Cov(φ, φ)‖² without excess, and ‖Cov(g, g)‖."""
-        kept = np.arange(len(self.counts)) != (-1 if without is None else without)
-        freedom = self.counts[kept] - 1
+        freedom = self.counts - 1
         pairs = float(freedom.sum() ** 2 - np.sum(freedom**2))
-        total, outputs = self.cross, self.outputs[0]
-        norm = float(self.along.sum() - self.squares.sum())
-        if without is not None:
-            norm -= 2 * float(self.along[without] - self.squares[without])
-            total, outputs = total - self.crosses[without], _less(outputs, self.outputs[1][without])
-        basis = np.sqrt(outputs.n) * span(outputs, "outputs").coefficients
-        crosses = [cross @ basis for cross, keep in zip(self.crosses, kept, strict=True) if keep]
-        numerator = float(np.sum((total @ basis) ** 2)) - sum(float(np.sum(cross**2)) for cross in crosses)
-        scale = float(np.linalg.norm(basis.T @ outputs.centered("outputs", "outputs") @ basis)) / outputs.n
-        return numerator / pairs, norm / pairs, scale
+        n = self.outputs.n
+        basis = np.sqrt(n) * span(self.outputs, "outputs").coefficients
+        numerator = float(np.sum((self.cross @ basis) ** 2))
+        numerator -= sum(float(np.sum((cross @ basis) ** 2)) for cross in self.crosses)
+        scale = float(np.linalg.norm(basis.T @ self.outputs.centered("outputs", "outputs") @ basis)) / n
+        return numerator / pairs, (self.square - float(self.squares.sum())) / pairs, scale
 
 
 def _pairs(sample: Sample) -> _Pairs:
-    # Σ_b C_b = C − UUᵀ, U's columns √n_b (m_b − m): the scatter of the blocks' means is not in the C_b.
-    counts = np.array([part.moments.n for part in sample.parts])
-    means = np.stack([part.moments.mean("features") for part in sample.parts], axis=1)
-    between = (means - sample.moments.mean("features")[:, None]) * np.sqrt(counts)
+    # ‖Σ_b C_b‖² = ‖C − UUᵀ‖², for the scatter of the blocks' means is not in the C_b. So the p × p matrices of the blocks
+    # are not summed again: that of all rows is there already.
+    between = _between(sample)
+    square = float(np.sum(sample.scatter**2)) - 2 * float(np.sum(between * (sample.scatter @ between)))
+    square += float(np.sum((between.T @ between) ** 2))
+    crosses = tuple(part.cross for part in sample.parts)
+    return _Pairs(
+        counts=np.array([part.moments.n for part in sample.parts]),
+        squares=np.array([part.squared_norm for part in sample.parts]),
+        square=square,
+        crosses=crosses,
+        cross=np.sum(crosses, axis=0),
+        outputs=_outputs(sample.moments),
+        blocks=tuple(_outputs(part.moments.about(sample.moments.shift)) for part in sample.parts),
+    )
+
+
+def _along(sample: Sample) -> list[float]:
+    """⟨Σ_c C_c, C_b⟩ for each block b."""
+    between = _between(sample)
     total = sample.scatter - between @ between.T
-    parts = [part.moments for part in sample.parts]
-    scatters = (part.centered("features", "features") for part in parts)
-    sums = np.array([(np.vdot(scatter, scatter), np.vdot(total, scatter)) for scatter in scatters])
-    crosses = tuple(part.centered("features", "outputs") for part in parts)
-    outputs = (_outputs(sample.moments), tuple(_outputs(part.about(sample.moments.shift)) for part in parts))
-    return _Pairs(counts, sums[:, 0], sums[:, 1], np.sum(crosses, axis=0), crosses, outputs)
+    return [float(np.vdot(total, part.moments.centered("features", "features"))) for part in sample.parts]
+
+
+def _between(sample: Sample) -> Array:
+    """U, whose columns are √n_b (m_b − m): float64 array of shape (p, B)."""
+    means = np.stack([part.moments.mean("features") for part in sample.parts], axis=1)
+    counts = np.array([part.moments.n for part in sample.parts])
+    result: Array = (means - sample.moments.mean("features")[:, None]) * np.sqrt(counts)
+    return result
 
 
 def _outputs(moments: Moments) -> Moments:
     """The moments of the outputs alone."""
     used = np.r_[0, 1 + moments.p : 1 + moments.p + moments.C]
-    return replace(
-        moments,
-        matrix=moments.matrix[np.ix_(used, used)],
-        shift=moments.shift[used],
-        p=0,
-        K=0,
-        targets=None,
-        tallies={},
-    )
-
-
-def _less(moments: Moments, block: Moments) -> Moments:
-    return replace(moments, matrix=moments.matrix - block.matrix)
+    matrix, shift = moments.matrix[np.ix_(used, used)], moments.shift[used]
+    return replace(moments, matrix=matrix, shift=shift, p=0, K=0, targets=None, tallies={})
 
 
 def _first_order(sample: Sample) -> Callable[[Sample], float]:
-    # The correction by the jackknife moves little when a block is left out: the sums over pairs alone tell the scatter.
+    # The sums over pairs tell the scatter; what the jackknife corrects is of order 1/n, and hardly moves.
     value, whole = d_lr_debiased(sample), sample.once(_pairs).cka()
     assert value is not None and whole is not None  # noqa: S101 - asked for defined metrics only
+    correction = (value - (1 - whole)) * sample.moments.n
 
     def debiased(other: Sample) -> float:
         found = other.once(_pairs).cka()
-        return float("nan") if found is None else value + whole - found
+        return float("nan") if found is None else 1 - found + correction / other.moments.n
 
     return debiased
 
