@@ -135,8 +135,8 @@ class _Pairs:
 
 
 def _pairs(sample: Sample) -> _Pairs:
-    # ‖Σ_b C_b‖² = ‖C − UUᵀ‖², for the scatter of the blocks' means is not in the C_b. So the p × p matrices of the blocks
-    # are not summed again: that of all rows is there already.
+    # ‖Σ_b C_b‖² = ‖C − UUᵀ‖², for the scatter of the blocks' means is not in the C_b. So the p × p matrices of the
+    # blocks are not summed again: that of all rows is there already.
     between = _between(sample)
     square = float(np.sum(sample.scatter**2)) - 2 * float(np.sum(between * (sample.scatter @ between)))
     square += float(np.sum((between.T @ between) ** 2))
