@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -25,6 +25,10 @@ OPEN_DIMENSION = 64
 # Blocks of moments, as many as the bytes allow: sixteen give intervals that are hardly wider than with more.
 BLOCKS, FEWEST_BLOCKS, BLOCK_BYTES = 16, 4, 2**30
 
+# A product reads and writes all moments, however few rows it adds: from so many on that weighs little. The rows of so
+# many runs are kept for it; moments narrower than this are cheap anyway.
+PRODUCT_ROWS, MOST_RUNS, SMALL_PRODUCT = 512, 16, 256
+
 
 def fixed_size(model: Model) -> int | None:
     """The number of samples in a batch, where all inputs of the model fix it."""
@@ -39,6 +43,21 @@ def block_count(d: int, asked: int | None) -> int:
         return max(1, asked)
     count = min(BLOCKS, BLOCK_BYTES // (8 * d * d))
     return count if count >= FEWEST_BLOCKS else 1
+
+
+def product_runs(size: int, d: int, *, n: int | None, blocks: int | None) -> int:
+    """The number of runs whose rows one product adds to d × d moments: as many as give it the rows that it asks for.
+
+    Args:
+        size: rows of a run.
+        d: width of the moments.
+        n: number of rows, which are to fill the blocks; None when it is not known.
+        blocks: number of blocks that the user asks for.
+    """
+    if d < SMALL_PRODUCT:
+        return 1
+    most = MOST_RUNS if n is None else n // (size * block_count(d, blocks))
+    return max(1, min(PRODUCT_ROWS // size, MOST_RUNS, most))
 
 
 def batch_size(
@@ -97,6 +116,12 @@ def pieces(batch: Batch, size: int) -> Iterator[Batch]:
         inputs = {name: array[cut] if array.ndim else array for name, array in batch.inputs.items()}
         labels = None if batch.labels is None else batch.labels[cut]
         yield Batch(inputs, labels, min(size, batch.rows - start))
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]:
+    """Groups of so many batches, one behind the other; the last may be shorter."""
+    stream = iter(batches)
+    return iter(lambda: tuple(islice(stream, size)), ())
 
 
 class Batches:

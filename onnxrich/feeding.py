@@ -27,6 +27,7 @@ class Plan:
         targets: their kind.
         by_row: whether labels are classes of tokens or positions; those below zero are left out.
         mask: input of the model that is 0 for rows to be left out.
+        runs: how many runs are to be added by one product of their rows.
     """
 
     size: int
@@ -35,6 +36,7 @@ class Plan:
     targets: TargetKind | None
     by_row: bool = False
     mask: str | None = None
+    runs: int = 1
 
     @property
     def counts(self) -> bool:

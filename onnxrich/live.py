@@ -63,12 +63,12 @@ def ready(
     """
     zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
     patch = rewrite.instrument(
-        model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
-    )
+        model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row,
+        runs=plan.runs,
+    )  # fmt: skip
     session = open_session(model, patch.data, device)
     listen(Progress("running"))
-    zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
-    given = feed(patch, plan, first) | zeros | {patch.shift: np.zeros((1, patch.edges[-1]))}
+    given = feed(patch, plan, first) | patch.nothing
     *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
     features, outputs = (np.asarray(table.T, dtype=np.float64, order="C") for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
@@ -95,7 +95,7 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
         assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
-    plan = replace(plan, mask=usable_mask(first, each, mask))
+    plan = replace(plan, mask=usable_mask(first, each, mask), runs=max(1, plan.runs // each))
     return live if (head, plan) == (live.head, live.plan) else ready(live.model, head, plan, first, device)
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from onnxrich import live as lives
-from onnxrich.batching import Batches, batch_size, fixed_size, padded
+from onnxrich.batching import Batches, batch_size, fixed_size, padded, product_runs
 from onnxrich.errors import Notice
 from onnxrich.feeding import Plan
 from onnxrich.head import Head
@@ -95,7 +95,9 @@ def run(
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
     with Batches(source, size) as batches:
         with timing.measure("loading the model"):
-            live, first = _prepared(model, head, source, batches, mask=mask, device=device, size=size, listen=listen)
+            live, first = _prepared(
+                model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
+            )
             distance = lives.verify(live)
             summing = Summing(live, first, residual=distance or 0.0, blocks=blocks)
         start = time.perf_counter()
@@ -144,6 +146,7 @@ def _prepared(
     batches: Batches,
     *,
     mask: str | None,
+    blocks: int | None,
     device: Choice,
     size: int,
     listen: Listener,
@@ -164,11 +167,14 @@ def _prepared(
             head = lives.measured(model, head, padded(first, size) if fixed else first, device)
         K, kind = lives.targets(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
-        live = lives.ready(model, head, Plan(size, fixed is not None, K, kind), first, device, listen=listen)
+        runs = product_runs(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
+        plan = Plan(size, fixed is not None, K, kind, runs=runs)
+        live = lives.ready(model, head, plan, first, device, listen=listen)
         return lives.settled(live, source, first, mask=mask, device=device), first
     except OutOfMemoryError:
         if fixed or first.rows == 1:
             raise
     batches.cut(first.rows // 2)
     listen(Progress(f"out of memory: trying batches of {first.rows // 2}"))
-    return _prepared(model, head, source, batches, mask=mask, device=device, size=first.rows // 2, listen=listen)
+    size = first.rows // 2
+    return _prepared(model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen)

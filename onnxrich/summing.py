@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxrich import checkpoint
-from onnxrich.batching import Batches, block_count, pieces
+from onnxrich.batching import Batches, block_count, grouped, pieces
 from onnxrich.errors import DataError
 from onnxrich.feeding import feed
 from onnxrich.live import Live, pilot_shift
@@ -31,7 +31,7 @@ SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
 
 
 class Summing:
-    """Adds batch b to block b mod G.
+    """Adds group b of the batches to block b mod G; the rows of a group are added by one product.
 
     Attributes:
         fleet: the sessions and their blocks; to be entered while batches are added.
@@ -85,14 +85,14 @@ class Summing:
         done = self._restored(path, about)
         looks, saves = _Pace(LOOK_SECONDS, LOOK_SHARE), _Pace(SAVE_SECONDS, SAVE_SHARE)
         start, number, skipped = time.perf_counter(), -1, 0
-        for number, batch in enumerate(_timed(batches, timing)):
-            self.samples += batch.rows
+        for number, group in enumerate(grouped(_timed(batches, timing), self._live.patch.runs)):
+            self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
                 skipped = self.samples
                 self._check_position(done, number)
                 continue
             with timing.measure("running"):
-                self.fleet.add(partial(self._add, batch), number % self.fleet.blocks)
+                self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
             if looks.due():
                 with timing.measure("looking"), looks:
                     rate = (self.samples - skipped) / (time.perf_counter() - start)
@@ -108,19 +108,22 @@ class Summing:
             with timing.measure("saving"):
                 self._save(path, about, number + 1)
 
-    def _add(self, batch: Batch, accumulator: Accumulator, block: int) -> None:
-        """Add a batch, in halves of halves where memory does not hold it."""
-        if self.most is not None and batch.rows > self.most:
-            for piece in pieces(batch, self.most):
-                self._add(piece, accumulator, block)
-            return
-        try:
-            accumulator.add(feed(self._live.patch, self._live.plan, batch), block)
-        except OutOfMemoryError:
-            if batch.rows == 1 or self._live.plan.fixed:
-                raise
-            self.most = batch.rows // 2
-            self._add(batch, accumulator, block)
+    def _add(self, group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
+        """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
+        plan, most = self._live.plan, self.most
+        runs = group if most is None else [piece for batch in group for piece in pieces(batch, most)]
+        for together in grouped(runs, self._live.patch.runs):
+            if self.most != most:  # memory turned out to be less on the way
+                self._add(together, accumulator, block)
+                continue
+            try:
+                accumulator.add([feed(self._live.patch, plan, batch) for batch in together], block)
+            except OutOfMemoryError:
+                largest = max(batch.rows for batch in together)
+                if largest == 1 or plan.fixed:
+                    raise
+                self.most = largest // 2
+                self._add(together, accumulator, block)
 
     def _moments(self, sums: Any) -> Moments:
         patch = self._live.patch
@@ -139,6 +142,7 @@ class Summing:
             **about,
             "batch size": plan.size,
             "blocks": self.fleet.blocks,
+            "runs a product": self._live.patch.runs,
             "targets": plan.K,
             "mask": plan.mask,
             "shift": self._shift.tolist(),

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import pipeline, summing
+from onnxrich import batching, pipeline, summing
 from onnxrich.errors import DataError
 from onnxrich.progress import Progress
 from onnxrich.results import Results
@@ -127,6 +127,29 @@ def test_batch_size_does_not_matter(batch_size: int) -> None:
     for name, value in whole.items():
         if value is not None and name not in ("rank_gap_above", "rank_gap_below", "rank_tolerance"):
             assert cut[name] == pytest.approx(value, rel=THROUGH_FLOAT32), name
+
+
+@pytest.mark.parametrize(("batch_size", "runs"), [(1, 16), (7, 8), (50, 1), (64, 1)])
+def test_short_runs_share_a_product(batch_size: int, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the moments are wide, the rows of short runs are added together; the moments are the same."""
+    whole = analyze(network(), batch_size=1003).moments
+    monkeypatch.setattr(batching, "SMALL_PRODUCT", 0)
+    assert batching.product_runs(batch_size, 1 + p + 2 * C, n=ROWS, blocks=None) == runs
+    together = analyze(network(), batch_size=batch_size).moments
+    np.testing.assert_allclose(together.matrix, whole.about(together.shift).matrix, atol=ROWS * THROUGH_FLOAT32)
+    assert together.tallies == pytest.approx(whole.tallies, rel=THROUGH_FLOAT32)
+    assert together.n == ROWS
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_short_runs_of_a_fixed_size_share_a_product(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the model fixes its batch size and the last run is padded."""
+    free = analyze(network())
+    monkeypatch.setattr(batching, "SMALL_PRODUCT", 0)
+    fixed = analyze(stubborn(batch))
+    assert fixed.moments.n == ROWS
+    assert fixed.metrics["d_lr"] == pytest.approx(free.metrics["d_lr"], abs=THROUGH_FLOAT32)
+    assert fixed.metrics["accuracy"] == free.metrics["accuracy"]
 
 
 @pytest.mark.parametrize("batch", [1, 8, 2000])

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.head import Head
@@ -70,6 +72,20 @@ class Patch:
     def outputs(self) -> str:
         """Output of shape (C, rows)."""
         return self.parts[2].name
+
+    @property
+    def runs(self) -> int:
+        """How many runs are added by one product, at most."""
+        return 1 + len(self.held)
+
+    @property
+    def nothing(self) -> dict[str, NDArray[Any]]:
+        """What a run is fed, on top of its rows, so that its sums are of no use: zero sums and shift, nothing held."""
+        fed: dict[str, NDArray[Any]] = {self.shift: np.zeros((1, self.edges[-1]))}
+        fed |= {name: np.zeros(shape) for name, shape in zip(self.accumulators, self.shapes, strict=True)}
+        for names in self.held:
+            fed |= {name: part.empty for name, part in zip(names, self.parts, strict=True)}
+        return fed if self.last is None else fed | {self.last: np.array(False)}
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -183,7 +199,7 @@ def instrument(
     shape = ""
     if shift is None:
         shape = build.shape_output()
-        for part in tables.parts if runs > 1 else tables.parts[1:3]:
+        for part in tables.parts if sums.held else tables.parts[1:3]:
             build.output(part.name, part.width, "rows", elements=part.elements)
     return Patch(
         data=build.serialize(),

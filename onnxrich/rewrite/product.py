@@ -52,13 +52,14 @@ def accumulate(build: Builder, parts: Sequence[Part], shift: str, *, masked: boo
         parts: of z, in order; the first is a one, or the weight of each row, 0 or 1.
         shift: name of a tensor of shape (1, d).
         masked: whether there are rows of weight 0.
-        runs: how many runs are added by one product.
+        runs: how many runs are to be added by one product; each is where the operator set knows no other way.
     """
     edges = panel_edges(sum(part.width for part in parts))
     sizes = [(stop - start, edges[-1] - start) for start, stop in pairwise(edges)]
     before = [build.input(f"moments.{j}", list(size)) for j, size in enumerate(sizes)]
     after = [f"moments.{j}.next" for j in range(len(sizes))]
-    held = [_held(build, parts, run) for run in range(runs - 1)]
+    # Before operator set 11 both branches of an If had to have the same shape.
+    held = [_held(build, parts, run) for run in range(runs - 1 if build.opset >= 11 else 0)]
     last = None
     if not held:
         made = _products(build, parts, shift, before=before, after=after, edges=edges, masked=masked)

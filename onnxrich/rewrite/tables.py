@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnxrich.head import Head
@@ -17,6 +20,11 @@ class Part:
     name: str
     width: int
     elements: int = TensorProto.DOUBLE
+
+    @property
+    def empty(self) -> NDArray[Any]:
+        """The part for no rows."""
+        return np.zeros((self.width, 0), np.float64 if self.elements == TensorProto.DOUBLE else np.float32)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from onnxrich.moments import Array
 from onnxrich.rewrite import Patch
@@ -34,33 +35,60 @@ class Accumulator:
         self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
         self._sums = {block: self._place([np.zeros(shape) for shape in patch.shapes]) for block in blocks}
         self._spare = self._place([np.zeros(shape) for shape in patch.shapes])
+        self._empty = self._place([part.empty for part in patch.parts]) if patch.held else []
 
-    def _place(self, arrays: Sequence[Array]) -> list[ort.OrtValue]:
+    def _place(self, arrays: Sequence[NDArray[Any]]) -> list[ort.OrtValue]:
         memory, number = self._session.device.memory, self._session.number
         # On the CPU the runtime takes the array's own memory, and will write into it.
         return [ort.OrtValue.ortvalue_from_numpy(array, memory, number) for array in arrays]
 
-    def add(self, feed: Feed, block: int) -> None:
-        """Add the moments of one batch to a block.
+    def add(self, feeds: Sequence[Feed], block: int) -> None:
+        """Add the moments of some batches to a block, by one product of all their rows.
 
         Args:
-            feed: the model's inputs, and the patch's weights and targets.
+            feeds: for each batch, the model's inputs, and the patch's weights and targets; at most as many as the patch
+                holds runs.
             block: number of the block.
 
         Raises:
-            OutOfMemoryError: when the batch does not fit into memory; the sums are as they were before it.
-            ModelError: when the runtime fails on this batch; the same holds.
+            OutOfMemoryError: when they do not fit into memory; the sums are as they were before.
+            ModelError: when the runtime fails on a batch; the same holds.
         """
-        patch, binding = self._patch, self._session.live.io_binding()
+        patch, sums, held = self._patch, list(self._sums[block]), []
         with native_errors(self._session.name, "it fails on this batch"):
-            for name, array in (*feed.items(), (patch.shift, self._shift)):
-                binding.bind_cpu_input(name, array)
-            for name, value in zip(patch.accumulators, self._sums[block], strict=True):
-                binding.bind_ortvalue_input(name, value)
+            for feed in feeds[:-1]:
+                parts, sums = self._hold(feed, sums)
+                held.append(parts)
+            binding = self._bound(feeds[-1], sums, held)
             for name, value in zip(patch.accumulated, self._spare, strict=True):
                 binding.bind_ortvalue_output(name, value)
             self._session.live.run_with_iobinding(binding)
         self._sums[block], self._spare = self._spare, self._sums[block]
+
+    def _hold(self, feed: Feed, sums: list[ort.OrtValue]) -> tuple[list[ort.OrtValue], list[ort.OrtValue]]:
+        """Run a batch whose rows are to be added later: its parts of z, and the sums with its tallies."""
+        patch, binding = self._patch, self._bound(feed, sums, None)
+        tallies = patch.accumulated[-1:] if patch.counts else ()
+        for name in (*(part.name for part in patch.parts), *tallies):
+            binding.bind_output(name, self._session.device.memory, self._session.number)
+        self._session.live.run_with_iobinding(binding)
+        made = binding.get_outputs()
+        count = len(patch.parts)
+        return made[:count], sums[: len(sums) - len(tallies)] + made[count:]
+
+    def _bound(self, feed: Feed, sums: list[ort.OrtValue], held: Sequence[list[ort.OrtValue]] | None) -> ort.IOBinding:
+        """A binding of all inputs; rows are held back where there is no list of those that were."""
+        patch, binding = self._patch, self._session.live.io_binding()
+        given = dict(feed) | {patch.shift: self._shift}
+        if patch.last is not None:
+            given[patch.last] = np.array(held is not None)
+        for name, array in given.items():
+            binding.bind_cpu_input(name, array)
+        values = [*(held or ()), *[self._empty] * len(patch.held)][: len(patch.held)]
+        for names, parts in zip((patch.accumulators, *patch.held), (sums, *values), strict=True):
+            for name, value in zip(names, parts, strict=True):
+                binding.bind_ortvalue_input(name, value)
+        return binding
 
     def read(self, block: int) -> list[Array]:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""

@@ -131,15 +131,15 @@ def test_a_failed_batch_leaves_the_sums() -> None:
     """A batch that the runtime refuses changes nothing; restored sums go on as if never read."""
     made, _ = ready()
     accumulator = Accumulator(made.session, made.patch, np.zeros(12), blocks=[0, 1])
-    accumulator.add({"x": X[:10]}, 0)
+    accumulator.add([{"x": X[:10]}], 0)
     before = [array.copy() for array in accumulator.read(0)]
     with pytest.raises(ModelError, match="it fails on this batch"):
-        accumulator.add({"x": X[:10, :5].copy()}, 0)
+        accumulator.add([{"x": X[:10, :5].copy()}], 0)
     for a, b in zip(before, accumulator.read(0), strict=True):
         np.testing.assert_array_equal(a, b)
     accumulator.restore(1, before)
     for block in (0, 1):
-        accumulator.add({"x": X[10:30]}, block)
+        accumulator.add([{"x": X[10:30]}], block)
     for a, b in zip(accumulator.read(0), accumulator.read(1), strict=True):
         np.testing.assert_array_equal(a, b)
     assert before[0][0, 0] == 10
@@ -197,12 +197,12 @@ def test_memory_that_shrinks_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None
     """When a later batch finds less memory than the first, it is run in parts; every row counts once."""
     real, sizes = Accumulator.add, []
 
-    def scarce(self: Accumulator, feed: dict, block: int) -> None:
-        rows = len(feed["x"])
+    def scarce(self: Accumulator, feeds: list[dict], block: int) -> None:
+        rows = len(feeds[0]["x"])
         sizes.append(rows)
         if len(sizes) > 1 and rows > 6:
             raise session.OutOfMemoryError("memory ran out", "room", "Pass less.")
-        real(self, feed, block)
+        real(self, feeds, block)
 
     whole = passed(batch=25, blocks=2)
     monkeypatch.setattr(Accumulator, "add", scarce)
