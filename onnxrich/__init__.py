@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from onnxrich.analysis import Analysis as Analysis
     from onnxrich.analysis import run as run
     from onnxrich.demo import demo_file as demo_file
+    from onnxrich.errors import AdapterError as AdapterError
     from onnxrich.errors import DataError as DataError
     from onnxrich.errors import DeviceError as DeviceError
     from onnxrich.errors import HeadError as HeadError
@@ -20,26 +21,31 @@ if TYPE_CHECKING:
     from onnxrich.errors import OnnxrichError as OnnxrichError
     from onnxrich.errors import OutputError as OutputError
     from onnxrich.errors import WorkerError as WorkerError
-    from onnxrich.export import expose as expose
-    from onnxrich.export import instrument as instrument
+    from onnxrich.exporting import Export as Export
+    from onnxrich.exporting import export as export
     from onnxrich.inspection import Inspection as Inspection
     from onnxrich.inspection import inspect as inspect
+    from onnxrich.loggers import to_writer as to_writer
     from onnxrich.metrics import measure as measure
     from onnxrich.metrics import metric_list as metric_list
     from onnxrich.metrics.richness import Richness as Richness
     from onnxrich.metrics.richness import richness as richness
     from onnxrich.moments import Moments as Moments
+    from onnxrich.patching import expose as expose
+    from onnxrich.patching import instrument as instrument
     from onnxrich.progress import Progress as Progress
+    from onnxrich.recording import Recorder as Recorder
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Analysis": "analysis", "run": "analysis", "Inspection": "inspection", "inspect": "inspection", "expose": "export",
-    "instrument": "export", "measure": "metrics", "metric_list": "metrics", "demo_file": "demo",
-    "DataError": "errors", "DeviceError": "errors",
-    "HeadError": "errors", "ModelError": "errors", "Notice": "errors", "OnnxrichError": "errors",
-    "OutputError": "errors", "WorkerError": "errors", "Moments": "moments", "Progress": "progress",
-    "Richness": "metrics.richness", "richness": "metrics.richness",
+    "Analysis": "analysis", "run": "analysis", "Inspection": "inspection", "inspect": "inspection",
+    "expose": "patching", "instrument": "patching", "measure": "metrics", "metric_list": "metrics", "demo_file": "demo",
+    "AdapterError": "errors",
+    "DataError": "errors", "DeviceError": "errors", "HeadError": "errors", "ModelError": "errors", "Notice": "errors",
+    "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments",
+    "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
+    "Export": "exporting", "export": "exporting", "Recorder": "recording", "to_writer": "loggers",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -88,7 +88,7 @@ class Analysis(Results):
 
 
 def run(
-    model: str | os.PathLike[str] | bytes | ModelProto,
+    model: str | os.PathLike[str] | bytes | ModelProto | Any,
     data: Any = None,
     labels: Any = None,
     *,
@@ -111,9 +111,11 @@ def run(
     """Measure how rich a model's training dynamics were. The command `onnxrich run` is this function.
 
     Args:
-        model: path of an ONNX file, its bytes, or a ModelProto.
+        model: path of an ONNX file, its bytes, a ModelProto, or a framework's model that an adapter takes (PyTorch,
+            TensorFlow, Keras, JAX, scikit-learn): that is exported for the run.
         data: path of an `.npz` or `.npy` file, an array, a mapping from input name to array, or an iterable of such
-            mappings; None looks beside the model (`onnxrich.toml`, `<model name>.npz`), else makes rows up.
+            mappings, or a framework's loader; None looks beside the model (`onnxrich.toml`, `<model name>.npz`), else
+            makes rows up.
         labels: array, path, or key in the data; None takes the key `labels` or `y` where the data have it. Integers are
             classes, floats are real targets.
         features: tensor to take as the penultimate layer, instead of the one that is found.
@@ -165,9 +167,10 @@ def run(
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
-        from onnxrich import pipeline
+        from onnxrich import native, pipeline
 
-        results = pipeline.analyze(model, data, labels, listen=listen, **options)
+        with native.taken(model, data) as (given, rows, name):
+            results = pipeline.analyze(given, rows, labels, name=name, listen=listen, **options)
     return Analysis(results.record, results.metrics, results.curves, results.notices, results.moments)
 
 

@@ -55,6 +55,10 @@ class WorkerError(OnnxrichError, RuntimeError):
     """The worker process ended before it had a result: a crash, a deadline or a memory limit."""
 
 
+class AdapterError(OnnxrichError, TypeError):
+    """No adapter, or more than one, takes a framework's model, or its export is not what the framework computes."""
+
+
 @dataclass(frozen=True)
 class Notice:
     """A warning that belongs to a result.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ class Model:
     def producer(self) -> str:
         """Name and version of the exporter, as the file states them."""
         return f"{self.proto.producer_name} {self.proto.producer_version}".strip() or "unknown"
+
+    @property
+    def step(self) -> int | None:
+        """Step of the training, where the file's metadata say it."""
+        marks = {entry.key: entry.value for entry in self.proto.metadata_props}
+        step = marks.get("onnxrich.step", "")
+        return int(step) if re.fullmatch(r"[0-9]{1,18}", step) else None
 
     @property
     def parameters(self) -> int:

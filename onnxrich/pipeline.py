@@ -40,14 +40,16 @@ def analyze(
     provider: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    name: str | None = None,
     listen: Listener = lambda _: None,
 ) -> Results:
-    """The results of one model; arguments and errors as in `onnxrich.run`."""
+    """The results of one model; arguments and errors as in `onnxrich.run`, and how results and messages name it."""
     timing = Timing()
     choice = session.choose(device, provider)
     with timing.measure("reading the model"):
         listen(Progress("reading the model"))
         read = models.read(model)
+        read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
         source = sources.open_source(read, data, labels, seed)
     passed = stream.run(
@@ -81,7 +83,7 @@ def _record(
         notices.append(Notice("fixed_batch", message))
     notices += passed.notices
     return Record(
-        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters),
+        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step),
         HeadInfo(
             head.features.tensor,
             head.outputs.tensor,

@@ -28,13 +28,17 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters."""
+    """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters.
+
+    `step` is that of the training, where the file says it: `onnxrich.export` writes it, and `onnxrich.Recorder`.
+    """
 
     path: str
     sha256: str
     producer: str
     opset: int
     parameters: int
+    step: int | None = None
 
 
 @dataclass(frozen=True)

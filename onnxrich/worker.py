@@ -70,18 +70,31 @@ def _inspect(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], by
 
 
 def _expose(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
-    from onnxrich import export
+    from onnxrich import patching
 
-    return {"names": export.expose(**arguments)}, b""
+    return {"names": patching.expose(**arguments)}, b""
 
 
 def _instrument(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
-    from onnxrich import export
+    from onnxrich import patching
 
-    return {"names": export.instrument(**arguments)}, b""
+    return {"names": patching.instrument(**arguments)}, b""
 
 
-TASKS = {"run": _run, "load": _load, "inspect": _inspect, "expose": _expose, "instrument": _instrument}
+def _export(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import exporting
+
+    return exporting.export(**arguments).to_dict(), b""
+
+
+TASKS = {
+    "run": _run,
+    "load": _load,
+    "inspect": _inspect,
+    "expose": _expose,
+    "instrument": _instrument,
+    "export": _export,
+}
 
 
 def _own_stdout() -> IO[bytes]:

@@ -65,10 +65,21 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),
     "worker": (set(), set()),
     "inspection": ({"errors", "head", "live", "model", "session", "sources", "supervise"}, {"onnx"}),
-    "export": (
+    "patching": (
         {"errors", "head", "live", "model", "rewrite", "session", "sources", "supervise", "writing"},
         {"onnx"},
     ),
+    "plugins": ({"errors"}, {"numpy"}),
+    "specs": ({"errors", "files", "plugins"}, set()),
+    "parity": ({"errors", "model", "moments", "plugins", "session"}, {"numpy"}),
+    "exporting": (
+        {"errors", "model", "parity", "plugins", "sources", "specs", "supervise", "writing"},
+        {"numpy", "onnx"},
+    ),
+    "swapping": (set(), {"numpy", "onnx"}),
+    "loggers": (set(), set()),
+    "recording": ({"errors", "loggers", "writing"}, {"numpy"}),
+    "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
     "analysis": ({"errors", "metrics", "moments", "progress", "report", "results", "supervise"}, set()),
     "demo": (set(), set()),
     "doctor": ({"errors"}, set()),

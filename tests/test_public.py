@@ -9,9 +9,10 @@ import pytest
 import onnxrich
 
 PUBLIC = [
-    "Analysis", "DataError", "DeviceError", "HeadError", "Inspection", "ModelError", "Moments", "Notice",
-    "OnnxrichError", "OutputError", "Progress", "Richness", "WorkerError", "__version__", "demo_file", "expose",
-    "inspect", "instrument", "measure", "metric_list", "richness", "run",
+    "AdapterError", "Analysis", "DataError", "DeviceError", "Export", "HeadError", "Inspection", "ModelError",
+    "Moments", "Notice", "OnnxrichError", "OutputError", "Progress", "Recorder", "Richness", "WorkerError",
+    "__version__", "demo_file", "export", "expose", "inspect", "instrument", "measure", "metric_list",
+    "richness", "run", "to_writer",
 ]  # fmt: skip
 
 

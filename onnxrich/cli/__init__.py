@@ -14,9 +14,10 @@ import click
 from onnxrich import __version__
 from onnxrich.cli.demo import demo
 from onnxrich.cli.doctor import doctor
-from onnxrich.cli.export import expose, instrument
+from onnxrich.cli.export import export
 from onnxrich.cli.inspect import inspect
 from onnxrich.cli.metrics import metrics
+from onnxrich.cli.patching import expose, instrument
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
 from onnxrich.errors import OnnxrichError, OutputError, printable
@@ -52,7 +53,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (run, inspect, expose, instrument, render, metrics, demo, doctor):
+for command in (run, inspect, export, expose, instrument, render, metrics, demo, doctor):
     cli.add_command(command)
 
 

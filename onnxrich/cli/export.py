@@ -1,8 +1,7 @@
-"""`onnxrich expose` and `onnxrich instrument`: the twins of the functions of these names."""
+"""`onnxrich export`: the twin of `onnxrich.export`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,37 @@ from onnxrich.cli import _common
 from onnxrich.errors import printable
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both commands take."""
-    for option in (
-        _common.worker_options,
-        _common.force_option,
-        click.option("--head", type=click.IntRange(min=1), metavar="K", help="Which of several heads."),
-        click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer."),
-        click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer."),
-        click.option(
-            "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="File to write."
-        ),
-        click.argument("model", type=click.Path(path_type=Path)),
-    ):
-        command = option(command)
-    return command
-
-
-@click.command(short_help="Write MODEL with features and outputs to look at.")
-@_options
-def expose(model: Path, output: Path, limits: dict[str, Any], **options: Any) -> None:
-    """Write MODEL with its penultimate layer and the outputs of its head as further outputs.
-
-    \b
-    Example:
-      onnxrich expose model.onnx -o exposed.onnx
-    """
-    import onnxrich
-
-    features, outputs = onnxrich.expose(model, output, **options, **limits)
-    click.echo(f"features {printable(features)}\noutputs  {printable(outputs)}")
-    _common.wrote([output])
-
-
-@click.command(short_help="Write MODEL with accumulators for any runtime.")
-@_options
+@click.command(short_help="Write a framework's model as an ONNX file.")
+@click.argument("spec")
 @click.option(
-    "--data", metavar="FILE", help="Its first rows give the shift that keeps digits when features have a large mean."
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="ONNX file to write."
 )
-def instrument(model: Path, output: Path, limits: dict[str, Any], **options: Any) -> None:
-    """Write MODEL with accumulators: run by any ONNX runtime, it sums the moments of its head.
+@click.option(
+    "--data", metavar="FILE", help="An .npz with rows to export with, where the model doesn't say its shapes itself."
+)
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the training, for the metadata.")
+@_common.force_option
+@_common.worker_options
+def export(spec: str, output: Path, data: str | None, limits: dict[str, Any], **options: Any) -> None:
+    """Write a framework's model as ONNX, with an open batch size, checked against the framework.
+
+    SPEC is a Keras file, a SavedModel, a PyTorch program (.pt2), or package.module:function, which gives the model, or
+    the model and an example. Never a pickle: to load one is to run what is in it.
 
     \b
-    Example:
-      onnxrich instrument model.onnx -o instrumented.onnx --data test.npz
+    Examples:
+      onnxrich export program.pt2 -o model.onnx
+      onnxrich export training.models:build -o model.onnx --data test.npz
     """
     import onnxrich
 
-    for name in onnxrich.instrument(model, output, **options, **limits):
-        click.echo(printable(f"{name} → {name}.next"))
-    _common.wrote([output])
+    done = onnxrich.export(spec, output, data, **options, **limits)
+    lines = {
+        "inputs": ", ".join(done.inputs),
+        "outputs": ", ".join(done.outputs),
+        "framework": done.framework,
+        "largest error": f"{done.error:.1e} of the largest output; rounding explains {done.allowed:.1e}",
+    }
+    for name, value in lines.items():
+        click.echo(printable(f"{name:13}  {value}"))
+    _common.wrote([done.path])

@@ -17,7 +17,7 @@ COMMANDS = sorted(cli.commands)
 
 def test_commands() -> None:
     """These are the commands; a new one has to be documented and tested."""
-    assert COMMANDS == ["demo", "doctor", "expose", "inspect", "instrument", "metrics", "render", "run"]
+    assert COMMANDS == ["demo", "doctor", "export", "expose", "inspect", "instrument", "metrics", "render", "run"]
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

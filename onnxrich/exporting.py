@@ -1,0 +1,188 @@
+"""Export a framework's model to ONNX: written by its adapter, checked against the framework, marked with metadata."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import onnx
+from onnx import ModelProto
+
+from onnxrich import model as models
+from onnxrich import parity, plugins, specs, supervise
+from onnxrich.errors import AdapterError, DataError, OnnxrichError, OutputError
+from onnxrich.plugins import Adapter, Item
+from onnxrich.sources.npy import read_npz
+from onnxrich.writing import refusal
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model that was exported, and how far it is from the framework's own computation.
+
+    Attributes:
+        path: the ONNX file.
+        inputs: names of its inputs.
+        outputs: names of its outputs.
+        framework: name and version of the framework.
+        error: largest distance of an output from the framework's, relative to the largest value of that output.
+        allowed: distance up to which that is rounding.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    framework: str
+    error: float
+    allowed: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON-able values."""
+        return asdict(self) | {"path": str(self.path)}
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """The export that `to_dict` gave."""
+        lists = {name: tuple(facts[name]) for name in ("inputs", "outputs")}
+        return cls(**{**facts, **lists, "path": Path(facts["path"])})
+
+
+def export(
+    model: Any,
+    output: str | os.PathLike[str],
+    example: Any = None,
+    *,
+    force: bool = False,
+    step: int | None = None,
+    isolate: bool = False,
+    timeout: float | None = None,
+    max_memory: int | None = None,
+) -> Export:
+    """Write a framework's model as an ONNX file with an open batch size, checked against the framework.
+
+    Args:
+        model: the model, or what `onnxrich export` takes: a file or folder of a framework, or `package.module:build`, a
+            function without arguments that gives the model, or the model and an example.
+        output: file to write; weights too large for one file go beside it.
+        example: rows to export with: an item of the framework's loader, a loader, an array, a mapping of arrays, or the
+            path of an `.npz` file; left out where the model says its shapes itself.
+        force: replace the file when it is there.
+        step: of the training, kept in the file's metadata.
+        isolate: work in a process of its own. Needs paths or names.
+        timeout: seconds after which that is ended.
+        max_memory: bytes of memory at which that is ended.
+
+    Raises:
+        AdapterError: when no adapter takes the model, or its export is not what the framework computes.
+        DataError: when the example holds no rows.
+        OutputError: when the file is there, or can't be written.
+    """
+    if isolate:
+        paths = {"model": supervise.path_of(model), "output": supervise.path_of(output, "output")}
+        given = {"example": None if example is None else supervise.path_of(example, "example")}
+        request = paths | given | {"force": force, "step": step}
+        return Export.from_dict(supervise.call("export", request, timeout=timeout, max_memory=max_memory)[0])
+    target = Path(output)
+    _check_target(target, force)
+    if isinstance(model, str | os.PathLike):
+        adapter, model, made = specs.resolve(os.fspath(model))
+        example = made if example is None else example
+    else:
+        adapter = plugins.find(model)
+    first = _example(adapter, model, example)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".onnxrich-") as folder:
+            done = write(adapter, model, first, Path(folder) / target.name, step=step)
+            # The model comes last: it names the others.
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
+                file.replace(target.with_name(file.name))
+    except OSError as error:
+        raise refusal(target.parent, error) from error
+    return replace(done, path=target)
+
+
+def write(adapter: Adapter, obj: Any, example: Item, path: Path, *, step: int | None = None) -> Export:
+    """Export a model to a file of a folder that nobody else looks at yet, and check it.
+
+    Args:
+        adapter: of the model's framework.
+        obj: the model.
+        example: an item of `Adapter.batches`.
+        path: file to write.
+        step: of the training, for the metadata.
+
+    Raises:
+        AdapterError: when the exporter fails, the batch axis is fixed, or the outputs are not the framework's.
+    """
+    rows = parity.cut(example, parity.FEWEST, parity.MOST)
+    framework = _exported(adapter, obj, rows, path)
+    read = replace(models.read(path), path=type(obj).__qualname__)
+    parity.check_free(read, rows)
+    error, allowed = parity.distance(read, partial(adapter.forward, obj), rows)
+    if not error <= allowed:
+        raise AdapterError(
+            f"the ONNX model of {read.path} differs from {framework} by {error:.1e}",
+            f"at most {allowed:.1e} of the largest output, which rounding explains",
+            "Look for randomness, data-dependent branches or state in its forward pass, or export it yourself.",
+        )
+    with path.open("ab") as file:
+        # Serialized protobuf messages merge when they are joined.
+        file.write(marked(ModelProto(), framework, step).SerializeToString())
+    outputs = tuple(value.name for value in read.proto.graph.output)
+    return Export(path, tuple(entry.name for entry in read.inputs), outputs, framework, error, allowed)
+
+
+def _exported(adapter: Adapter, obj: Any, rows: Item, path: Path) -> str:
+    try:
+        return adapter.to_onnx(obj, rows, path)
+    except OnnxrichError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no message"]
+        raise AdapterError(
+            f"{type(obj).__qualname__} can't be exported: {type(error).__name__}: {lines[0]}",
+            "a model that its framework's exporter takes, and rows that fit it",
+            "Look at the cause of this error (--debug), or export it yourself.",
+        ) from error
+
+
+def _check_target(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", "a name for a file", "Pass --output FILE.onnx.")
+    if path.exists() and not force:
+        raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
+
+
+def _example(adapter: Adapter, model: Any, example: Any) -> Item:
+    if isinstance(example, str | os.PathLike):
+        example = {name: next(column.blocks(parity.MOST)) for name, column in read_npz(Path(example)).items()}
+    elif isinstance(example, tuple | list):
+        example = [example]
+    return peek(adapter.batches(model, example))[0]
+
+
+def peek(items: Any) -> tuple[Item, Any]:
+    """The first item, and all items again.
+
+    Raises:
+        DataError: when there is none.
+    """
+    iterator = iter(items)
+    first = next(iterator, None)
+    if first is None:
+        raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
+    return first, chain([first], iterator) if iterator is items else items
+
+
+def marked(proto: ModelProto, framework: str, step: int | None) -> ModelProto:
+    """Note in a model where it comes from."""
+    name, _, version = framework.partition(" ")
+    marks = {"framework": name, "framework_version": version} | ({} if step is None else {"step": str(step)})
+    onnx.helper.set_model_props(proto, {f"onnxrich.{key}": value for key, value in marks.items()})
+    return proto
