@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,17 @@ def test_fashion_mnist(tmp_path: Path) -> None:
     )
     assert "D_LR" in printed
     assert list(tmp_path.rglob("report.html"))
+
+
+def test_training_callback(tmp_path: Path) -> None:
+    """A network that trains as a whole turns rich before one's eyes; without a screen the plot is a file."""
+    printed = run("03_training_callback.py", "--output", tmp_path / "out", "--epochs", "8")
+    found = {
+        name: [float(value) for value in re.findall(rf"{name}, epoch \d+: D_LR ([\d.]+)", printed)]
+        for name in ("all layers", "last layer alone")
+    }
+    assert [len(values) for values in found.values()] == [9, 9]
+    assert found["all layers"][-1] < found["all layers"][0] - 0.3
+    assert abs(found["last layer alone"][-1] - found["last layer alone"][0]) < 0.1
+    assert (tmp_path / "out" / "training.png").stat().st_size > 10_000
+    assert len(list((tmp_path / "out").rglob("step-*.json"))) == 18
