@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from onnxrich.patching import instrument as instrument
     from onnxrich.progress import Progress as Progress
     from onnxrich.recording import Recorder as Recorder
+    from onnxrich.sources.preprocessing import Preprocessing as Preprocessing
+    from onnxrich.sources.reading import Reading as Reading
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,7 @@ _HOME = {
     "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments",
     "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
     "Export": "exporting", "export": "exporting", "Recorder": "recording", "to_writer": "loggers",
+    "Preprocessing": "sources.preprocessing", "Reading": "sources.reading",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

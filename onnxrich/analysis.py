@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,9 @@ from onnxrich.results import Record, Results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from onnx import ModelProto
+
+    from onnxrich.sources.preprocessing import Preprocessing
+    from onnxrich.sources.reading import Reading
 
 
 class Analysis(Results):
@@ -102,6 +105,8 @@ def run(
     device: str = "auto",
     provider: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    reading: Reading | Mapping[str, Any] | None = None,
+    preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     isolate: bool = False,
@@ -113,11 +118,11 @@ def run(
     Args:
         model: path of an ONNX file, its bytes, a ModelProto, or a framework's model that an adapter takes (PyTorch,
             TensorFlow, Keras, JAX, scikit-learn): that is exported for the run.
-        data: path of an `.npz` or `.npy` file, an array, a mapping from input name to array, or an iterable of such
-            mappings, or a framework's loader; None looks beside the model (`onnxrich.toml`, `<model name>.npz`), else
-            makes rows up.
-        labels: array, path, or key in the data; None takes the key `labels` or `y` where the data have it. Integers are
-            classes, floats are real targets.
+        data: path or URL of a file or folder (docs/DATA.md says of which kinds), an array, a mapping from input name to
+            array, an iterable of such mappings, or a framework's loader; None looks beside the model (`onnxrich.toml`,
+            `<model name>.npz`), else makes rows up.
+        labels: array, path, or name of a field of the data; None takes `labels`, `label` or `y` where the data have it.
+            Integers are classes, floats are real targets.
         features: tensor to take as the penultimate layer, instead of the one that is found.
         outputs: tensor to take the outputs from.
         head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
@@ -132,7 +137,11 @@ def run(
         provider: another execution provider of ONNX Runtime, `NAME` or `NAME:key=value,key=value`.
         checkpoint: file in which the pass keeps its sums and its position; when it is there, the pass goes on from it,
             and gives the same result, to the bit, as if it had never been stopped.
-        seed: of the rows that are made up when there are no data.
+        reading: which rows are read, a `Reading` or a mapping of its fields, such as `{"limit": 1000}`.
+        preprocessing: what is done to the rows, a `Preprocessing` or a mapping of its fields, such as
+            `{"scale": 1 / 255}`; what is left out is looked for in `onnxrich.toml`, the model and a
+            `preprocessor_config.json`.
+        seed: of rows drawn at random, and of those that are made up when there are no data.
         progress: called now and then with a `Progress`.
         isolate: work in a process of its own, so that an untrusted model can crash or hang that alone. Needs paths.
         timeout: seconds after which an isolated run is ended.
@@ -162,8 +171,9 @@ def run(
     where: dict[str, Any] = {"device": device, "provider": provider, "checkpoint": saved}
     chosen |= {"metrics": metrics} | where
     options: dict[str, Any] = chosen | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
+    options |= {"reading": reading, "preprocessing": preprocessing}
     if isolate:
-        request = _isolated(model, data, labels) | options
+        request = _isolated(model, data, labels) | options | _plain(reading, preprocessing)
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
@@ -172,6 +182,15 @@ def run(
         with native.taken(model, data) as (given, rows, name):
             results = pipeline.analyze(given, rows, labels, name=name, listen=listen, **options)
     return Analysis(results.record, results.metrics, results.curves, results.notices, results.moments)
+
+
+def _plain(reading: Any, preprocessing: Any) -> dict[str, Any]:
+    """Both as JSON-able values."""
+    given = {"reading": reading, "preprocessing": preprocessing}
+    return {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in given.items()
+    }
 
 
 def _isolated(model: Any, data: Any, labels: Any) -> dict[str, Any]:

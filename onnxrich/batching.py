@@ -9,6 +9,7 @@ from itertools import chain, islice
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.fingerprint import Fingerprint
 from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.sources.base import Batch, Source, not_finite
@@ -125,9 +126,15 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]:
 
 
 class Batches:
-    """The batches of a source, read ahead, with a look at the first one and at where values stop being finite."""
+    """The batches of a source, read ahead, with a look at the first one and at where values stop being finite.
+
+    Attributes:
+        first_not_finite: where values stop being finite, in words; None while they are.
+        fingerprint: of the rows so far, those that are read ahead included.
+    """
 
     def __init__(self, source: Source, size: int) -> None:
+        self.fingerprint = Fingerprint()
         self.first_not_finite: str | None = None
         self._ahead = prefetch(self._watched(source.batches(size)))
         self._stream: Iterator[Batch] = self._ahead
@@ -160,6 +167,7 @@ class Batches:
             if self.first_not_finite is None:
                 self.first_not_finite = _where_not_finite(batch, start)
             start += batch.rows
+            self.fingerprint.add(batch.inputs, batch.labels, batch.rows)
             yield batch
 
 

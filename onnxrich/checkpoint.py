@@ -18,7 +18,7 @@ import numpy as np
 
 from onnxrich.errors import DataError, OutputError
 from onnxrich.moments import Array
-from onnxrich.sources.npy import read_npz
+from onnxrich.sources.npy import read_arrays
 from onnxrich.writing import replace_file
 
 SCHEMA = "onnxrich.checkpoint/1"
@@ -75,7 +75,7 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         if not path.absolute().parent.is_dir():
             raise OutputError(f"{path}: no such folder", "a place for the checkpoint", "Make the folder first.")
         return None
-    arrays = {name: _whole(column.blocks, column.shape) for name, column in read_npz(path).items()}
+    arrays = read_arrays(path)
     try:
         told = json.loads(arrays["checkpoint"].tobytes())
         if told["schema"] != SCHEMA:
@@ -91,10 +91,6 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         raise DataError(
             f"checkpoint {str(path)!r} is damaged or none", f"a file of schema {SCHEMA}", "Remove it, and begin anew."
         ) from error
-
-
-def _whole(blocks: Any, shape: tuple[int, ...]) -> Any:
-    return next(blocks(max(1, shape[0] if shape else 1)))
 
 
 def _check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

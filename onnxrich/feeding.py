@@ -9,7 +9,8 @@ import numpy as np
 from onnxrich.batching import padded
 from onnxrich.errors import DataError
 from onnxrich.rewrite import Patch
-from onnxrich.sources.base import AnyArray, Batch
+from onnxrich.sources.base import Batch
+from onnxrich.sources.table import AnyArray
 from onnxrich.targets import TargetKind, one_hot
 
 # The input that says which tokens are padding, by the name that exporters of transformers give it.

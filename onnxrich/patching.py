@@ -109,7 +109,7 @@ def instrument(
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=head))
     shift = residual = None
     if data is not None:
-        source = sources.open_source(read, data, None, 0)
+        source = sources.open_source(read, data)
         residual, shift = live.pilot(read, found, source, session.choose("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
     _write(read, patch.data, Path(output), force)

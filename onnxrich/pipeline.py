@@ -41,6 +41,8 @@ def analyze(
     checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     name: str | None = None,
+    reading: Any = None,
+    preprocessing: Any = None,
     listen: Listener = lambda _: None,
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`, and how results and messages name it."""
@@ -51,7 +53,7 @@ def analyze(
         read = models.read(model)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
-        source = sources.open_source(read, data, labels, seed)
+        source = sources.open_source(read, data, labels, seed=seed, reading=reading, preprocessing=preprocessing)
     passed = stream.run(
         read, found, source, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=checkpoint,
         timing=timing, listen=listen,
@@ -77,7 +79,7 @@ def _record(
 ) -> Record:
     head = passed.head
     assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
-    notices = [SYNTHETIC] if source.synthetic else []
+    notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
@@ -95,7 +97,16 @@ def _record(
             residual=passed.residual,
             mask=passed.mask,
         ),
-        DataInfo(source.name, round(passed.moments.n), passed.classes, source.synthetic),
+        DataInfo(
+            source.name,
+            round(passed.moments.n),
+            passed.classes,
+            source.synthetic,
+            samples=passed.samples,
+            fingerprint=passed.fingerprint,
+            class_names=source.class_names,
+            preprocessing=source.preprocessing,
+        ),
         RuntimeInfo(
             choice.device,
             passed.providers,

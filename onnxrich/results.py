@@ -62,12 +62,27 @@ class HeadInfo:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What was fed: source as a person would name it, number of rows, number of classes, whether it was made up."""
+    """What was fed.
+
+    Attributes:
+        source: as a person would name it.
+        n: number of rows that counted: samples, tokens or positions.
+        classes: number of classes.
+        synthetic: whether it was made up.
+        samples: number of samples that were read.
+        fingerprint: the same for two results on the same samples, whatever their order and their file.
+        class_names: in the order of their indices, None where the data have none.
+        preprocessing: what was done to the rows, each step with who declared it; None: nothing.
+    """
 
     source: str
     n: int
     classes: int | None
     synthetic: bool
+    samples: int
+    fingerprint: str
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,11 +152,13 @@ class Record:
         try:
             runtime = dict(record["runtime"])
             runtime |= {name: tuple(runtime[name]) for name in ("providers", "devices")}
+            data = dict(record["data"])
+            data["class_names"] = None if data["class_names"] is None else tuple(data["class_names"])
             kept = record.get("uncertainty")
             return cls(
                 ModelInfo(**record["model"]),
                 HeadInfo(**record["head"]),
-                DataInfo(**record["data"]),
+                DataInfo(**data),
                 RuntimeInfo(**runtime),
                 tuple(Notice(**notice) for notice in record["notices"]),
                 tuple(map(str, record.get("asked", ()))),

@@ -41,6 +41,7 @@ class Pass:
         nodes: how many nodes of the graph each runs.
         seconds: that the pass took, without loading the model.
         notices: what a reader of the result should know.
+        fingerprint: of the rows.
     """
 
     head: Head
@@ -57,6 +58,7 @@ class Pass:
     nodes: dict[str, int]
     seconds: float
     notices: tuple[Notice, ...]
+    fingerprint: str
 
 
 def run(
@@ -103,7 +105,8 @@ def run(
         start = time.perf_counter()
         about = {
             "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
-            "source": source.name, "device": device.device,
+            "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
+            "device": device.device,
         }  # fmt: skip
         with summing.fleet:
             summing.run(batches, total=source.n, about=about, saved=saved, timing=timing, listen=listen)
@@ -128,6 +131,7 @@ def run(
         nodes=live.session.nodes(),
         seconds=seconds,
         notices=_notices(size, live, summing),
+        fingerprint=batches.fingerprint.hexdigest(),
     )
 
 

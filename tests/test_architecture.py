@@ -38,7 +38,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "timing": (set(), set()),
     "session": ({"errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
     "sources": ({"errors", "files", "head", "model", "sources", "targets"}, {"numpy"}),
-    "batching": ({"errors", "head", "model", "sources"}, {"numpy"}),
+    "fingerprint": (set(), {"numpy"}),
+    "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),
     "live": (

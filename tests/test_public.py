@@ -10,7 +10,7 @@ import onnxrich
 
 PUBLIC = [
     "AdapterError", "Analysis", "DataError", "DeviceError", "Export", "HeadError", "Inspection", "ModelError",
-    "Moments", "Notice", "OnnxrichError", "OutputError", "Progress", "Recorder", "Richness", "WorkerError",
+    "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading", "Recorder", "Richness", "WorkerError",
     "__version__", "demo_file", "export", "expose", "inspect", "instrument", "measure", "metric_list",
     "richness", "run", "to_writer",
 ]  # fmt: skip

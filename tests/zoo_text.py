@@ -14,7 +14,12 @@ from onnx import numpy_helper, parser
 
 from onnxrich import model
 from onnxrich.errors import OnnxrichError
-from onnxrich.sources import Source, open_source
+from onnxrich.sources import Preprocessing, Source, open_source
+from onnxrich.sources.kinds import open_table
+from onnxrich.sources.ledger import Ledger
+from onnxrich.sources.pictures import Look
+from onnxrich.sources.request import Request
+from onnxrich.sources.table import Table
 
 TWO_LAYERS = "a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
 
@@ -42,9 +47,21 @@ def two_layers(batch: int | str = "N", **options: Any) -> onnx.ModelProto:
     return build(TWO_LAYERS, x=f"float[{batch},6] x", y=f"float[{batch},3] y", **options)
 
 
-def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None) -> Source:
+def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None, **options: Any) -> Source:
     """The source of some data, fitted to a model."""
-    return open_source(model.read(proto), data, labels, 0)
+    return open_source(model.read(proto), data, labels, **options)
+
+
+def table_of(name: Any, max_errors: int = 0) -> Table:
+    """The table of a place, whatever the model."""
+    ledger = Ledger(max_errors)
+    return open_table(str(name), lambda place: Request(place, Look(Preprocessing()), ledger))
+
+
+def blocks_of(table: Table, name: str, size: int) -> Iterator[np.ndarray]:
+    """One field of a table in blocks."""
+    rows = table.fields[name].shape[0] if table.fields[name].shape else 1
+    return (block.arrays[name] for block in table.read([name], range(rows or 0), size))
 
 
 def read_all(source: Source, size: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

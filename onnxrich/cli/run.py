@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from onnxrich.cli import _common
+from onnxrich.cli._data_options import data_options
 
 
 class HeadNumber(click.ParamType[int]):
@@ -26,8 +27,7 @@ class HeadNumber(click.ParamType[int]):
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", metavar="FILE", help="An .npz (arrays named as the model's inputs) or an .npy file.")
-@click.option("--labels", metavar="KEY|FILE", help="Key in the data, or a file; `labels` or `y` is found by itself.")
+@data_options
 @_common.output_option
 @_common.force_option
 @_common.json_option
@@ -51,7 +51,7 @@ class HeadNumber(click.ParamType[int]):
     help="Keep the sums and the position there, and go on from it when it is there.",
 )  # fmt: skip
 @click.option("--profile", is_flag=True, help="Print where the time went.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the rows made up when there are no data.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --shuffle, and of rows made up without data.")
 @_common.worker_options
 def run(
     model: Path,
@@ -72,6 +72,7 @@ def run(
     Examples:
       onnxrich run model.onnx --data test.npz
       onnxrich run model.onnx --data images.npy --labels labels.npy -o report
+      onnxrich run model.onnx --data photos --resize 256 --crop 224 --scale 1/255 --limit 5000 --shuffle
       onnxrich run model.onnx --data test.npz --json | jq .metrics.d_lr
       onnxrich run model.onnx --data test.npz --features /fc1/Relu_output_0
       onnxrich run model.onnx --data large.npz --checkpoint large.checkpoint --profile

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from onnxrich.errors import printable
 from onnxrich.metrics import ALL, FAMILIES
-from onnxrich.results import HeadInfo, Results, RuntimeInfo
+from onnxrich.results import DataInfo, HeadInfo, Results, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
@@ -155,9 +155,11 @@ def facts(results: Results) -> dict[str, str]:
         "made by": f"{model.producer or 'unknown'}, opset {model.opset}, {model.parameters:,} parameters",
         "head": f"{head.features} → {head.outputs} ({head.kind}), p = {head.p:,} features, C = {head.C:,} outputs",
         "checked": _checked(head),
-        "data": ("SYNTHETIC: " if data.synthetic else "") + data.source,
+        "data": f"{'SYNTHETIC: ' if data.synthetic else ''}{data.source}, fingerprint {data.fingerprint[:12]}",
+        "prepared": _prepared(data),
         "rows": f"n = {data.n:,}, n/p = {number(results.moments.n / results.moments.p)}, one a {head.rows}; "
-        + kinds[results.moments.targets],
+        + kinds[results.moments.targets]
+        + (f" ({_some(data.class_names)})" if data.class_names else ""),
         "device": _device(runtime),
         "speed": f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s"
         + (f", {data.n / runtime.seconds:,.0f} rows/s" if runtime.seconds > 0 else ""),
@@ -171,6 +173,26 @@ def _device(runtime: RuntimeInfo) -> str:
     # Nodes that fell to another provider are told by number: what a person takes for a GPU's work may be the CPU's.
     nodes = ", ".join(f"{count:,} nodes on {name}" for name, count in runtime.nodes.items())
     return f"{runtime.device}{several}{why}, {nodes or ', '.join(runtime.providers)}, onnxruntime {runtime.onnxruntime}"
+
+
+def _some(names: Sequence[str], limit: int = 10) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+
+
+def _prepared(data: DataInfo) -> str:
+    """What was done to the rows, and by whose word."""
+    steps = {name: value for name, value in (data.preprocessing or {}).items() if name != "declared_by"}
+    if not steps:
+        return "nothing was done to the rows"
+    origins = sorted(set((data.preprocessing or {}).get("declared_by", {}).values()))
+    told = ", ".join(f"{name} {_value(value)}" for name, value in steps.items())
+    return told + (f" (declared by {', '.join(origins)})" if origins else "")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def _checked(head: HeadInfo) -> str:

@@ -1,155 +1,101 @@
-"""Where rows come from: one file per kind of source, all giving the same `Batch`es."""
+"""Where rows come from: one file per kind of data, all giving the same `Batch`es."""
 
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxrich.errors import DataError
-from onnxrich.files import open_regular
 from onnxrich.model import Model
-from onnxrich.sources.base import Batch, Column, Source, as_array, check_batch, check_labels, from_columns
-from onnxrich.sources.npy import read_npy, read_npz
-from onnxrich.sources.stream import LABEL_KEYS, from_iterable
+from onnxrich.sources import labels as marks
+from onnxrich.sources.base import Batch, Shard, Source
+from onnxrich.sources.beside import beside
+from onnxrich.sources.declared import declared
+from onnxrich.sources.fit import check_batch
+from onnxrich.sources.fitted import Wish, from_table
+from onnxrich.sources.kinds import kind_and_place, open_table
+from onnxrich.sources.ledger import Ledger
+from onnxrich.sources.lookup import looked_up
+from onnxrich.sources.pictures import Look
+from onnxrich.sources.pixels import channels_of
+from onnxrich.sources.places import Place
+from onnxrich.sources.plausible import doubting
+from onnxrich.sources.preprocessing import Preprocessing
+from onnxrich.sources.reading import Reading
+from onnxrich.sources.request import Request
+from onnxrich.sources.stream import from_iterable
 from onnxrich.sources.synthetic import synthesize
+from onnxrich.sources.table import of_array, of_columns
 
-__all__ = ["Batch", "Source", "open_source"]
-
-SUFFIXES = (".npz", ".npy")
-SETTINGS = "onnxrich.toml"
+__all__ = ["Batch", "Preprocessing", "Reading", "Shard", "Source", "open_source"]
 
 
-def open_source(model: Model, data: Any, labels: Any, seed: int) -> Source:
+def open_source(
+    model: Model,
+    data: Any,
+    labels: Any = None,
+    *,
+    seed: int = 0,
+    reading: Any = None,
+    preprocessing: Any = None,
+) -> Source:
     """The source of some data, fitted to a model's inputs.
 
     Args:
         model: the model that the data are for.
-        data: path of an `.npz` or `.npy` file, one array, a mapping from input name to array, an iterable of such
-            mappings, or None: then what lies beside the model (`onnxrich.toml`, or a file of the model's name), else
-            synthetic rows.
-        labels: array, path of a file, or key of the labels in the source; None: the key `labels` or `y` of the source,
-            when it is there and is no input.
-        seed: for synthetic rows.
+        data: path or URL of a file or folder, with its kind and a colon before it where that is not plain; one array, a
+            mapping from input name to array, an iterable of such mappings; or None: then what lies beside the model
+            (`onnxrich.toml`, or a file of the model's name), else synthetic rows.
+        labels: array, path of a file, or name of the labels in the data; None: the field `labels`, `label` or `y`, when
+            it is there and is no input.
+        seed: of synthetic rows, and of rows drawn at random.
+        reading: a `Reading`, or a mapping of its fields.
+        preprocessing: a `Preprocessing`, or a mapping of its fields.
 
     Raises:
         DataError: when the data can't be read or don't fit.
     """
     check_batch(model.inputs)
+    wanted, steps = Reading.of(reading), Preprocessing.of(preprocessing)
     if data is None:
-        data, labels = _beside(model, labels)
+        data, labels = beside(model, labels)
     if data is None and labels is not None:
         raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
         return synthesize(model, seed)
+    place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
+    wish = Wish(declared(model, place, steps), wanted, seed, Ledger(wanted.max_errors))
+    return looked_up(doubting(_opened(model, data, labels, wish), model), model)
+
+
+def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:
+    def request(place: Place) -> Request:
+        return Request(place, _look(model, wish), wish.ledger)
+
     if isinstance(data, str | os.PathLike):
-        path = Path(data)
-        return _from_columns(model, path.name, _read(path), labels)
-    if isinstance(data, Mapping):
-        columns = {str(name): Column.of(str(name), as_array(str(name), array)) for name, array in data.items()}
-        return _from_columns(model, "arrays", columns, labels)
-    if isinstance(data, np.ndarray):
-        return _from_columns(model, "array", {"array": Column.of("array", data)}, labels)
-    if isinstance(data, Iterable):
+        table = open_table(os.fspath(data), request)
+    elif isinstance(data, Mapping):
+        arrays = {str(name): marks.as_array(str(name), array) for name, array in data.items()}
+        table = of_columns("arrays", {name: of_array(name, array) for name, array in arrays.items()})
+    elif isinstance(data, np.ndarray):
+        table = of_columns("array", {"array": of_array("array", data)})
+    elif isinstance(data, Iterable):
         if labels is not None and not isinstance(labels, str):
             raise DataError("an iterable with separate labels", "labels inside its items", "Yield them under a key.")
-        return from_iterable(data, model.inputs, labels)
-    raise DataError(
-        f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these."
-    )
-
-
-def _from_columns(model: Model, name: str, columns: Mapping[str, Column], labels: Any) -> Source:
-    inputs = {entry.name for entry in model.inputs}
-    held = {key: column for key, column in columns.items() if key in inputs}
-    free = {key: column for key, column in columns.items() if key not in inputs}
-    marks: Column | None = None
-    if isinstance(labels, str | os.PathLike):
-        key = os.fspath(labels)
-        # Targets may be an input as well: those of an autoencoder are.
-        marks = free.pop(key, None) or held.get(key) or _labels_file(name, columns, key)
-    elif labels is not None:
-        marks = Column.of("labels", as_array("labels", labels))
+        return from_iterable(data, model.inputs, labels, wish)
     else:
-        key = next((key for key in LABEL_KEYS if key in free and len(columns) > 1), "")
-        marks = free.pop(key, None)
-    if marks is not None:
-        check_labels(marks.name, marks.dtype, marks.shape)
-    return from_columns(name, held | free, marks, model.inputs)
-
-
-def _read(path: Path) -> dict[str, Column]:
-    if path.suffix.lower() == ".npz":
-        return read_npz(path)
-    if path.suffix.lower() == ".npy":
-        column = read_npy(path)
-        return {column.name: column}
-    open_regular(path, DataError, "a data file").close()
-    raise DataError(f"{path.name}: unknown kind of file", "an .npz or .npy file", "Save the arrays with numpy.savez.")
-
-
-def _labels_file(name: str, columns: Mapping[str, Column], key: str) -> Column:
-    path = Path(key)
-    if path.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"no array {key!r} in {name}, which holds {', '.join(map(repr, columns))}",
-            "the key of the labels, or an .npz or .npy file",
-            "Pass --labels KEY or --labels FILE.",
+            f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these."
         )
-    found = _read(path)
-    if len(found) > 1:
-        found = {name: column for name, column in found.items() if name in LABEL_KEYS}
-    if len(found) != 1:
-        raise DataError(f"{path.name} holds several arrays", "one of labels", "Name it `labels`, or save it alone.")
-    return next(iter(found.values()))
+    found = marks.find(table, {entry.name for entry in model.inputs}, labels, request)
+    return from_table(table, found, model.inputs, wish)
 
 
-def _beside(model: Model, labels: Any) -> tuple[Path | None, Any]:
-    """What lies beside the model: what `onnxrich.toml` names, or a data file of the model's name."""
-    if model.folder is None:
-        return None, labels
-    settings = model.folder / SETTINGS
-    if settings.is_file():
-        data, marks = _settings(settings, model.folder)
-        return data, labels if labels is not None else marks
-    stem = Path(model.path).stem
-    found = next((path for suffix in SUFFIXES if (path := model.folder / f"{stem}{suffix}").is_file()), None)
-    return found, labels
-
-
-def _settings(path: Path, folder: Path) -> tuple[Path, str | None]:
-    """The data file that `onnxrich.toml` names, and the labels: a key of it, or a file."""
-    with open_regular(path, DataError, "a readable file") as file:
-        content = file.read()
-    try:
-        named = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise _unusable(str(error) or "no TOML") from error
-    data, labels = named.get("data"), named.get("labels")
-    if not isinstance(data, str) or not isinstance(labels, str | None):
-        raise _unusable(f"data = {data!r}, labels = {labels!r}")
-    if labels is not None and Path(labels).suffix.lower() in SUFFIXES:
-        labels = os.fspath(_inside(folder, labels))
-    return _inside(folder, data), labels
-
-
-def _unusable(what: str) -> DataError:
-    return DataError(
-        f"{SETTINGS} beside the model: {what}",
-        '`data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`',
-        "Mend it, or pass --data.",
-    )
-
-
-def _inside(folder: Path, name: str) -> Path:
-    try:
-        path = (folder / name).resolve()
-    except (ValueError, OSError, RuntimeError) as error:
-        raise _unusable(f"{name!r} is no path") from error
-    if not path.is_relative_to(folder):
-        raise DataError(f"{SETTINGS} names {name!r}", "a file inside the model's folder", "Pass it by --data.")
-    return folder / name
+def _look(model: Model, wish: Wish) -> Look:
+    """Size and colours of images: those of the input with four axes, or of the only one."""
+    steps = wish.said.for_bytes.steps
+    entries = [entry for entry in model.inputs if len(model.inputs) == 1 or len(entry.shape or ()) == 4]
+    return Look(steps, channels_of(entries[0], steps) if entries else None)

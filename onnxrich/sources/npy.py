@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from lzma import LZMAError
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from onnxrich.errors import DataError
-from onnxrich.files import open_regular
-from onnxrich.sources.base import AnyArray, Column
+from onnxrich.sources.ledger import Ledger
+from onnxrich.sources.pictures import Look
+from onnxrich.sources.places import Place
+from onnxrich.sources.preprocessing import Preprocessing
+from onnxrich.sources.request import Request
+from onnxrich.sources.table import AnyArray, Column, Field, Rows, Table, cut, of_array, of_columns, whole
 
 # What the readers of archives and arrays raise for damaged ones; DataError is a ValueError, and passes `_guard`.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -24,75 +29,115 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedE
 _NO_HEADER = (ValueError, KeyError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
-def read_npy(path: Path) -> Column:
+def open_npy(request: Request) -> Table:
     """The one array of a `.npy` file, mapped into memory: rows are read as they are used.
 
     Raises:
         DataError: when the file is missing, damaged, or holds Python objects.
     """
-    with open_regular(path, DataError, "a readable .npy file") as file:
-        shape, fortran, dtype = _header(file, path.name)
+    place = request.place
+    name = place.name.rpartition(".")[0]
+    with place.open("a readable .npy file") as file:
+        shape, fortran, dtype = _header(file, place.name)
         offset = file.tell()
-        _check_size(path.name, path.stat().st_size - offset, shape, dtype)
+        _check_size(place.name, file.seek(0, io.SEEK_END) - offset, shape, dtype)
     if 0 in shape:
-        return Column.of(path.stem, np.empty(shape, dtype))
-    order: Any = "F" if fortran else "C"
-    return Column.of(path.stem, np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
+        column = of_array(name, np.empty(shape, dtype))
+    elif place.remote:
+        column = _streamed(place, Field(name, dtype, shape), fortran)
+    else:
+        order: Any = "F" if fortran else "C"
+        column = of_array(name, np.memmap(place.path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
+    return of_columns(place.name, {name: column})
 
 
-def read_npz(path: Path) -> dict[str, Column]:
+def _streamed(place: Place, field: Field, fortran: bool) -> Column:
+    """A remote array, read from its first row on."""
+
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with place.open("a readable .npy file") as file:
+            yield file
+
+    return _column(opened, place.name, field, fortran)
+
+
+def open_npz(request: Request) -> Table:
     """The arrays of a `.npz` file by name. Each is read, and unpacked, block by block: memory does not grow with rows.
 
     Raises:
         DataError: when the file is missing, damaged, or holds Python objects or two arrays of a name.
     """
-    with open_regular(path, DataError, "a readable .npz file") as file:
+    place = request.place
+    with place.open("a readable .npz file") as file:
         try:
             members = zipfile.ZipFile(file).infolist()
         except _DAMAGED as error:
-            raise _damaged(path.name, error) from error
+            raise _damaged(place.name, error) from error
     columns: dict[str, Column] = {}
     for member in members:
         name = member.filename.removesuffix(".npy")
-        where = f"{path.name}, array {name!r}"
         if not member.filename.endswith(".npy"):
             raise DataError(
-                f"{path.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez."
+                f"{place.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez."
             )
         if name in columns:
             raise DataError(
-                f"{path.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez."
+                f"{place.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez."
             )
-        columns[name] = _member(path, member, name, where)
-    return columns
+        columns[name] = _member(place, member, name)
+    return of_columns(place.name, columns)
 
 
-def _member(path: Path, member: zipfile.ZipInfo, name: str, where: str) -> Column:
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
+    """The arrays of a local `.npz` file, whole, by name.
+
+    Raises:
+        DataError: as `open_npz`.
+    """
+    table = open_npz(Request(Place(os.fspath(path)), Look(Preprocessing()), Ledger()))
+    return {name: whole(table, name) for name in table.fields}
+
+
+def _member(place: Place, member: zipfile.ZipInfo, name: str) -> Column:
+    where = f"{place.name}, array {name!r}"
+
     @contextmanager
     def opened() -> Iterator[IO[bytes]]:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+        with (
+            place.open("a readable .npz file") as packed,
+            zipfile.ZipFile(packed) as archive,
+            archive.open(member) as file,
+        ):
             yield file
 
     with _guard(where), opened() as file:
         shape, fortran, dtype = _header(file, where)
         _check_size(where, member.file_size - file.tell(), shape, dtype)
+    return _column(opened, where, Field(name, dtype, shape), fortran)
+
+
+def _column(opened: Callable[[], AbstractContextManager[IO[bytes]]], where: str, field: Field, fortran: bool) -> Column:
+    """The column of an array in a file that is read from its beginning."""
+    shape, dtype = tuple(size or 0 for size in field.shape), field.dtype
+    row = dtype.itemsize * math.prod(shape[1:])
     if not shape or fortran:
         # A scalar, or columns first: there are no rows to be read one by one.
         with _guard(where), opened() as file:
-            return Column.of(name, _whole(file, where, dtype.itemsize * math.prod(shape)))
+            return of_array(field.name, _whole(file, where, row * (shape[0] if shape else 1)))
 
-    def blocks(size: int) -> Iterator[AnyArray]:
-        row = dtype.itemsize * math.prod(shape[1:])
+    def blocks(rows: Rows, size: int) -> Iterator[AnyArray]:
+        assert isinstance(rows, range)  # noqa: S101 - the column is not random
         with _guard(where), opened() as file:
             _header(file, where)
-            for start in range(0, shape[0], size):
-                rows = min(size, shape[0] - start)
-                content = file.read(rows * row)
-                if len(content) < rows * row:
+            file.seek(rows.start * row, io.SEEK_CUR)
+            for part in cut(rows, size):
+                content = file.read(len(part) * row)
+                if len(content) < len(part) * row:
                     raise EOFError
-                yield np.frombuffer(content, dtype).reshape(rows, *shape[1:])
+                yield np.frombuffer(content, dtype).reshape(len(part), *shape[1:])
 
-    return Column(name, dtype, shape, blocks)
+    return Column(field, blocks, random=False)
 
 
 def _whole(file: IO[bytes], where: str, size: int) -> AnyArray:

@@ -10,9 +10,11 @@ import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
-from onnxrich.sources.base import AnyArray, Batch, Source, as_array, batch, check, check_labels, is_constant
-
-LABEL_KEYS = ("labels", "y")
+from onnxrich.sources.base import Batch, Shard, Source
+from onnxrich.sources.fit import Slot, batch, is_constant, recipe_for, slot
+from onnxrich.sources.fitted import Wish
+from onnxrich.sources.labels import KEYS, as_array, check_labels
+from onnxrich.sources.table import AnyArray, Field
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +34,59 @@ class _Item:
         return _Item(arrays, None if self.labels is None else self.labels[start:stop], self.constants)
 
 
-def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None) -> Source:
+def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, wish: Wish) -> Source:
     """A source over an iterable of mappings; a bare array fits a model with a single input.
 
     Args:
         items: yields mappings from input name to array; all arrays of one have the same number of rows.
         inputs: the model's inputs.
-        labels: key of the labels in each mapping; "labels" or "y" is taken when it is there and is no input.
+        labels: key of the labels in each mapping; a usual one is taken when it is there and is no input.
+        wish: what is done to the rows, and how many are read.
+
+    Raises:
+        DataError: when rows are to be drawn at random.
     """
+    if wish.reading.shuffle or wish.reading.balanced:
+        raise DataError(
+            f"an iterable with {'--shuffle' if wish.reading.shuffle else '--balanced'}",
+            "data that can be read from any row, such as a file or an array",
+            "Draw the rows where the iterable is made, or save them to a file.",
+        )
     names = {entry.name for entry in inputs}
-    keys = (labels,) if labels is not None else tuple(key for key in LABEL_KEYS if key not in names)
+    keys = (labels,) if labels is not None else tuple(key for key in KEYS if key not in names)
 
-    def batches(size: int) -> Iterator[Batch]:
-        for item in _recut((_item(item, inputs, keys, labels) for item in items), size):
-            yield batch({**item.arrays, **item.constants}, item.labels, inputs, item.rows)
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        read_ = (_item(item, inputs, keys, labels, wish) for item in items)
+        for item in _recut(_limited(read_, wish.reading.limit), size):
+            slots = tuple(Slot(entry, (entry.name,)) for entry in inputs)
+            yield batch({**item.arrays, **item.constants}, item.labels, slots, item.rows)
 
-    return Source("iterable", batches)
+    recipe = next(
+        (recipe for entry in inputs if (recipe := recipe_for(entry, _byte_field(entry), inputs, wish.said))), None
+    )
+    choice = wish.reading.choice(wish.seed)
+    return Source(
+        "iterable", read, choice=choice, preprocessing=recipe.record() if recipe else None, ledger=wish.ledger
+    )
 
 
-def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None) -> _Item:
+def _byte_field(entry: Input) -> Field:
+    return Field(entry.name, np.dtype(np.uint8), ())
+
+
+def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
+    if limit is None:
+        yield from items
+        return
+    for item in items:
+        yield item.cut(0, limit)
+        limit -= min(limit, item.rows)
+        # Before the next item is taken: an iterable may have no end, or none that is to be waited for.
+        if not limit:
+            return
+
+
+def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
     if not isinstance(item, Mapping):
         if len(inputs) != 1:
             raise DataError(
@@ -72,9 +108,9 @@ def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: st
     constants: dict[str, AnyArray] = {}
     for entry in inputs:
         array = as_array(entry.name, item[entry.name])
-        constant = is_constant(entry, array.shape, inputs)
-        check(entry, array.dtype, array.shape, constant=constant)
-        (constants if constant else arrays)[entry.name] = array
+        made = slot(entry, (Field(entry.name, array.dtype, array.shape),), inputs, wish.said)
+        constant = made.constant or is_constant(entry, array.shape, inputs)
+        (constants if constant else arrays)[entry.name] = made.load({entry.name: array})
     labels = next((as_array(key, item[key]) for key in keys if key in item), None)
     if labels is not None:
         check_labels(next(key for key in keys if key in item), labels.dtype, labels.shape)

@@ -7,7 +7,14 @@ import numpy as np
 from onnxrich.errors import DataError
 from onnxrich.head.graph import Graph
 from onnxrich.model import Input, Model
-from onnxrich.sources.base import AnyArray, Column, Source, from_columns, is_constant
+from onnxrich.sources.base import Source
+from onnxrich.sources.declared import Declared
+from onnxrich.sources.fit import is_constant
+from onnxrich.sources.fitted import Wish, from_table
+from onnxrich.sources.ledger import Ledger
+from onnxrich.sources.preprocessing import Recipe
+from onnxrich.sources.reading import Reading
+from onnxrich.sources.table import AnyArray, of_array, of_columns
 
 ROWS = 256
 # Symbolic dimensions behind the first: sides of an image, or the length of a sequence.
@@ -22,8 +29,10 @@ def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
     """
     generator = np.random.default_rng(seed)
     graph = Graph(model)
-    columns = {entry.name: Column.of(entry.name, _values(entry, graph, generator, rows)) for entry in model.inputs}
-    return from_columns(f"synthetic (seed {seed})", columns, None, model.inputs, synthetic=True)
+    columns = {entry.name: of_array(entry.name, _values(entry, graph, generator, rows)) for entry in model.inputs}
+    nothing = Recipe.merged([])
+    wish = Wish(Declared(nothing, nothing), Reading(), seed, Ledger(), synthetic=True)
+    return from_table(of_columns(f"synthetic (seed {seed})", columns), None, model.inputs, wish)
 
 
 def _values(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:

@@ -21,7 +21,7 @@ def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Rec
     return Record(
         ModelInfo(name, "ab" * 32, "pytorch 2.13.0", 18, 118_282),
         HeadInfo(f"relu {name}", "logits", "Gemm", "sample", p, C, True, 2.1e-7),
-        DataInfo("evaluation.npz", n, None, synthetic),
+        DataInfo("evaluation.npz", n, None, synthetic, n, "0" * 64),
         RuntimeInfo("cpu", ("CPUExecutionProvider",), "1.31.1", 256, 1.25),
         notices,
     )

@@ -31,7 +31,7 @@ def beside(folder: Path, toml: str | bytes | None = None, labels: object = None)
     """The source that the model of a folder gets when no data are given."""
     if toml is not None:
         (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
-    return open_source(model.read(folder / "net.onnx"), None, labels, 0)
+    return open_source(model.read(folder / "net.onnx"), None, labels)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
@@ -84,7 +84,7 @@ def test_asked_for_labels_come_first(folder: Path) -> None:
 def test_nothing_beside(folder: Path) -> None:
     """With nothing there, and for a model in memory, rows are made up and say so."""
     assert beside(folder).synthetic
-    assert open_source(model.read(two_layers()), None, None, 0).synthetic
+    assert open_source(model.read(two_layers()), None, None).synthetic
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_settings_that_point_outside(key: str, name: str, folder: Path) -> None:
     ("name", "message"),
     [
         ("none.npz", "none.npz: No such file or directory; needed: a readable .npz file. Check the path."),
-        ("", "is a folder; needed: a data file. Pass the path of the file itself."),
-        ("onnxrich.toml", "onnxrich.toml: unknown kind of file; needed: an .npz or .npy file."),
+        ("", "models holds no images; needed: files that end in .jpg, "),
+        ("onnxrich.toml", "onnxrich.toml: unknown kind of file; needed: one of .npz, .npy, "),
     ],
 )
 def test_settings_that_name_no_data(name: str, message: str, folder: Path) -> None:

@@ -158,7 +158,7 @@ def test_wrong_number(count: int) -> None:
 @pytest.mark.parametrize("data", [{"x": X, "z": LABELS}, [{"x": X, "z": LABELS}]], ids=["mapping", "iterable"])
 def test_unknown_key(data: Any) -> None:
     """A key that is not there is an error that says what is."""
-    text = "no array 'digits' in arrays, which holds 'x', 'z'; needed: the key of the labels, or an .npz or .npy file."
+    text = "no array 'digits' in arrays, which holds 'x', 'z'; needed: the key of the labels, or a data file."
     if isinstance(data, list):
         text = "an item with 'x', 'z'; needed: 'digits'. Yield dicts from input name to array."
     with refused(DataError, text):

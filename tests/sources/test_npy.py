@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zoo_text import build, read_all, refused, source_of, two_layers
+from zoo_text import blocks_of, build, read_all, refused, source_of, table_of, two_layers
 
 from onnxrich.errors import DataError
-from onnxrich.sources.npy import read_npy
 
 X = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
 
@@ -20,7 +19,7 @@ X = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
 def test_mapped_not_read(order: Any, tmp_path: Path) -> None:
     """Blocks are views of the mapped file, and can't be written to."""
     np.save(tmp_path / "d.npy", np.asarray(X, order=order))
-    block = next(read_npy(tmp_path / "d.npy").blocks(5))
+    block = next(blocks_of(table_of(tmp_path / "d.npy"), "d", 5))
     assert isinstance(block, np.memmap)
     assert not block.flags.writeable
     np.testing.assert_array_equal(block, X[:5])

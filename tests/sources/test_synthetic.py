@@ -14,7 +14,7 @@ from onnxrich.sources.synthetic import ROWS, synthesize
 
 def test_marked_and_seeded() -> None:
     """The same seed gives the same rows, another seed others; the source says that they are made up."""
-    source = open_source(model.read(two_layers()), None, None, 3)
+    source = open_source(model.read(two_layers()), None, None, seed=3)
     assert source.synthetic
     assert source.name == "synthetic (seed 3)"
     assert source.n == ROWS

@@ -39,10 +39,10 @@ def test_converted(have: Any, want: str) -> None:
 @pytest.mark.parametrize(
     ("have", "want", "message"),
     [
-        ("u1", "float", "uint8 data for input 'x'; needed: float32. Convert the array with `.astype('float32')` "
-                        "(scaled as in training) and save it again."),
+        ("u1", "float", "uint8 data for input 'x'; needed: float32. Say how bytes are scaled, as in training "
+                        "(--scale 1/255), or convert the array with `.astype('float32')` and save it again."),
         ("i8", "float", "int64 data for input 'x'; needed: float32. Convert the array with `.astype('float32')` "
-                        "(scaled as in training) and save it again."),
+                        "and save it again."),
         ("f4", "int64", "float32 data for input 'x'; needed: int64. Convert the array with `.astype('int64')` and sav"),
         ("f4", "bool", "float32 data for input 'x'; needed: bool. Convert the array with `.astype('bool')` and save"),
         ("?", "float", "bool data for input 'x'; needed: float32. Convert the array with `.astype('float32')` and"),

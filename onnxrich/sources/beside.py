@@ -1,0 +1,81 @@
+"""What lies beside a model is used when nothing else is said: `onnxrich.toml`, or a data file of the model's name."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxrich.errors import DataError
+from onnxrich.files import open_regular
+from onnxrich.model import Model
+from onnxrich.sources.kinds import is_data_file, kind_and_place
+
+SETTINGS = "onnxrich.toml"
+# Data files that are looked for, in this order.
+SUFFIXES = (".npz", ".npy")
+
+
+def settings(model: Model) -> Mapping[str, Any]:
+    """What `onnxrich.toml` beside the model says; empty where there is none.
+
+    Raises:
+        DataError: when it can't be read.
+    """
+    if model.folder is None or not (model.folder / SETTINGS).is_file():
+        return {}
+    with open_regular(model.folder / SETTINGS, DataError, "a readable file") as file:
+        content = file.read()
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise _unusable(str(error) or "no TOML") from error
+
+
+def beside(model: Model, labels: Any) -> tuple[str | None, Any]:
+    """The data that lie beside the model, None without, and their labels; those that were asked for come first.
+
+    Raises:
+        DataError: when `onnxrich.toml` names none, or something outside the model's folder.
+    """
+    if model.folder is None:
+        return None, labels
+    if (model.folder / SETTINGS).is_file():
+        named = settings(model)
+        if "data" in named or "preprocessing" not in named:
+            data, marks = _named(named, model.folder)
+            return data, labels if labels is not None else marks
+    stem = Path(model.path).stem
+    found = next((path for suffix in SUFFIXES if (path := model.folder / f"{stem}{suffix}").is_file()), None)
+    return None if found is None else os.fspath(found), labels
+
+
+def _named(named: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
+    data, labels = named.get("data"), named.get("labels")
+    if not isinstance(data, str) or not isinstance(labels, str | None):
+        raise _unusable(f"data = {data!r}, labels = {labels!r}")
+    if labels is not None and is_data_file(labels):
+        labels = _inside(folder, labels)
+    return _inside(folder, data), labels
+
+
+def _inside(folder: Path, name: str) -> str:
+    kind, place = kind_and_place(name)
+    try:
+        path = (folder / place.url).resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise _unusable(f"{name!r} is no path") from error
+    if not path.is_relative_to(folder):
+        raise DataError(f"{SETTINGS} names {name!r}", "a file inside the model's folder", "Pass it by --data.")
+    found = os.fspath(folder / place.url)
+    return f"{kind}:{found}" if kind else found
+
+
+def _unusable(what: str) -> DataError:
+    return DataError(
+        f"{SETTINGS} beside the model: {what}",
+        '`data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`',
+        "Mend it, or pass --data.",
+    )

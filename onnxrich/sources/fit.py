@@ -1,0 +1,181 @@
+"""Fitting data to a model: what feeds which input, and arrays in the form in which the runtime reads them rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxrich.errors import DataError
+from onnxrich.model import Input
+from onnxrich.sources.base import Batch
+from onnxrich.sources.declared import Declared
+from onnxrich.sources.pixels import Pixels
+from onnxrich.sources.preprocessing import Preprocessing, Recipe
+from onnxrich.sources.table import AnyArray, Field
+from onnxrich.targets import class_column
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """What feeds one input.
+
+    Attributes:
+        entry: the input.
+        fields: the field, or several of one number a row each, which become its columns.
+        constant: whether it is the same for every batch.
+        pixels: what is done to the rows, None for nothing.
+    """
+
+    entry: Input
+    fields: tuple[str, ...]
+    constant: bool = False
+    pixels: Pixels | None = None
+
+    def load(self, arrays: Mapping[str, AnyArray]) -> AnyArray:
+        """The input's array of a block of fields.
+
+        Raises:
+            DataError: when they don't fit.
+        """
+        first = arrays[self.fields[0]]
+        array = first if len(self.fields) == 1 else np.stack([arrays[name] for name in self.fields], axis=1)
+        if self.pixels is not None:
+            array = self.pixels(array)
+            check(self.entry, array.dtype, array.shape, constant=self.constant)
+        return convert(self.entry, array)
+
+
+def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], said: Declared) -> Slot:
+    """The slot of an input for some fields, checked as far as the fields say what they hold.
+
+    Raises:
+        DataError: when a field doesn't fit.
+    """
+    field = fields[0]
+    names = tuple(field.name for field in fields)
+    recipe = recipe_for(entry, field, inputs, said)
+    if recipe is not None or field.image:
+        steps = Preprocessing() if recipe is None else recipe.steps
+        # Bytes are pixels: how they become floats has to be said.
+        if field.dtype == np.uint8 and not steps.changes_values:
+            check(entry, field.dtype, entry.shape or ())
+        return Slot(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
+    shape = field.shape if len(fields) == 1 else (*field.shape, len(fields))
+    constant = is_constant(entry, shape, inputs)
+    dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
+    check(entry, dtype, shape, constant=constant)
+    return Slot(entry, names, constant)
+
+
+def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Declared) -> Recipe | None:
+    """The preprocessing that holds for a field: that of images, or of the only input. None without any."""
+    if not field.image and len(inputs) > 1 and len(entry.shape or ()) != 4:
+        return None
+    recipe = said.for_bytes if field.image or field.dtype == np.uint8 else said.by_user
+    return recipe if recipe.steps.declared() else None
+
+
+def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[Slot, ...], rows: int) -> Batch:
+    """A batch of a block of fields.
+
+    Raises:
+        DataError: when they don't fit the inputs.
+    """
+    marks = None if labels is None else class_column(labels)
+    return Batch({slot.entry.name: slot.load(arrays) for slot in slots}, marks, rows)
+
+
+def check_batch(inputs: tuple[Input, ...]) -> None:
+    """Check that a batch of the model has room for rows.
+
+    Raises:
+        DataError: when the model fixes its batch size at 0.
+    """
+    batched = [entry for entry in inputs if entry.shape]
+    if batched and all(entry.shape and entry.shape[0] == 0 for entry in batched):
+        raise DataError(
+            f"input {batched[0].name!r} takes batches of 0 rows",
+            "a batch dimension that is free or positive",
+            "Export the model with a dynamic batch axis.",
+        )
+
+
+def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...], *, constant: bool = False) -> None:
+    """Check that an array fits an input of the model, but for the number of its rows; sizes of None fit any.
+
+    Raises:
+        DataError: when its type, its rank or a fixed dimension differs.
+    """
+    if entry.dtype is None:
+        raise DataError(
+            f"input {entry.name!r} is no numeric tensor",
+            "inputs of numbers",
+            "Export the model without strings or sequences.",
+        )
+    if entry.dtype.name == "bfloat16":
+        raise DataError(
+            f"input {entry.name!r} of type bfloat16",
+            "inputs of a type that NumPy has",
+            "Export the model with float32 inputs, and cast them inside.",
+        )
+    if not _convertible(dtype, entry.dtype):
+        pixels = dtype == np.uint8 and entry.dtype.kind == "f"
+        saved = f"onvert the array with `.astype({entry.dtype.name!r})` and save it again."
+        raise DataError(
+            f"{dtype} data for input {entry.name!r}",
+            f"{entry.dtype}",
+            f"Say how bytes are scaled, as in training (--scale 1/255), or c{saved}" if pixels else f"C{saved}",
+        )
+    if entry.shape is None:
+        return
+    skip = 0 if constant else 1
+    fits = len(shape) == len(entry.shape) and all(
+        not isinstance(want, int) or have is None or want == have
+        for want, have in zip(entry.shape[skip:], shape[skip:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"data of shape {_shown(shape)} for input {entry.name!r}",
+            f"shape {_shown(entry.shape)}",
+            "Reshape or transpose the array (first axis: rows) and save it again.",
+        )
+
+
+def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input, ...]) -> bool:
+    """Whether an array is the same for every batch: a scalar, or of an input's fixed shape beside batched inputs."""
+    if not shape:
+        return True
+    others = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
+    return others and entry.shape == shape
+
+
+def convert(entry: Input, array: AnyArray) -> AnyArray:
+    """The array in the input's type, native byte order and C order.
+
+    Raises:
+        DataError: when integers don't fit the type.
+    """
+    assert entry.dtype is not None  # noqa: S101 - `check` refused such inputs
+    if array.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, entry.dtype, "safe"):
+        limits = np.iinfo(entry.dtype.name)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise DataError(
+                f"values from {array.min()} to {array.max()} for input {entry.name!r}",
+                f"values that {entry.dtype} holds",
+                "Check the data and their type.",
+            )
+    # The runtime misreads foreign byte orders without a word. A number too large for the type becomes infinite, and is
+    # found as such if it reaches the features.
+    with np.errstate(over="ignore"):
+        return np.asarray(array, dtype=entry.dtype.newbyteorder("="), order="C")
+
+
+def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
+    return have.kind == want.kind or (have.kind in "biu" and want.kind in "iu")
+
+
+def _shown(shape: tuple[int | str | None, ...]) -> str:
+    return " × ".join("?" if size is None else str(size) for size in shape) or "()"

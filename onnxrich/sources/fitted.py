@@ -1,0 +1,169 @@
+"""A table and its labels as a source: fields matched with inputs, rows chosen, batches cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxrich.errors import DataError
+from onnxrich.model import Input
+from onnxrich.sources.base import Batch, Shard, Source
+from onnxrich.sources.declared import Declared
+from onnxrich.sources.fit import Slot, batch, is_constant, recipe_for, slot
+from onnxrich.sources.labels import Marks, listing
+from onnxrich.sources.ledger import Ledger
+from onnxrich.sources.reading import Reading, chosen
+from onnxrich.sources.table import AnyArray, Field, Rows, Table, unpacked, whole
+
+# Rows that are read at once when labels are only scanned.
+SCAN = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """How a table is to be read: what was declared, which rows, by which seed, and where losses are counted."""
+
+    said: Declared
+    reading: Reading
+    seed: int
+    ledger: Ledger
+    synthetic: bool = False
+
+
+# An input, and what feeds it.
+Match = tuple[Input, tuple[Field, ...]]
+
+
+def from_table(table: Table, marks: Marks | None, inputs: tuple[Input, ...], wish: Wish) -> Source:
+    """A source over a table: fields named as the model's inputs, or what fits a single input alone.
+
+    Raises:
+        DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
+    """
+    matched = _matched(table, marks, inputs)
+    n = _count(table, marks, matched, inputs)
+    slots = tuple(slot(entry, fields, inputs, wish.said) for entry, fields in matched)
+    rows = chosen(n, wish.reading, wish.seed, labels=lambda: None if marks is None else _all(marks, n))
+    names = sorted({name for slot in slots for name in slot.fields if not slot.constant})
+    constants = {slot.fields[0]: whole(table, slot.fields[0]) for slot in slots if slot.constant}
+    fed, told = _accessible(table, marks, names) if not isinstance(rows, range) else (table, marks)
+
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        part = rows if shard is None else rows[shard.start : shard.stop]
+        for arrays, labels, kept in _blocks(fed, names, told, part, size):
+            yield batch({**arrays, **constants}, labels, slots, kept)
+
+    return Source(
+        table.name,
+        read,
+        len(rows),
+        choice=wish.reading.choice(wish.seed),
+        classes=_classes(marks, n),
+        class_names=None if marks is None else marks.field.classes,
+        preprocessing=_record(table, slots, inputs, wish.said),
+        synthetic=wish.synthetic,
+        ledger=wish.ledger,
+    )
+
+
+def _accessible(table: Table, marks: Marks | None, names: list[str]) -> tuple[Table, Marks | None]:
+    """Table and labels, such that their rows can be read in any order."""
+    if marks is None:
+        return unpacked(table, names), None
+    if marks.table is not table:
+        return unpacked(table, names), replace(marks, table=unpacked(marks.table, [marks.field.name]))
+    both = unpacked(table, sorted({*names, marks.field.name}))
+    return both, replace(marks, table=both)
+
+
+def _blocks(
+    table: Table, names: list[str], marks: Marks | None, rows: Rows, size: int
+) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
+    """Fields, labels and number of rows of each block, without rows that could not be read."""
+    key = "" if marks is None else marks.field.name
+    apart = marks is not None and marks.table is not table
+    others = marks.table.read([key], rows, size) if marks is not None and apart else iter(())
+    for block in table.read(names if not key or apart or key in names else [*names, key], rows, size):
+        labels = None if not key else next(others).arrays[key] if apart else block.arrays[key]
+        kept = block.rows if block.kept is None else int(block.kept.sum())
+        if apart and labels is not None and block.kept is not None:
+            labels = labels[block.kept]
+        if kept:
+            yield block.arrays, labels, kept
+
+
+def _matched(table: Table, marks: Marks | None, inputs: tuple[Input, ...]) -> list[Match]:
+    fields = dict(table.fields)
+    named: list[Match] = [(entry, (fields[entry.name],)) for entry in inputs if entry.name in fields]
+    if len(named) == len(inputs):
+        return named
+    if len(inputs) == 1:
+        own = marks is not None and marks.table is table
+        free = [
+            field for field in fields.values() if not (own and marks is not None and field.name == marks.field.name)
+        ]
+        found = _only(inputs[0], free)
+        if found:
+            return [(inputs[0], found)]
+        fields = {field.name: field for field in free}
+    raise DataError(
+        f"{table.name} holds {listing(fields)}, and nothing for "
+        f"{listing([entry.name for entry in inputs if entry.name not in fields])}",
+        f"arrays named as the model's inputs: {listing([entry.name for entry in inputs])}",
+        "Save it with numpy.savez(file, NAME=array, …).",
+    )
+
+
+def _only(entry: Input, free: list[Field]) -> tuple[Field, ...]:
+    """What a single input can only mean: the one field, the one with images, or its columns one by one."""
+    if len(free) == 1:
+        return (free[0],)
+    images = [field for field in free if field.image]
+    if len(images) == 1:
+        return (images[0],)
+    columns = tuple(field for field in free if len(field.shape) == 1 and field.dtype.kind in "biuf")
+    return columns if len(entry.shape or ()) == 2 and entry.shape and entry.shape[1] == len(columns) else ()
+
+
+def _count(table: Table, marks: Marks | None, matched: list[Match], inputs: tuple[Input, ...]) -> int:
+    varying = [field for entry, fields in matched for field in fields if not is_constant(entry, field.shape, inputs)]
+    # The labels may come from another file, and bear the name of an input there.
+    counts = [(field.name, field.shape[0]) for field in [*varying, *([] if marks is None else [marks.field])]]
+    n = counts[0][1] if varying else None
+    if n is None or any(count != n for _, count in counts):
+        told = ", ".join(f"{key!r} has {count}" for key, count in counts) if varying else "no array with rows"
+        raise DataError(f"{table.name}: {told}", "the same number of rows in each", "Save arrays of the same samples.")
+    if n == 0:
+        raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
+    return n
+
+
+def _all(marks: Marks, n: int) -> AnyArray:
+    blocks = marks.table.read([marks.field.name], range(n), SCAN)
+    return np.concatenate([block.arrays[marks.field.name] for block in blocks])
+
+
+def _classes(marks: Marks | None, n: int) -> int | None:
+    if marks is None or marks.field.dtype.kind not in "biu":
+        return None
+    if marks.field.classes is not None:
+        return len(marks.field.classes)
+    blocks = marks.table.read([marks.field.name], range(n), SCAN)
+    return 1 + max(int(block.arrays[marks.field.name].max()) for block in blocks)
+
+
+def _record(table: Table, slots: tuple[Slot, ...], inputs: tuple[Input, ...], said: Declared) -> dict[str, Any] | None:
+    """What is done to the rows, and by whose word."""
+    done = [recipe_for(slot.entry, table.fields[slot.fields[0]], inputs, said) for slot in slots]
+    applied = next((recipe.record() for recipe in done if recipe is not None), None)
+    if applied is None and said.by_user.steps.declared():
+        raise DataError(
+            f"preprocessing for {listing([entry.name for entry in inputs])}",
+            "an input with four axes, or a single one",
+            "Leave the preprocessing out: it would not be applied.",
+        )
+    stacked = next((list(slot.fields) for slot in slots if len(slot.fields) > 1), None)
+    return applied if stacked is None else {**(applied or {}), "columns": stacked}

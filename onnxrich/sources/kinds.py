@@ -1,0 +1,78 @@
+"""The kinds of data that are read, and which one a name means: `kind:place`, or the end of the name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onnxrich.errors import DataError
+from onnxrich.sources.idx import open_idx
+from onnxrich.sources.images import open_images
+from onnxrich.sources.npy import open_npy, open_npz
+from onnxrich.sources.places import Place
+from onnxrich.sources.request import Request
+from onnxrich.sources.table import Table
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data.
+
+    Attributes:
+        open: gives its table.
+        endings: of the names of such files.
+        folder: whether a folder without a kind before it may be one: that is looked into.
+    """
+
+    open: Callable[[Request], Table]
+    endings: tuple[str, ...] = ()
+
+
+KINDS = {
+    "npz": Kind(open_npz, (".npz",)),
+    "npy": Kind(open_npy, (".npy",)),
+    "idx": Kind(open_idx, ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
+    "images": Kind(open_images),
+}
+
+
+def kind_and_place(name: str) -> tuple[str, Place]:
+    """The kind that stands before a place, empty where none does, and the place."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind in KINDS and not rest.startswith("//"):
+        return kind, Place(rest)
+    return "", Place(name)
+
+
+def ending_of(name: str) -> str:
+    """The kind that the end of a name means, empty where it means none."""
+    lower = name.lower()
+    return next((kind for kind, entry in KINDS.items() if lower.endswith(entry.endings or ("\0",))), "")
+
+
+def is_data_file(name: str) -> bool:
+    """Whether a name is that of a data file rather than a key: it bears a kind, or ends as one does."""
+    kind, place = kind_and_place(name)
+    return bool(kind or ending_of(place.url))
+
+
+def open_table(name: str, request: Callable[[Place], Request]) -> Table:
+    """The table of a named kind of data.
+
+    Raises:
+        DataError: when it can't be read, or it is not plain what kind it is.
+    """
+    kind, place = kind_and_place(name)
+    kind = kind or ending_of(place.url) or _looked_up(place)
+    return KINDS[kind].open(request(place))
+
+
+def _looked_up(place: Place) -> str:
+    if place.is_folder():
+        return "images"
+    place.open("a data file or a folder of images").close()
+    raise DataError(
+        f"{place.name}: unknown kind of file",
+        f"one of {', '.join(ending for kind in KINDS.values() for ending in kind.endings)}, or KIND:FILE",
+        f"Put its kind before it: one of {', '.join(KINDS)}.",
+    )

@@ -1,0 +1,103 @@
+"""Where labels are found: a field of the data, another file, or an array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxrich.errors import DataError
+from onnxrich.sources.kinds import is_data_file, open_table
+from onnxrich.sources.places import Place
+from onnxrich.sources.request import Request
+from onnxrich.sources.table import AnyArray, Field, Table, of_array, of_columns
+
+KEYS = ("labels", "label", "y")
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Labels: a field of a table, which may be that of the data."""
+
+    table: Table
+    field: Field
+
+
+def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place], Request]) -> Marks | None:
+    """The labels of a table's rows.
+
+    Args:
+        table: the data.
+        inputs: names of the model's inputs.
+        labels: array, key or file; None: a field with a usual name that is no input.
+        request: opens a place.
+
+    Raises:
+        DataError: when they are not there, or can't be labels.
+    """
+    if isinstance(labels, str | os.PathLike):
+        key = os.fspath(labels)
+        # Targets may be an input as well: those of an autoencoder are.
+        marks = Marks(table, table.fields[key]) if key in table.fields else _file(table, key, request)
+    elif labels is not None:
+        column = of_array("labels", as_array("labels", labels))
+        marks = Marks(of_columns("labels", {"labels": column}), column.field)
+    else:
+        usual = next((key for key in KEYS if key in table.fields and key not in inputs and len(table.fields) > 1), None)
+        if usual is None:
+            return None
+        marks = Marks(table, table.fields[usual])
+    check_labels(marks.field.name, marks.field.dtype, marks.field.shape)
+    return marks
+
+
+def _file(table: Table, key: str, request: Callable[[Place], Request]) -> Marks:
+    if not is_data_file(key):
+        raise DataError(
+            f"no array {key!r} in {table.name}, which holds {listing(table.fields)}",
+            "the key of the labels, or a data file",
+            "Pass --labels KEY or --labels FILE.",
+        )
+    found = open_table(key, request)
+    names = list(found.fields) if len(found.fields) == 1 else [name for name in found.fields if name in KEYS]
+    if len(names) != 1:
+        raise DataError(f"{found.name} holds several arrays", "one of labels", "Name it `labels`, or save it alone.")
+    return Marks(found, found.fields[names[0]])
+
+
+def as_array(name: str, values: Any) -> AnyArray:
+    """What the user passed as an array.
+
+    Raises:
+        DataError: when it can't be one, such as lists of different lengths.
+    """
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{name!r} of type {type(values).__name__}: {str(error).splitlines()[0] if str(error) else 'no array'}",
+            "an array of numbers",
+            "Convert it with numpy.asarray, rows of equal shape.",
+        ) from error
+
+
+def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> None:
+    """Check that an array can be labels.
+
+    Raises:
+        DataError: when its type or its rank is none that labels have.
+    """
+    if dtype.kind not in "biuf" or len(shape) not in (1, 2):
+        raise DataError(
+            f"labels {name!r} of type {dtype} and shape {shape}",
+            "integer classes of shape (rows,), or real values of shape (rows,) or (rows, K)",
+            "Encode the labels as integers from 0.",
+        )
+
+
+def listing(names: Any) -> str:
+    """Names for a message."""
+    return ", ".join(repr(name) for name in names) or "no arrays"

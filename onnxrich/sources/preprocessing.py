@@ -1,0 +1,131 @@
+"""What is done to rows before a model sees them, as somebody declared it: what nobody declared is not done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from onnxrich.errors import DataError
+
+COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
+# Filters of Pillow, in the numbers that it and Hugging Face's configurations give them.
+RESAMPLINGS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+LARGEST_SIDE = 2**14
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Steps in the order in which they are done; None leaves one out.
+
+    Attributes:
+        color: order of the colours that the model takes: "rgb", "bgr" or "gray".
+        resize: side to which the shorter side of an image is scaled, or (height, width) of the result.
+        resample: filter of the resizing, "bilinear" when left out; it smooths when it makes smaller.
+        crop: side of the square that is cut out of the middle, or its (height, width).
+        scale: factor of all values; 1/255 brings bytes to 0…1.
+        mean: what is subtracted after that, one number or one a channel.
+        std: what is divided by after that, one number or one a channel.
+        layout: where the model takes the channels: "NCHW" or "NHWC".
+    """
+
+    color: Literal["rgb", "bgr", "gray"] | None = None
+    resize: int | tuple[int, int] | None = None
+    resample: str | None = None
+    crop: int | tuple[int, int] | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop"):
+            _check_sides(name, getattr(self, name))
+        for name, allowed in (("color", COLORS), ("layout", LAYOUTS), ("resample", tuple(RESAMPLINGS))):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise DataError(f"{name} {value!r}", f"one of {', '.join(allowed)}", f"Pass {name} as one of these.")
+        numbers = {"scale": (self.scale,), "mean": self.mean, "std": self.std}
+        for name, values in numbers.items():
+            wrong = [value for value in values or () if value is not None and not _is_number(value)]
+            if wrong or values == () or (name != "mean" and 0 in (values or ())):
+                raise DataError(
+                    f"{name} {getattr(self, name)!r}", "finite numbers, scale and std not 0", "Check the numbers."
+                )
+
+    @classmethod
+    def of(cls, declared: Any, where: str = "preprocessing") -> Self:
+        """What a mapping declares, as options, `onnxrich.toml` and JSON hold it.
+
+        Raises:
+            DataError: when it holds something else, or no valid step.
+        """
+        if declared is None or isinstance(declared, cls):
+            return declared or cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(declared, Mapping) or any(name not in known for name in declared):
+            shown = ", ".join(map(repr, declared)) if isinstance(declared, Mapping) else repr(declared)
+            raise DataError(f"{where} with {shown}", f"steps out of {', '.join(known)}", "Leave the others out.")
+        steps = {name: _plain(value) for name, value in declared.items() if value is not None}
+        for name in ("mean", "std"):
+            if _is_number(steps.get(name)):
+                steps[name] = (steps[name],)
+        return cls(**steps)
+
+    def declared(self) -> dict[str, Any]:
+        """The steps that are there, JSON-able."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether it changes the size or the colours of images, which takes an image library."""
+        return self.resize is not None or self.crop is not None or self.color == "gray"
+
+    @property
+    def changes_values(self) -> bool:
+        """Whether it says how numbers become those that the model takes."""
+        return self.scale is not None or self.mean is not None or self.std is not None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Preprocessing, and who declared each step."""
+
+    steps: Preprocessing
+    origins: Mapping[str, str]
+
+    @classmethod
+    def merged(cls, declared: Sequence[tuple[str, Preprocessing]]) -> Self:
+        """Each step from the first that declares it."""
+        steps: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        for origin, preprocessing in declared:
+            for name, value in preprocessing.declared().items():
+                if name not in steps:
+                    steps[name], origins[name] = value, origin
+        return cls(Preprocessing(**steps), origins)
+
+    def record(self) -> dict[str, Any] | None:
+        """What was applied, JSON-able; None when nothing was."""
+        steps = self.steps.declared()
+        return {**steps, "declared_by": dict(self.origins)} if steps else None
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_sides(name: str, value: Any) -> None:
+    sides = value if isinstance(value, tuple) else (value,)
+    whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in sides)
+    if value is not None and not (whole and len(sides) in (1, 2) and not isinstance(value, bool)):
+        raise DataError(
+            f"{name} {value!r}",
+            f"a side from 1 to {LARGEST_SIDE:,}, or height and width",
+            f"Pass {name} as one or two whole numbers.",
+        )
