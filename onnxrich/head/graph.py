@@ -84,7 +84,13 @@ class Graph:
         for node in self.model.proto.graph.node:
             if node.op_type in ("Cast", "Identity") and node.input[0] in aliases:
                 aliases.add(node.output[0])
-            elif node.op_type == "Gather" and node.input[1] in aliases and node.input[0] in self._initializers:
+            elif (
+                node.op_type == "Gather"
+                and attribute(node, "axis", 0) == 0
+                and node.input[1] in aliases
+                and self.rank(node.input[0])
+                and node.input[0] in self._initializers
+            ):
                 return int(self._initializers[node.input[0]].dims[0])
         return None
 

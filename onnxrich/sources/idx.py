@@ -6,7 +6,8 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from contextlib import contextmanager
+from typing import IO, cast
 
 import numpy as np
 
@@ -39,9 +40,14 @@ def open_idx(request: Request) -> Table:
     return of_columns(place.name, {"array": column})
 
 
-def _opened(place: Place, packed: bool) -> IO[bytes]:
-    file = place.open("a readable idx file")
-    return gzip.open(file) if packed else file  # type: ignore[return-value]
+@contextmanager
+def _opened(place: Place, packed: bool) -> Iterator[IO[bytes]]:
+    with place.open("a readable idx file") as file:
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield cast("IO[bytes]", unpacked)
 
 
 def _blocks(place: Place, packed: bool, rows: Rows, step: int) -> Iterator[AnyArray]:
@@ -54,8 +60,12 @@ def _blocks(place: Place, packed: bool, rows: Rows, step: int) -> Iterator[AnyAr
             for part in cut(rows, step):
                 content = file.read(len(part) * row)
                 _check_size(place.name, len(content), len(part) * row)
+                if part[-1] == shape[0] - 1:
+                    # Reaching the end also makes gzip compare its check sum.
+                    size = row * shape[0]
+                    _check_size(place.name, size + len(file.read(1)), size)
                 yield np.frombuffer(content, dtype).reshape(len(part), *shape[1:])
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, OverflowError, MemoryError) as error:
         raise _damaged(place.name, type(error).__name__) from error
 
 

@@ -14,7 +14,7 @@ from onnxrich.sources.base import Batch, Shard, Source
 
 
 def looked_up(source: Source, model: Model) -> Source:
-    """The source, whose batches are refused when an input holds indices beyond the table in which they are looked up."""
+    """The source, which refuses indices beyond the table in which the model looks them up."""
     integers = [entry.name for entry in model.inputs if entry.dtype is not None and entry.dtype.kind in "iu"]
     if not integers or source.synthetic:
         return source

@@ -1,0 +1,230 @@
+"""Preprocessing: each step against NumPy and Pillow, in the documented order, and refused when it makes no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from zoo_text import build, read_all, refused, source_of, two_layers
+
+from onnxrich import Preprocessing
+from onnxrich.errors import DataError
+
+RNG = np.random.default_rng(0)
+COLORED = RNG.integers(0, 256, (6, 10, 14, 3), dtype=np.uint8)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def takes(shape: str, kind: str = "float") -> Any:
+    """A model with one input of a shape."""
+    return build("c = Cast<to = 1>(x)\n h = Relu(c)", x=f"{kind}[{shape}] x", y=f"float[{shape}] h")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of colour images."""
+    (tmp_path / "photos").mkdir()
+    for at, image in enumerate(COLORED):
+        Image.fromarray(image).save(tmp_path / f"photos/{at}.png")
+    return tmp_path / "photos"
+
+
+def read(shape: str, data: Any, kind: str = "float", **steps: Any) -> np.ndarray:
+    return read_all(source_of(takes(shape, kind), data, preprocessing=steps), 4)[0]["x"]
+
+
+def test_scale_mean_std(photos: Path) -> None:
+    """(scale · x − mean) / std in each channel, in double, rounded once."""
+    found = read("N,3,H,W", photos, scale=1 / 255, mean=MEAN, std=STD)
+    expected = (COLORED.astype(np.float64) / 255 - MEAN) / STD
+    # The product with 1/255 and the quotient by 255 differ by an ulp of double, which may tip a rounding to float32;
+    # the difference with the mean, at least 0.0003 here, enlarges it by up to 10⁴ · 2⁻⁵³, far below float32's 2⁻²⁴.
+    np.testing.assert_allclose(found, expected.transpose(0, 3, 1, 2), rtol=2**-23)
+    assert found.dtype == np.float32
+
+
+def test_bytes_become_what_a_division_gives() -> None:
+    """A scale of 1/255 gives exactly the float32 quotient of each byte by 255, which training divides by."""
+    every = np.arange(256, dtype=np.uint8).reshape(-1, 16, 16)
+    found = read("N,1,16,16", every, scale=1 / 255)
+    np.testing.assert_array_equal(found.reshape(-1), np.arange(256, dtype=np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_type_does_not_matter(dtype: Any) -> None:
+    """Bytes, whose values are looked up, and floats, which are computed, give the same."""
+    array = COLORED.transpose(0, 3, 1, 2)
+    steps = {"scale": 1 / 255, "mean": MEAN, "std": STD}
+    np.testing.assert_array_equal(read("N,3,H,W", array.astype(dtype), **steps), read("N,3,H,W", array, **steps))
+
+
+@pytest.mark.parametrize("layout", [None, "NCHW", "NHWC"])
+@pytest.mark.parametrize("lies", ["folder", "NCHW", "NHWC"])
+@pytest.mark.parametrize("color", ["rgb", "bgr", None])
+def test_layout_and_colors(layout: Any, lies: str, color: Any, photos: Path) -> None:
+    """However images lie, they become what the model takes, where its shape or the layout says it."""
+    data: Any = {"folder": photos, "NCHW": COLORED.transpose(0, 3, 1, 2), "NHWC": COLORED}[lies]
+    shape = "N,3,H,W" if layout != "NHWC" else "N,H,W,3"
+    steps = {name: value for name, value in {"layout": layout, "color": color, "scale": 1.0}.items() if value}
+    expected = COLORED[..., ::-1] if color == "bgr" else COLORED
+    if layout != "NHWC":
+        expected = expected.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(read(shape, data, **steps), expected)
+
+
+def test_layout_of_vectors(photos: Path) -> None:
+    """Colours in a flat input follow the layout, which has to be said."""
+    size = COLORED[0].size
+    found = read(f"N,{size}", photos, scale=1.0, layout="NHWC")
+    np.testing.assert_array_equal(found, COLORED.reshape(6, -1))
+    found = read(f"N,{size}", photos, scale=1.0, layout="NCHW")
+    np.testing.assert_array_equal(found, COLORED.transpose(0, 3, 1, 2).reshape(6, -1))
+    with refused(DataError, "doesn't say where the channels are", "Pass --layout NCHW or --layout NHWC."):
+        read(f"N,{size}", photos, scale=1.0)
+
+
+def test_layout_unknown(photos: Path) -> None:
+    """Where the model's shape doesn't say it, the layout has to be said."""
+    with refused(DataError, "images for input 'x' of shape N × A × B × C, which doesn't say where the channels are"):
+        read("N,A,B,C", photos, scale=1.0)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_resize(resample: str, photos: Path) -> None:
+    """Resizing is Pillow's, of the shorter side or of both, for files and for arrays of bytes."""
+    number = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[resample]
+    for resize, (height, width) in ((5, (5, 7)), ((4, 6), (4, 6)), (20, (20, 28))):
+        wanted = [np.asarray(Image.fromarray(image).resize((width, height), number)) for image in COLORED]
+        for data in (photos, COLORED):
+            found = read("N,H,W,3", data, "uint8", resize=resize, resample=resample)
+            np.testing.assert_array_equal(found, np.stack(wanted))
+
+
+def test_crop(photos: Path) -> None:
+    """The middle is cut out; half pixels go to the even side, as in torchvision's CenterCrop."""
+    np.testing.assert_array_equal(read("N,H,W,3", photos, "uint8", crop=4), COLORED[:, 3:7, 5:9])
+    # (10 − 5)/2 = 2.5 → 2, (14 − 7)/2 = 3.5 → 4
+    np.testing.assert_array_equal(read("N,H,W,3", photos, "uint8", crop=(5, 7)), COLORED[:, 2:7, 4:11])
+    with refused(DataError, "0.png: 10 × 14 pixels, less than the crop 12 × 12"):
+        read("N,H,W,3", photos, "uint8", crop=12)
+
+
+def test_resize_comes_before_crop(photos: Path) -> None:
+    """First the size, then the cut."""
+    found = read("N,H,W,3", photos, "uint8", resize=20, crop=16)
+    wanted = [np.asarray(Image.fromarray(image).resize((28, 20), 2))[2:18, 6:22] for image in COLORED]
+    np.testing.assert_array_equal(found, np.stack(wanted))
+
+
+@pytest.mark.parametrize("from_array", [False, True])
+def test_gray(from_array: bool, photos: Path) -> None:
+    """Gray is Pillow's luma, for files and for arrays of bytes."""
+    found = read("N,H,W,1", COLORED if from_array else photos, "uint8", color="gray")
+    wanted = [np.asarray(Image.fromarray(image).convert("L")) for image in COLORED]
+    np.testing.assert_array_equal(found[..., 0], np.stack(wanted))
+
+
+def test_colors_are_not_dropped(photos: Path) -> None:
+    """Colour images for a model of one channel are refused, unless gray is asked for."""
+    with refused(DataError, "0.png: colours (mode RGB) for a model of one channel: pass --color gray"):
+        read("N,1,H,W", photos, scale=1.0)
+
+
+def test_gray_images_for_colors(tmp_path: Path) -> None:
+    """Gray images become three equal channels for a model that takes colours: nothing is lost."""
+    (tmp_path / "d").mkdir()
+    Image.fromarray(COLORED[0, ..., 0]).save(tmp_path / "d/0.png")
+    found = read("N,3,H,W", tmp_path / "d", scale=1.0)
+    np.testing.assert_array_equal(found, np.repeat(COLORED[:1, None, ..., 0], 3, axis=1))
+
+
+def test_sizes_that_differ(tmp_path: Path) -> None:
+    """Images of different sizes need to be brought to one."""
+    (tmp_path / "d").mkdir()
+    for at, size in enumerate(((4, 6), (5, 6))):
+        Image.new("RGB", size).save(tmp_path / f"d/{at}.png")
+    with refused(
+        DataError,
+        "d holds images of 6 × 4 × 3 and 6 × 5 × 3 (height × width × channels); needed: images of one size and one "
+        "number of channels. Pass --resize and --crop as in training, and --color for colours.",
+    ):
+        read("N,3,H,W", tmp_path / "d", scale=1.0)
+
+
+def test_columns_of_a_table() -> None:
+    """Mean and std hold for columns as well, one number each."""
+    x = RNG.standard_normal((9, 6)).astype(np.float32)
+    mean, std = tuple(range(6)), (1, 2, 4, 8, 16, 32)
+    rows, _ = read_all(source_of(two_layers(), x, preprocessing={"mean": mean, "std": std}), 4)
+    np.testing.assert_array_equal(rows["x"], ((x.astype(np.float64) - mean) / std).astype(np.float32))
+
+
+def test_bytes_without_a_scale(photos: Path) -> None:
+    """How bytes become floats is never guessed."""
+    for data in (photos, COLORED):
+        with refused(DataError, "uint8 data for input 'x'; needed: float32. Say how bytes are scaled, as in training "):
+            read("N,3,H,W", data, layout="NCHW")
+
+
+def test_several_inputs() -> None:
+    """Preprocessing holds for the input of images, where there are others."""
+    proto = build(
+        "r = Flatten(i)\n a = MatMul(x, w1)\n h = Relu(a)", x="float[N,6] x, float[N,3,2,2] i", y="float[N,8] h"
+    )
+    x, images = RNG.standard_normal((5, 6)).astype(np.float32), RNG.integers(0, 256, (5, 3, 2, 2), dtype=np.uint8)
+    rows, _ = read_all(source_of(proto, {"x": x, "i": images}, preprocessing={"scale": 0.5}), 3)
+    np.testing.assert_array_equal(rows["x"], x)
+    np.testing.assert_array_equal(rows["i"], images * np.float32(0.5))
+    two = build("h = Add(a, b)", x="float[N,6] a, float[N,6] b", y="float[N,6] h")
+    with refused(DataError, "preprocessing for 'a', 'b'; needed: an input with four axes, or a single one."):
+        source_of(two, {"a": x, "b": x}, preprocessing={"scale": 0.5})
+
+
+@pytest.mark.parametrize("steps", [{"resize": 4}, {"color": "gray"}, {"crop": 2}])
+def test_floats_are_not_resized(steps: Any) -> None:
+    """Only bytes are resized, as image libraries do it in training."""
+    with refused(DataError, "images of type float32 to be resized, cropped or made gray; needed: bytes (uint8)."):
+        read("N,3,H,W", COLORED.astype(np.float32), **steps)
+
+
+@pytest.mark.parametrize("mean", [(1.0, 2.0), (1.0,) * 4])
+def test_means_that_do_not_fit(mean: Any, photos: Path) -> None:
+    """Means are one, or one a channel."""
+    with refused(
+        DataError, f"mean or std of {len(mean)} numbers for 3 channels of input 'x'; needed: one number, or one"
+    ):
+        read("N,3,H,W", photos, scale=1.0, mean=mean)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"color": "cmyk"}, "color 'cmyk'; needed: one of rgb, bgr, gray."),
+        ({"layout": "CHW"}, "layout 'CHW'; needed: one of NCHW, NHWC."),
+        ({"resample": "best"}, "resample 'best'; needed: one of nearest, lanczos, bilinear, bicubic, box, hamming."),
+        ({"resize": 0}, "resize 0; needed: a side from 1 to 16,384, or height and width."),
+        ({"resize": 10**6}, "resize 1000000; needed: a side from 1 to 16,384"),
+        ({"crop": (1, 2, 3)}, "crop (1, 2, 3); needed: a side"),
+        ({"crop": 2.5}, "crop 2.5; needed: a side"),
+        ({"scale": 0}, "scale 0; needed: finite numbers, scale and std not 0."),
+        ({"scale": float("nan")}, "scale nan; needed: finite numbers"),
+        ({"std": (1.0, 0.0)}, "std (1.0, 0.0); needed: finite numbers"),
+        ({"mean": ()}, "mean (); needed: finite numbers"),
+        ({"mean": ("a",)}, "mean ('a',); needed: finite numbers"),
+        ({"scala": 1.0}, "preprocessing with 'scala'; needed: steps out of color, resize, resample, crop, sc"),
+        ("1/255", "preprocessing with '1/255'; needed: steps out of color"),
+    ],
+)  # fmt: skip
+def test_steps_that_are_none(steps: Any, message: str) -> None:
+    """A step that makes no sense is refused with what it may be."""
+    with refused(DataError, message):
+        Preprocessing.of(steps)
+
+
+def test_one_number_for_all() -> None:
+    """A single mean or deviation needs no list around it, and lists are as good as tuples."""
+    assert Preprocessing.of({"mean": 0.5, "std": [1, 2]}) == Preprocessing(mean=(0.5,), std=(1, 2))
+    assert Preprocessing.of({"resize": [2, 3], "scale": None}) == Preprocessing(resize=(2, 3))

@@ -1,0 +1,57 @@
+"""The fingerprint: a sum of SHA-256, the same for the same rows however they come."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnxrich.fingerprint import Fingerprint
+
+X = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
+LABELS = np.arange(30) % 4
+
+
+def of(order: np.ndarray, cuts: list[int]) -> str:
+    """The fingerprint of rows in an order, cut into batches."""
+    found = Fingerprint()
+    for part in np.split(order, sorted(cuts)):
+        found.add({"x": X[part], "t": np.float32(2.0)}, LABELS[part], len(part))  # type: ignore[dict-item]
+    return found.hexdigest()
+
+
+@given(order=st.permutations(range(30)), cuts=st.lists(st.integers(0, 30), max_size=6))
+def test_sum_of_hashes(order: list[int], cuts: list[int]) -> None:
+    """It is the sum of the hashes of what all rows share, the row's bytes and its label as int64, in whatever order."""
+    shared = np.float32(2.0).tobytes()
+    each = [
+        hashlib.sha256(shared + row.tobytes() + int(label).to_bytes(8, "little"))
+        for row, label in zip(X, LABELS, strict=True)
+    ]
+    expected = sum(int.from_bytes(one.digest(), "little") for one in each) % 2**256
+    assert of(np.array(order), cuts) == f"{expected:064x}"
+
+
+def test_what_it_tells_apart() -> None:
+    """Another value, another label, another type, a row more or twice: each gives another fingerprint."""
+    rows = np.arange(30)
+    found = {of(rows, []), of(rows[:29], []), of(np.append(rows, 0), [])}
+    other = X.copy()
+    other[3, 3] += 1
+    for x, labels in ((other, LABELS), (X, LABELS + 1), (X.astype(np.float64), LABELS), (X, None), (X, LABELS * 1.0)):
+        one = Fingerprint()
+        one.add({"x": x}, labels, 30)
+        found.add(one.hexdigest())
+    assert len(found) == 8
+
+
+def test_types_of_labels() -> None:
+    """Classes are the same in whatever type of integer a format keeps them; arrays in whatever order of memory."""
+    found = set()
+    for dtype in (np.int64, np.uint8, np.int32, np.bool_):
+        one = Fingerprint()
+        one.add({"x": np.asfortranarray(X)}, (LABELS % 2).astype(dtype), 30)
+        found.add(one.hexdigest())
+    assert len(found) == 1
