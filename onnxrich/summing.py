@@ -214,7 +214,9 @@ def check_finite(moments: Moments, batches: Batches) -> None:
     where = next((name for name, part in blocks.items() if not np.isfinite(part).all()), "features")
     cause = batches.first_not_finite
     raise DataError(
-        f"the {where} hold NaN or infinity" + (f": {cause}" if cause else ", though the inputs are finite"),
+        f"{cause}, which makes the {where} so"
+        if cause
+        else f"the {where} hold NaN or infinity, though the inputs are finite",
         "finite numbers",
         "Mend or leave out these rows." if cause else "The model overflows on these data: check their scale.",
     )

@@ -271,7 +271,7 @@ def test_not_finite_names_the_row() -> None:
     """NaN in the data is an error that names the input and the row, also far behind the first batch."""
     x = X.copy()
     x[777, 3] = np.nan
-    with pytest.raises(DataError, match="the features hold NaN or infinity: input 'x' is not finite in row 777"):
+    with pytest.raises(DataError, match="input 'x' is not finite in row 777, which makes the features so"):
         analyze(network(), x, batch_size=50)
 
 
