@@ -29,6 +29,7 @@ from onnxrich.sources.request import Request
 from onnxrich.sources.stream import from_iterable
 from onnxrich.sources.synthetic import synthesize
 from onnxrich.sources.table import of_array, of_columns
+from onnxrich.sources.text import tokenized
 
 __all__ = ["Batch", "Preprocessing", "Reading", "Shard", "Source", "open_source"]
 
@@ -90,6 +91,7 @@ def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:
         raise DataError(
             f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these."
         )
+    table = tokenized(table, wish.reading, model.inputs)
     found = marks.find(table, {entry.name for entry in model.inputs}, labels, request)
     return from_table(table, found, model.inputs, wish)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from onnxrich.errors import DataError
 from onnxrich.sources.pictures import Look, UnreadableError, stacked
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
-from onnxrich.sources.table import AnyArray, Rows
+from onnxrich.sources.table import AnyArray
+
+T = TypeVar("T")
 
 # Blocks that are decoded ahead of the one that is used.
 AHEAD = 2
@@ -30,15 +32,15 @@ class Item:
 
 
 def decoded(
-    parts: Iterable[tuple[Sequence[Item], Rows]], request: Request, name: str
-) -> Iterator[tuple[AnyArray, AnyArray | None, Rows]]:
-    """Images of each part, uint8 of shape (n, height, width, channels); which of its items they are; the part.
+    parts: Iterable[tuple[Sequence[Item], T]], request: Request, name: str
+) -> Iterator[tuple[AnyArray, AnyArray | None, T]]:
+    """Images of each part, uint8 of shape (n, height, width, channels); which of its items they are; its mark.
 
     Raises:
         DataError: when more can't be read than is allowed, or sizes differ within a part.
     """
     with ThreadPoolExecutor(_cores(), "onnxrich-images") as pool:
-        waiting: deque[tuple[list[Future[Any]], Sequence[Item], Rows]] = deque()
+        waiting: deque[tuple[list[Future[Any]], Sequence[Item], T]] = deque()
         try:
             for items, part in parts:
                 waiting.append(([pool.submit(_load, item, request.look) for item in items], items, part))
@@ -68,8 +70,8 @@ def _load(item: Item, look: Look) -> AnyArray | str:
 
 
 def _collected(
-    futures: list[Future[Any]], items: Sequence[Item], part: Rows, request: Request, name: str
-) -> tuple[AnyArray, AnyArray | None, Rows]:
+    futures: list[Future[Any]], items: Sequence[Item], part: T, request: Request, name: str
+) -> tuple[AnyArray, AnyArray | None, T]:
     images = [future.result() for future in futures]
     kept = np.array([not isinstance(image, str) for image in images], dtype=bool)
     for item, image in zip(items, images, strict=True):

@@ -41,10 +41,11 @@ class Slot:
             DataError: when they don't fit.
         """
         first = arrays[self.fields[0]]
-        array = first if len(self.fields) == 1 else np.stack([arrays[name] for name in self.fields], axis=1)
+        stacked = len(self.fields) > 1 or _is_column(self.entry, first.shape)
+        array = np.stack([arrays[name] for name in self.fields], axis=1) if stacked else first
         if self.pixels is not None:
             array = self.pixels(array)
-            check(self.entry, array.dtype, array.shape, constant=self.constant)
+        check(self.entry, array.dtype, array.shape, constant=self.constant)
         return convert(self.entry, array)
 
 
@@ -63,7 +64,8 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
         if field.dtype == np.uint8 and not steps.changes_values:
             check(entry, field.dtype, entry.shape or ())
         return Slot(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
-    shape = field.shape if len(fields) == 1 else (*field.shape, len(fields))
+    stacked = len(fields) > 1 or _is_column(entry, field.shape)
+    shape = (*field.shape, len(fields)) if stacked else field.shape
     constant = is_constant(entry, shape, inputs)
     dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
     check(entry, dtype, shape, constant=constant)
@@ -150,6 +152,11 @@ def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input
         return True
     others = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
     return others and entry.shape == shape
+
+
+def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:
+    """Whether one number a row feeds an input that takes tables of one column."""
+    return len(shape) == 1 and entry.shape is not None and len(entry.shape) == 2 and entry.shape[1] == 1
 
 
 def convert(entry: Input, array: AnyArray) -> AnyArray:

@@ -16,10 +16,7 @@ from onnxrich.sources.fit import Slot, batch, is_constant, recipe_for, slot
 from onnxrich.sources.labels import Marks, listing
 from onnxrich.sources.ledger import Ledger
 from onnxrich.sources.reading import Reading, chosen
-from onnxrich.sources.table import AnyArray, Field, Rows, Table, unpacked, whole
-
-# Rows that are read at once when labels are only scanned.
-SCAN = 65_536
+from onnxrich.sources.table import SCAN, AnyArray, Field, Rows, Table, unpacked, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +118,7 @@ def _only(entry: Input, free: list[Field]) -> tuple[Field, ...]:
     """What a single input can only mean: the one field, the one with images, or its columns one by one."""
     if len(free) == 1:
         return (free[0],)
+    free = [field for field in free if field.dtype != np.dtype(object)]
     images = [field for field in free if field.image]
     if len(images) == 1:
         return (images[0],)
@@ -142,7 +140,9 @@ def _count(table: Table, marks: Marks | None, matched: list[Match], inputs: tupl
 
 
 def _all(marks: Marks, n: int) -> AnyArray:
-    blocks = marks.table.read([marks.field.name], range(n), SCAN)
+    blocks = list(marks.table.read([marks.field.name], range(n), SCAN))
+    if any(block.kept is not None for block in blocks):
+        raise DataError(f"{marks.field.name!r} holds rows without a class", "a class in each row", "Fill them in.")
     return np.concatenate([block.arrays[marks.field.name] for block in blocks])
 
 
@@ -152,7 +152,8 @@ def _classes(marks: Marks | None, n: int) -> int | None:
     if marks.field.classes is not None:
         return len(marks.field.classes)
     blocks = marks.table.read([marks.field.name], range(n), SCAN)
-    return 1 + max(int(block.arrays[marks.field.name].max()) for block in blocks)
+    parts = (block.arrays[marks.field.name] for block in blocks)
+    return 1 + max((int(part.max()) for part in parts if part.size), default=-1)
 
 
 def _record(table: Table, slots: tuple[Slot, ...], inputs: tuple[Input, ...], said: Declared) -> dict[str, Any] | None:

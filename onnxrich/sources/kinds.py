@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnxrich.errors import DataError
+from onnxrich.sources.hdf5 import open_hdf5
+from onnxrich.sources.hub import INFO, SPLITS, open_hub
 from onnxrich.sources.idx import open_idx
 from onnxrich.sources.images import open_images
 from onnxrich.sources.npy import open_npy, open_npz
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import Table
+from onnxrich.sources.tabular import open_arrow, open_csv, open_json, open_parquet
+from onnxrich.sources.webdataset import open_webdataset
+from onnxrich.sources.zarr import open_zarr
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,6 @@ class Kind:
     Attributes:
         open: gives its table.
         endings: of the names of such files.
-        folder: whether a folder without a kind before it may be one: that is looked into.
     """
 
     open: Callable[[Request], Table]
@@ -33,6 +37,14 @@ KINDS = {
     "npy": Kind(open_npy, (".npy",)),
     "idx": Kind(open_idx, ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
     "images": Kind(open_images),
+    "parquet": Kind(open_parquet, (".parquet",)),
+    "arrow": Kind(open_arrow, (".arrow", ".feather")),
+    "csv": Kind(open_csv, (".csv", ".tsv")),
+    "json": Kind(open_json, (".json", ".jsonl", ".ndjson")),
+    "hf": Kind(open_hub),
+    "webdataset": Kind(open_webdataset, (".tar",)),
+    "hdf5": Kind(open_hdf5, (".h5", ".hdf5")),
+    "zarr": Kind(open_zarr, (".zarr", ".zarr.zip")),
 }
 
 
@@ -69,10 +81,19 @@ def open_table(name: str, request: Callable[[Place], Request]) -> Table:
 
 def _looked_up(place: Place) -> str:
     if place.is_folder():
-        return "images"
+        return _folder_kind(place)
     place.open("a data file or a folder of images").close()
     raise DataError(
         f"{place.name}: unknown kind of file",
         f"one of {', '.join(ending for kind in KINDS.values() for ending in kind.endings)}, or KIND:FILE",
         f"Put its kind before it: one of {', '.join(KINDS)}.",
     )
+
+
+def _folder_kind(place: Place) -> str:
+    """What a folder is: a data set of Hugging Face if it bears its papers; files of one kind; else images."""
+    if any(place.child(name).is_file() for name in (INFO, SPLITS)):
+        return "hf"
+    first = next((name for name in place.walk() if not name.startswith(".")), "")
+    kind = ending_of(first)
+    return kind if kind in ("parquet", "webdataset") else "images"

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.sources.images import numbered
 from onnxrich.sources.kinds import is_data_file, open_table
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
-from onnxrich.sources.table import AnyArray, Field, Table, of_array, of_columns
+from onnxrich.sources.table import SCAN, AnyArray, Column, Field, Table, of_array, of_columns
 
 KEYS = ("labels", "label", "y")
 
@@ -50,8 +51,22 @@ def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place],
         if usual is None:
             return None
         marks = Marks(table, table.fields[usual])
+    if marks.field.dtype == np.dtype(object):
+        marks = _named(marks)
     check_labels(marks.field.name, marks.field.dtype, marks.field.shape)
     return marks
+
+
+def _named(marks: Marks) -> Marks:
+    """Texts as classes, numbered in the order of the names."""
+    name, n = marks.field.name, marks.field.shape[0] or 0
+    blocks = list(marks.table.read([name], range(n), SCAN))
+    if any(block.kept is not None for block in blocks):
+        raise DataError(f"{name!r} holds rows without a label", "a label in each row", "Leave these rows out.")
+    texts = [str(text) for block in blocks for text in block.arrays[name]]
+    values, classes = numbered(texts)
+    field = Field(name, values.dtype, (n,), classes=classes)
+    return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)
 
 
 def _file(table: Table, key: str, request: Callable[[Place], Request]) -> Marks:

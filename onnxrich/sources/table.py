@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ AnyArray = NDArray[Any]
 # Which rows, in the order in which they are to come: a range of consecutive ones, or row numbers.
 Rows = range | NDArray[np.int64]
 
+# Rows that are read at once when a field is only scanned.
+SCAN = 65_536
+# The same where they are kept.
+UNPACKED_ROWS = 1024
 # Bytes that are unpacked into memory so that rows can be drawn at random from what is read in order alone.
 MOST_UNPACKED = 2**32
 
@@ -134,19 +138,38 @@ def unpacked(table: Table, names: Sequence[str]) -> Table:
     """The table with some fields in memory, so that rows can be read in any order.
 
     Raises:
-        DataError: when they are larger than memory is trusted with.
+        DataError: when they are larger than memory is trusted with, or some can't be read.
     """
     if table.random:
         return table
-    size = sum(table.fields[name].dtype.itemsize * _count(table.fields[name].shape) for name in names)
-    if size > MOST_UNPACKED:
-        raise DataError(
-            f"{table.name}: {size:,} bytes that can be read in order alone",
-            f"at most {MOST_UNPACKED:,} bytes, to draw rows from at random",
-            "Save it uncompressed (numpy.savez), or leave out --shuffle and --balanced.",
-        )
-    return of_columns(table.name, {name: Column.of(table.fields[name], whole(table, name)) for name in names})
+    n = next((field.shape[0] or 0 for name in names if (field := table.fields[name]).shape), 0)
+    parts: list[Block] = []
+    size = 0
+    for block in table.read(names, range(n), UNPACKED_ROWS):
+        parts.append(block)
+        size += sum(array.nbytes for array in block.arrays.values())
+        if size > MOST_UNPACKED:
+            raise DataError(
+                f"{table.name}: more than {MOST_UNPACKED:,} bytes that can be read in order alone",
+                "less, to draw rows from at random",
+                "Save it uncompressed (numpy.savez), or leave out --shuffle and --balanced.",
+            )
+    return _joined(table, names, parts)
 
 
-def _count(shape: tuple[int | None, ...]) -> int:
-    return int(np.prod([size or 0 for size in shape], dtype=np.float64)) if shape else 1
+def _joined(table: Table, names: Sequence[str], parts: Sequence[Block]) -> Table:
+    """Blocks as a table in memory, which leaves the same rows out."""
+    n = sum(part.rows for part in parts)
+    kept = np.concatenate([np.ones(part.rows, bool) if part.kept is None else part.kept for part in parts])
+    place = np.cumsum(kept) - 1
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
+
+    def read(asked: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
+        for part in cut(rows, size):
+            index = np.asarray(part)
+            there = kept[index]
+            found = {name: arrays[name][place[index[there]]] for name in asked}
+            yield Block(found, len(part), None if there.all() else there)
+
+    fields = {name: replace(table.fields[name], shape=(n, *table.fields[name].shape[1:])) for name in names}
+    return Table(table.name, fields, read, random=True)
