@@ -18,7 +18,7 @@ from onnxrich import model as models
 from onnxrich import parity, plugins, specs, supervise
 from onnxrich.errors import AdapterError, DataError, OnnxrichError, OutputError
 from onnxrich.plugins import Adapter, Item
-from onnxrich.sources.npy import read_npz
+from onnxrich.sources.npy import read_arrays
 from onnxrich.writing import refusal
 
 
@@ -161,7 +161,7 @@ def _check_target(path: Path, force: bool) -> None:
 
 def _example(adapter: Adapter, model: Any, example: Any) -> Item:
     if isinstance(example, str | os.PathLike):
-        example = {name: next(column.blocks(parity.MOST)) for name, column in read_npz(Path(example)).items()}
+        example = read_arrays(example, rows=parity.MOST)
     elif isinstance(example, tuple | list):
         example = [example]
     return peek(adapter.batches(model, example))[0]

@@ -10,8 +10,8 @@ import onnxrich
 
 PUBLIC = [
     "AdapterError", "Analysis", "DataError", "DeviceError", "Export", "HeadError", "Inspection", "ModelError",
-    "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading", "Recorder", "Richness", "WorkerError",
-    "__version__", "demo_file", "export", "expose", "inspect", "instrument", "measure", "metric_list",
+    "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading", "Recorder", "Richness",
+    "WorkerError", "__version__", "demo_file", "export", "expose", "inspect", "instrument", "measure", "metric_list",
     "richness", "run", "to_writer",
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice
 from onnxrich.model import Input
 from onnxrich.sources.base import Batch, Shard, Source
 from onnxrich.sources.declared import Declared
@@ -58,7 +58,7 @@ def from_table(table: Table, marks: Marks | None, inputs: tuple[Input, ...], wis
         read,
         len(rows),
         choice=wish.reading.choice(wish.seed),
-        classes=_classes(marks, n),
+        classes=_scanned(marks, n, rows, wish.ledger),
         class_names=None if marks is None else marks.field.classes,
         preprocessing=_record(table, slots, inputs, wish.said),
         synthetic=wish.synthetic,
@@ -146,14 +146,28 @@ def _all(marks: Marks, n: int) -> AnyArray:
     return np.concatenate([block.arrays[marks.field.name] for block in blocks])
 
 
-def _classes(marks: Marks | None, n: int) -> int | None:
-    if marks is None or marks.field.dtype.kind not in "biu":
-        return None
-    if marks.field.classes is not None:
-        return len(marks.field.classes)
-    blocks = marks.table.read([marks.field.name], range(n), SCAN)
-    parts = (block.arrays[marks.field.name] for block in blocks)
-    return 1 + max((int(part.max()) for part in parts if part.size), default=-1)
+def _scanned(marks: Marks | None, n: int, rows: Rows, ledger: Ledger) -> int | None:
+    """The number of classes; rows that are read class by class are told."""
+    if marks is None or marks.field.dtype.kind not in "biu" or len(marks.field.shape) != 1:
+        return None if marks is None or marks.field.dtype.kind not in "biu" else _highest(_parts(marks, n)) + 1
+    highest, changes, last = -1, 0, None
+    for part in _parts(marks, n):
+        if part.size:
+            highest = max(highest, int(part.max()))
+            changes += int((part[1:] != part[:-1]).sum()) + int(last is not None and part[0] != last)
+            last = part[-1]
+    if isinstance(rows, range) and 0 < changes <= highest and n > 2 * (highest + 1):
+        message = "The rows lie class by class, and intervals rest on blocks of rows that are alike: pass --shuffle."
+        ledger.known.append(Notice("sorted_by_class", message))
+    return highest + 1 if marks.field.classes is None else len(marks.field.classes)
+
+
+def _parts(marks: Marks, n: int) -> Iterator[AnyArray]:
+    return (block.arrays[marks.field.name] for block in marks.table.read([marks.field.name], range(n), SCAN))
+
+
+def _highest(parts: Iterator[AnyArray]) -> int:
+    return max((int(part.max()) for part in parts if part.size), default=-1)
 
 
 def _record(table: Table, slots: tuple[Slot, ...], inputs: tuple[Input, ...], said: Declared) -> dict[str, Any] | None:

@@ -31,9 +31,11 @@ class _Listing:
 
 
 def open_images(request: Request) -> Table:
-    """The images of a folder, in the order of their names, or of a CSV with the columns `file` and `label`.
+    """The images of a folder, or of a CSV with the columns `file` and `label`.
 
-    Each subfolder is a class, numbered in the order of the names; images that lie in one folder have no labels.
+    Each subfolder is a class, numbered in the order of the names; classes come by turns, so that any stretch of rows
+    holds all of them in their proportion. Images that lie in one folder have no labels, and come in the order of their
+    names.
 
     Raises:
         DataError: when there are no images, or some lie in subfolders and some don't.
@@ -86,7 +88,21 @@ def _folder(place: Place) -> _Listing:
                 "Move them, or pass images:FILE.csv with the columns file and label.",
             )
         return _Listing(place, files, None, None)
-    return _Listing(place, files, *numbered(tops))
+    labels, classes = np.unique(tops, return_inverse=True)[1], tuple(sorted(set(tops)))
+    order = _by_turns(labels)
+    return _Listing(place, [files[at] for at in order], labels[order], classes)
+
+
+def _by_turns(labels: AnyArray) -> AnyArray:
+    """An order in which the rows of each class are spread evenly; within a class it is kept.
+
+    What is computed from blocks of rows, as intervals are, needs blocks that are alike.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return np.lexsort((labels, place))
 
 
 def _hidden(name: str) -> bool:

@@ -63,7 +63,9 @@ def _named(marks: Marks) -> Marks:
     blocks = list(marks.table.read([name], range(n), SCAN))
     if any(block.kept is not None for block in blocks):
         raise DataError(f"{name!r} holds rows without a label", "a label in each row", "Leave these rows out.")
-    texts = [str(text) for block in blocks for text in block.arrays[name]]
+    texts = [text for block in blocks for text in block.arrays[name]]
+    if not all(isinstance(text, str) for text in texts):
+        return marks
     values, classes = numbered(texts)
     field = Field(name, values.dtype, (n,), classes=classes)
     return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)

@@ -14,11 +14,13 @@ class Ledger:
     Attributes:
         skipped: names of the items of this pass, each with the reason.
         doubts: what looks wrong with the rows of this pass.
+        known: what was known of the data before any pass.
     """
 
     def __init__(self, max_errors: int = 0) -> None:
         self.skipped: list[tuple[str, str]] = []
         self.doubts: list[Notice] = []
+        self.known: list[Notice] = []
         self._max_errors = max_errors
 
     def begin(self) -> None:
@@ -44,8 +46,8 @@ class Ledger:
     def notices(self) -> list[Notice]:
         """What a reader of the results should know: doubts, and what was left out."""
         if not self.skipped:
-            return list(self.doubts)
+            return [*self.known, *self.doubts]
         names = ", ".join(printable(name) for name, _ in self.skipped[:LISTED])
         more = f" and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
         message = f"{len(self.skipped)} items could not be read and were left out: {names}{more}."
-        return [*self.doubts, Notice("skipped_items", message)]
+        return [*self.known, *self.doubts, Notice("skipped_items", message)]

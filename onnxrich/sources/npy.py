@@ -89,14 +89,14 @@ def open_npz(request: Request) -> Table:
     return of_columns(place.name, columns)
 
 
-def read_arrays(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
-    """The arrays of a local `.npz` file, whole, by name.
+def read_arrays(path: str | os.PathLike[str], *, rows: int | None = None) -> dict[str, AnyArray]:
+    """The arrays of a local `.npz` file by name, whole or only their first rows.
 
     Raises:
         DataError: as `open_npz`.
     """
     table = open_npz(Request(Place(os.fspath(path)), Look(Preprocessing()), Ledger()))
-    return {name: whole(table, name) for name in table.fields}
+    return {name: whole(table, name, rows) for name in table.fields}
 
 
 def _member(place: Place, member: zipfile.ZipInfo, name: str) -> Column:

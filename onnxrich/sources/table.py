@@ -126,10 +126,11 @@ def cut(rows: Rows, size: int) -> Iterator[Rows]:
         yield rows[start : start + size]
 
 
-def whole(table: Table, name: str) -> AnyArray:
-    """All rows of one field."""
+def whole(table: Table, name: str, most: int | None = None) -> AnyArray:
+    """All rows of one field, or the first ones."""
     field = table.fields[name]
     rows = (field.shape[0] or 0) if field.shape else 1
+    rows = rows if most is None else min(most, rows)
     blocks = [block.arrays[name] for block in table.read([name], range(rows), max(rows, 1))]
     return blocks[0] if blocks else np.empty([size or 0 for size in field.shape], field.dtype)
 

@@ -33,7 +33,7 @@ def network() -> bytes:
 def passed(device: session.Choice = CPU, **options: object) -> stream.Pass:
     """One pass over the rows."""
     read = model.read(network())
-    source = sources.open_source(read, {"x": X, "labels": Y}, None, 0)
+    source = sources.open_source(read, {"x": X, "labels": Y}, None)
     given: dict = {"batch": 7, "device": device} | options
     return stream.run(read, head.find(read), source, **given)
 
@@ -72,7 +72,7 @@ def test_more_devices_than_blocks() -> None:
 def ready(devices: int = 1) -> tuple[live.Live, Fleet]:
     """A fleet of sessions with six blocks, and what they run."""
     read = model.read(network())
-    first = next(sources.open_source(read, {"x": X[:10]}, None, 0).batches(10))
+    first = next(sources.open_source(read, {"x": X[:10]}, None).batches(10))
     device = replace(CPU, numbers=tuple(range(devices)))
     made = live.ready(read, head.find(read), feeding.Plan(10, False, 0, None), first, device)
     sessions = [made.session, *(made.another(number) for number in range(1, devices))]

@@ -39,7 +39,8 @@ def test_a_class_in_each_folder(tmp_path: Path) -> None:
         save(tmp_path / name, value)
     (tmp_path / "a/notes.txt").write_text("no image")
     source = source_of(MODEL, tmp_path)
-    assert read(tmp_path) == ([2, 3, 1], [0, 0, 1])
+    # a/2 and a/deep/3 lie at 1/4 and 3/4 of their class, b/1 at 1/2 of its own.
+    assert read(tmp_path) == ([2, 1, 3], [0, 1, 0])
     assert (source.n, source.classes, source.class_names) == (3, 2, ("a", "b"))
 
 
@@ -202,8 +203,9 @@ def test_unreadable_images_left_out(tmp_path: Path) -> None:
         batches = list(source.batches(2))
         values = np.concatenate([batch.inputs["x"][:, 0, 0, 0] for batch in batches])
         labels = np.concatenate([batch.labels for batch in batches if batch.labels is not None])
-        assert values.tolist() == [4, 6, 8, 1, 3, 7]
-        assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+        # Of five in a and four in b, by turns: 0 1 2 3 4 5 6 7 8.
+        assert values.tolist() == [1, 3, 4, 6, 7, 8]
+        assert labels.tolist() == [1, 1, 0, 0, 1, 0]
         (notice,) = source.ledger.notices()
         assert notice.code == "skipped_items"
         assert notice.message == "3 items could not be read and were left out: a/0.png, a/2.png, b/5.png."

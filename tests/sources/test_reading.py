@@ -121,6 +121,20 @@ def test_streams_have_no_shards() -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "reading", "told"),
+    [
+        (LABELS, {}, True), (LABELS, {"shuffle": True}, False), (LABELS[::-1], {}, True), (np.arange(40) % 4, {}, False),
+        (np.zeros(40, int), {}, False), (np.arange(40), {}, False),
+    ],
+)  # fmt: skip
+def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
+    """Rows that are read class by class are told: blocks of them are not alike."""
+    source = source_of(two_layers(), X, labels, reading=reading)
+    read_all(source, 5)
+    assert [notice.code for notice in source.ledger.notices()] == ["sorted_by_class"] * told
+
+
+@pytest.mark.parametrize(
     ("reading", "message"),
     [
         ({"limit": 0}, "limit 0; needed: a positive number of rows. Pass --limit N with N ≥ 1."),
