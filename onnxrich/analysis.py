@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from onnxrich import supervise
 from onnxrich.errors import DataError, WorkerError
-from onnxrich.metrics import select
+from onnxrich.metrics import Sample, sample_of, select
 from onnxrich.moments import load_record
 from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
@@ -33,6 +33,7 @@ class Analysis(Results):
         cls,
         path: str | os.PathLike[str],
         *,
+        evaluation: str | os.PathLike[str] | None = None,
         metrics: Sequence[str] | None = None,
         isolate: bool = False,
         timeout: float | None = None,
@@ -42,6 +43,7 @@ class Analysis(Results):
 
         Args:
             path: the file.
+            evaluation: the `evaluation.npz` of the same run, when it had other data to evaluate on.
             metrics: names of metrics or families, or "all"; those that were asked for before when left out. What needs
                 the blocks of rows or the model's weights is null unless it was asked for before.
             isolate: read it in a process of its own, that an untrusted file can exhaust alone.
@@ -54,13 +56,25 @@ class Analysis(Results):
         """
         if isolate:
             request = {"path": supervise.path_of(path, "moments"), "metrics": metrics}
-            found = supervise.results("load", request, timeout=timeout, max_memory=max_memory)
-            return cls(found.record, found.metrics, found.curves, found.notices, found.moments)
-        moments, saved = load_record(Path(path))
-        record = Record.from_dict(saved)
-        if metrics is not None:
-            record = replace(record, asked=select(metrics))
-        return cls.from_moments(moments, record)
+            request["evaluation"] = None if evaluation is None else supervise.path_of(evaluation, "moments")
+            return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
+        found: list[Results] = []
+        samples: list[Sample] = []
+        for file in (path, evaluation):
+            if file is None:
+                continue
+            moments, saved = load_record(Path(file))
+            record = Record.from_dict(saved)
+            if metrics is not None:
+                record = replace(record, asked=select(metrics))
+            samples.append(sample_of(moments))
+            found.append(Results.from_sample(samples[-1], record, fitted=samples[0] if found else None))
+        return cls.of(found[0].evaluated(found[1] if len(found) > 1 else None))
+
+    @classmethod
+    def of(cls, results: Results) -> Self:
+        """The results as an analysis."""
+        return cls(**{each.name: getattr(results, each.name) for each in fields(Results)})
 
     def figure(self) -> Figure:
         """Quality, utilization and intensity against rank, as a matplotlib figure."""
@@ -69,6 +83,8 @@ class Analysis(Results):
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `analysis.json`, `moments.npz`, `report.html`, `figure.png` and `figure.svg`.
+
+        With data to evaluate on there is `evaluation.npz`, their moments, as well.
 
         Args:
             directory: made when it is not there.
@@ -95,6 +111,8 @@ def run(
     data: Any = None,
     labels: Any = None,
     *,
+    eval_data: Any = None,
+    eval_labels: Any = None,
     features: str | None = None,
     outputs: str | None = None,
     head: int | None = None,
@@ -123,6 +141,9 @@ def run(
             `<model name>.npz`), else makes rows up.
         labels: array, path, or name of a field of the data; None takes `labels`, `label` or `y` where the data have it.
             Integers are classes, floats are real targets.
+        eval_data: other data, as `data`: the result's `evaluation` has all metrics of them, and curves over the
+            eigenfunctions of `data`, so that training and test data can be drawn together.
+        eval_labels: labels of these, as `labels`.
         features: tensor to take as the penultimate layer, instead of the one that is found.
         outputs: tensor to take the outputs from.
         head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
@@ -172,16 +193,19 @@ def run(
     chosen |= {"metrics": metrics} | where
     options: dict[str, Any] = chosen | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
     options |= {"reading": reading, "preprocessing": preprocessing}
+    others = {"eval_data": eval_data, "eval_labels": eval_labels}
     if isolate:
-        request = _isolated(model, data, labels) | options | _plain(reading, preprocessing)
+        given = {"data": data, "labels": labels, **others}
+        request = _isolated(model, given) | options | _plain(reading, preprocessing)
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
         from onnxrich import native, pipeline
 
         with native.taken(model, data) as (given, rows, name):
-            results = pipeline.analyze(given, rows, labels, name=name, listen=listen, **options)
-    return Analysis(results.record, results.metrics, results.curves, results.notices, results.moments)
+            evaluated = {"eval_data": native.rows(model, eval_data), "eval_labels": eval_labels}
+            results = pipeline.analyze(given, rows, labels, name=name, listen=listen, **evaluated, **options)
+    return Analysis.of(results)
 
 
 def _plain(reading: Any, preprocessing: Any) -> dict[str, Any]:
@@ -193,8 +217,7 @@ def _plain(reading: Any, preprocessing: Any) -> dict[str, Any]:
     }
 
 
-def _isolated(model: Any, data: Any, labels: Any) -> dict[str, Any]:
+def _isolated(model: Any, optional: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as JSON-able values."""
-    optional = {"data": data, "labels": labels}
     paths = {name: None if value is None else supervise.path_of(value, name) for name, value in optional.items()}
     return {"model": supervise.path_of(model), **paths}

@@ -29,17 +29,35 @@ def taken(model: Any, data: Any) -> Iterator[tuple[Any, Any, str | None]]:
         yield model, data, None
         return
     adapter, name = plugins.find(model), type(model).__qualname__
+    _refuse_file(name, data)
+    first, items = exporting.peek(adapter.batches(model, data))
+    with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
+        path = Path(folder) / "model.onnx"
+        exporting.write(adapter, model, first, path)
+        yield path, None if data is None else first if _in_memory(data) else items, name
+
+
+def rows(model: Any, data: Any) -> Any:
+    """Further data of a model as the core takes them; None stays None.
+
+    Raises:
+        AdapterError: when no adapter takes the model.
+        DataError: when a framework's model comes with a file, or the data hold no rows.
+    """
+    if data is None or isinstance(model, str | os.PathLike | bytes | ModelProto):
+        return data
+    _refuse_file(type(model).__qualname__, data)
+    first, items = exporting.peek(plugins.find(model).batches(model, data))
+    return first if _in_memory(data) else items
+
+
+def _refuse_file(name: str, data: Any) -> None:
     if isinstance(data, str | os.PathLike):
         raise DataError(
             f"a model of type {name} and a data file",
             "a loader, arrays, or a mapping of arrays",
             "Pass these, or export the model first: onnxrich.export(model, 'model.onnx', example).",
         )
-    first, items = exporting.peek(adapter.batches(model, data))
-    with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
-        path = Path(folder) / "model.onnx"
-        exporting.write(adapter, model, first, path)
-        yield path, None if data is None else first if _in_memory(data) else items, name
 
 
 def _in_memory(data: Any) -> bool:

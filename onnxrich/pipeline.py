@@ -12,7 +12,8 @@ from onnx import ModelProto
 from onnxrich import head as heads
 from onnxrich import model as models
 from onnxrich import parameters, session, sources, stream
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
+from onnxrich.metrics import Sample, sample_of
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
 from onnxrich.timing import Timing
@@ -29,6 +30,8 @@ def analyze(
     data: Any = None,
     labels: Any = None,
     *,
+    eval_data: Any = None,
+    eval_labels: Any = None,
     features: str | None = None,
     outputs: str | None = None,
     head: int | None = None,
@@ -53,25 +56,29 @@ def analyze(
         read = models.read(model)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
-        source = sources.open_source(read, data, labels, seed=seed, reading=reading, preprocessing=preprocessing)
-    passed = stream.run(
-        read, found, source, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=checkpoint,
-        timing=timing, listen=listen,
-    )  # fmt: skip
-    listen(Progress("computing the metrics", passed.samples, passed.samples))
-    record = replace(_record(read, source, passed, choice, batch_size), asked=tuple(metrics or ()))
-    affine = passed.head.affine
-    with timing.measure("computing the metrics"):
-        # Weights outside the file are read for those alone who ask for them by name.
-        norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
-        results = Results.from_moments(
-            passed.moments,
-            record,
-            blocks=passed.blocks,
-            weight=None if affine is None else affine.weight,
-            parameter_norm=norm,
-        )
-    return results.timed(timing.seconds)
+        how = {"seed": seed, "reading": reading, "preprocessing": preprocessing}
+        source = sources.open_source(read, data, labels, **how)
+        others = [source]
+        if eval_data is not None:
+            others.append(sources.open_source(read, eval_data, eval_labels, **how))
+        elif eval_labels is not None:
+            raise DataError("labels to evaluate on without data", "both, or none", "Pass --eval-data FILE as well.")
+    # Weights outside the file are read for those alone who ask for them by name.
+    norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
+    results: list[Results] = []
+    samples: list[Sample] = []
+    for each, saved in zip(others, (checkpoint, None), strict=False):
+        passed = stream.run(
+            read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved,
+            timing=timing, listen=listen,
+        )  # fmt: skip
+        listen(Progress("computing the metrics", passed.samples, passed.samples))
+        record = replace(_record(read, each, passed, choice, batch_size), asked=tuple(metrics or ()))
+        weight = None if passed.head.affine is None else passed.head.affine.weight
+        with timing.measure("computing the metrics"):
+            samples.append(sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm))
+            results.append(Results.from_sample(samples[-1], record, fitted=samples[0] if results else None))
+    return results[0].evaluated(results[1] if len(results) > 1 else None).timed(timing.seconds)
 
 
 def _record(

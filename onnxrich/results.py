@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich.curves import Curves, curves
+from onnxrich.curves import Curves, curves, curves_on
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics import ALL, Metrics, evaluate, sample_of, select
+from onnxrich.metrics import ALL, Metrics, Sample, evaluate, sample_of, select
 from onnxrich.moments import Array, Moments
 from onnxrich.uncertainty import Uncertainty, estimate, ordered, ordered_notice
 
@@ -183,6 +183,7 @@ class Results:
         curves: quality, utilization and intensity against the rank of the eigenfunctions.
         notices: what a reader should know, as `warnings` in the JSON.
         moments: the statistic that all of it was computed from.
+        evaluation: the same of other data, with curves over the eigenfunctions of these; None when there are none.
     """
 
     record: Record
@@ -190,6 +191,7 @@ class Results:
     curves: Curves
     notices: tuple[Notice, ...]
     moments: Moments
+    evaluation: Results | None = None
 
     @property
     def uncertainty(self) -> Uncertainty | None:
@@ -215,7 +217,17 @@ class Results:
             weight: the head's W, float64 array of shape (C, p).
             parameter_norm: ‖θ‖² of the model.
         """
-        sample = sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm)
+        return cls.from_sample(sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm), record)
+
+    @classmethod
+    def from_sample(cls, sample: Sample, record: Record, *, fitted: Sample | None = None) -> Self:
+        """Compute metrics, their errors and curves of a sample.
+
+        Args:
+            sample: the rows.
+            record: where they come from.
+            fitted: the rows of whose eigenfunctions the curves are; those of the sample itself when left out.
+        """
         names = select(record.asked or None)
         # Tokens of a sample are alike in any order: only rows that are samples can be told to be in one.
         ratio = ordered(sample) if record.head.rows == "sample" else None
@@ -226,8 +238,12 @@ class Results:
         metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
         beyond = {name: metrics[name] for name in names if ALL[name].beyond}
         record = replace(record, beyond=beyond, uncertainty=estimate(sample, names) or record.uncertainty)
-        drawn, about_curves = curves(sample)
-        return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), moments)
+        drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
+        return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), sample.moments)
+
+    def evaluated(self, evaluation: Results | None) -> Self:
+        """The same results with those of other data."""
+        return replace(self, evaluation=evaluation)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], moments: Moments, record: Record) -> Self:
@@ -256,6 +272,7 @@ class Results:
             "choices": dict(CHOICES),
             "curves": _curves_dict(self.curves),
             "warnings": [asdict(notice) for notice in self.notices],
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:

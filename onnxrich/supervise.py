@@ -55,7 +55,14 @@ def results(
     max_memory: int | None = None,
 ) -> Results:
     """Results that a task in a worker process gives; arguments and errors as in `call`."""
-    document, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
+    answer, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
+    document, size = answer["document"], answer["size"]
+    other = document["evaluation"]
+    evaluation = None if other is None else _results(other, saved[size:])
+    return _results(document, saved[:size]).evaluated(evaluation)
+
+
+def _results(document: Mapping[str, Any], saved: bytes) -> Results:
     moments, record = load_record(io.BytesIO(saved))
     return Results.from_document(document, moments, Record.from_dict(record))
 

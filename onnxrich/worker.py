@@ -47,20 +47,24 @@ def main() -> None:
 def _run(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich import pipeline
 
-    model, data, labels = (arguments.pop(name) for name in ("model", "data", "labels"))
-    results = pipeline.analyze(model, data, labels, listen=listen, **arguments)
-    saved = io.BytesIO()
-    results.moments.save(saved, results.record.to_dict())
-    return results.to_dict(), saved.getvalue()
+    return _answer(pipeline.analyze(arguments.pop("model"), listen=listen, **arguments))
 
 
 def _load(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich.analysis import Analysis
 
-    analysis = Analysis.load(**arguments)
-    saved = io.BytesIO()
-    analysis.moments.save(saved, analysis.record.to_dict())
-    return analysis.to_dict(), saved.getvalue()
+    return _answer(Analysis.load(**arguments))
+
+
+def _answer(results: Any) -> tuple[dict[str, Any], bytes]:
+    """The document of results, and their moments: those of data to evaluate on behind the others."""
+    saved = []
+    for each in (results, results.evaluation):
+        file = io.BytesIO()
+        if each is not None:
+            each.moments.save(file, each.record.to_dict())
+        saved.append(file.getvalue())
+    return {"document": results.to_dict(), "size": len(saved[0])}, b"".join(saved)
 
 
 def _inspect(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:

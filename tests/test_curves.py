@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from onnxrich.curves import curves
+from onnxrich.curves import curves, curves_on, orthonormalized
 from onnxrich.metrics._sample import Sample
 from onnxrich.moments import Moments
 
@@ -87,3 +87,63 @@ def test_no_labels_no_quality() -> None:
     assert got.quality is None
     assert got.quality_variance is None
     assert got.individual("quality") is None
+
+
+def on_other_rows(seed: int, n: int, p: int) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Two samples of one model, the second with a mean of its own."""
+    rng = np.random.default_rng(seed)
+    reading = rng.standard_normal((p, 3))
+
+    def draw(rows: int, mean: float) -> tuple[np.ndarray, ...]:
+        features = rng.standard_normal((rows, p)) / np.arange(1, p + 1) + mean
+        return features, np.tanh(features @ reading + 0.3), rng.integers(0, 3, rows)
+
+    return draw(300, 0.2), draw(n, 0.4)
+
+
+@pytest.mark.parametrize(("n", "p"), [(200, 10), (400, 150), (70, 40)])
+def test_on_other_rows_equal_gram_schmidt(n: int, p: int) -> None:
+    """Eigenfunctions of one sample, on the rows of another, made orthonormal there by a QR decomposition."""
+    first, second = on_other_rows(0, n, p)
+    got, notices = curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    assert notices == []
+    rho, vectors = np.linalg.eigh(first[0].T @ first[0] / 300)
+    projections = second[0] @ vectors[:, ::-1]
+    q = np.linalg.qr(projections / np.sqrt(rho[::-1]))[0]
+    for name, functions in (("utilization", second[1]), ("quality", np.eye(3)[second[2]])):
+        P, rank = oracle.projector(functions, 1e-6)
+        span = np.cumsum(np.sum((P @ q) ** 2, axis=0)) / rank
+        energy = np.cumsum(np.mean((q.T @ functions) ** 2 / np.sum(functions**2, axis=0), axis=1))
+        # The last direction has 150⁻² of the variance of the first, and 1e-16·2e4 of rounding.
+        np.testing.assert_allclose(getattr(got, name), span, atol=1e-9)
+        np.testing.assert_allclose(getattr(got, f"{name}_variance"), energy, atol=1e-9)
+    size = np.mean(projections**2, axis=0)
+    np.testing.assert_allclose(got.intensity, size / size[0], rtol=1e-6)
+
+
+def test_on_the_same_rows_are_the_curves() -> None:
+    """Fitted and evaluated on the same rows, the curves are those of that sample."""
+    one = Sample(Moments.from_rows(*sample()))
+    got, expected = curves_on(one, one)[0], curves(one)[0]
+    for name in ("utilization", "quality", "utilization_variance", "quality_variance", "intensity"):
+        np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=EXACT)
+
+
+def test_on_fewer_rows_than_features_stop() -> None:
+    """On 25 rows no more than 25 functions are independent: the curves end there, at one, and a notice says so."""
+    first, second = on_other_rows(1, 25, 60)
+    got, notices = curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    assert 24 <= len(got.k) <= 25
+    assert [notice.code for notice in notices] == ["curves_stop"]
+    assert got.utilization[-1] <= 1 + 1e-6
+    assert (np.diff(got.utilization) >= 0).all()
+
+
+def test_orthonormalized_by_panels() -> None:
+    """The blocked factorisation is the plain one, for sizes around the width of a panel."""
+    rng = np.random.default_rng(0)
+    for size in (1, 63, 64, 65, 200):
+        a, b = rng.standard_normal((400, size)), rng.standard_normal((400, 2))
+        expected = np.linalg.solve(np.linalg.cholesky(a.T @ a), a.T @ b)
+        got = orthonormalized(a.T @ a, a.T @ b, np.full(size, 1e-9))
+        np.testing.assert_allclose(got, expected, atol=1e-10)

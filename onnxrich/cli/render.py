@@ -12,6 +12,7 @@ from onnxrich.cli import _common
 
 @click.command(short_help="Compute results again from a saved moments.npz.")
 @click.argument("moments", type=click.Path(path_type=Path))
+@click.option("--evaluation", type=click.Path(path_type=Path), metavar="FILE", help="The evaluation.npz beside it.")
 @_common.output_option
 @_common.force_option
 @_common.json_option
@@ -19,6 +20,7 @@ from onnxrich.cli import _common
 @_common.worker_options
 def render(
     moments: Path,
+    evaluation: Path | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -38,7 +40,7 @@ def render(
 
     if output is not None:
         files.check(output, force=force)
-    analysis = onnxrich.Analysis.load(moments, metrics=metrics, **limits)
+    analysis = onnxrich.Analysis.load(moments, evaluation=evaluation, metrics=metrics, **limits)
     if output is not None:
         written = analysis.save(output, force=force)
     _common.show([analysis], as_json=as_json)

@@ -28,6 +28,8 @@ class HeadNumber(click.ParamType[int]):
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @data_options
+@click.option("--eval-data", metavar="FILE", help="Other data to evaluate on, over the eigenfunctions of the first.")
+@click.option("--eval-labels", metavar="KEY|FILE", help="Labels of these, as --labels.")
 @_common.output_option
 @_common.force_option
 @_common.json_option
@@ -73,6 +75,7 @@ def run(
       onnxrich run model.onnx --data test.npz
       onnxrich run model.onnx --data images.npy --labels labels.npy -o report
       onnxrich run model.onnx --data photos --resize 256 --crop 224 --scale 1/255 --limit 5000 --shuffle
+      onnxrich run model.onnx --data train.npz --eval-data test.npz -o report
       onnxrich run model.onnx --data test.npz --json | jq .metrics.d_lr
       onnxrich run model.onnx --data test.npz --features /fc1/Relu_output_0
       onnxrich run model.onnx --data large.npz --checkpoint large.checkpoint --profile

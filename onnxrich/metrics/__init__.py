@@ -26,6 +26,7 @@ __all__ = [
     "MEANINGS",
     "Metric",
     "Metrics",
+    "Sample",
     "evaluate",
     "measure",
     "metric_list",

@@ -39,12 +39,21 @@ _LOPSIDED = 2.0
 _RICHNESS_CODES = frozenset({"too_few_rows", "constant_features", "constant_outputs"})
 
 
+def series(results: Sequence[Results]) -> list[Results]:
+    """All that is drawn: each model's results, and behind them those of its other data."""
+    return [each for result in results for each in (result, result.evaluation) if each is not None]
+
+
 def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
-    """A short name for each model: the file's name, the path where names repeat, a number where paths do."""
+    """A short name for each: the file's, its path where names of files repeat, its data or a number where paths do."""
     paths = [result.record.model.path for result in results]
-    names = [re.split(r"[\\/]", path.rstrip("\\/"))[-1] or "model" for path in paths]
-    repeated = Counter(names)
-    names = [path if repeated[name] > 1 else name for name, path in zip(names, paths, strict=True)]
+    data = [result.record.data.source for result in results]
+    names = [_last(path) or "model" for path in paths]
+    files = Counter(_last(path) for path in set(paths))
+    names = [path if files[_last(path)] > 1 else name for name, path in zip(names, paths, strict=True)]
+    several = {path for path in paths if len({d for d, p in zip(data, paths, strict=True) if p == path}) > 1}
+    told = zip(names, paths, data, strict=True)
+    names = [f"{name} on {_last(source)}" if path in several else name for name, path, source in told]
     seen: Counter[str] = Counter()
     unique = []
     for name in (_shorten(printable(name), limit) for name in names):
@@ -201,6 +210,10 @@ def _checked(head: HeadInfo) -> str:
         return f"verified by running: outputs = W·features + b{distance}"
     distance = "" if head.residual is None else f" (residual {head.residual:.1e})"
     return f"chosen by the user, not verified{distance}"
+
+
+def _last(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def _shorten(name: str, limit: int) -> str:

@@ -31,6 +31,8 @@ def figure(results: Sequence[Results]) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    results = _words.series(results)
+
     with _style():
         drawn = Figure(figsize=(11, 4), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         quality, utilization, intensity = drawn.subplots(1, 3)

@@ -34,7 +34,9 @@ def save(results: Results, directory: str | os.PathLike[str], *, force: bool = F
     check(directory, force=force)
     views = _views([results])
     document = _document(results)
-    return _write(Path(directory), {"moments.npz": document.pop("moments.npz"), **views, **document})
+    # What lists the other files comes last.
+    last = {"analysis.json": document.pop("analysis.json")}
+    return _write(Path(directory), {**document, **views, **last})
 
 
 def save_comparison(
@@ -113,13 +115,20 @@ def _views(results: Sequence[Results]) -> dict[str, bytes]:
 
 
 def _document(results: Results) -> dict[str, bytes]:
-    moments = io.BytesIO()
-    results.moments.save(moments, results.record.to_dict())
+    moments = {"moments.npz": _moments(results)}
+    if results.evaluation is not None:
+        moments["evaluation.npz"] = _moments(results.evaluation)
     # A lone surrogate (a file name that is no UTF-8) becomes "\udcff", which is its JSON escape.
     return {
-        "moments.npz": moments.getvalue(),
+        **moments,
         "analysis.json": results.to_json().encode("utf-8", errors="backslashreplace"),
     }
+
+
+def _moments(results: Results) -> bytes:
+    file = io.BytesIO()
+    results.moments.save(file, results.record.to_dict())
+    return file.getvalue()
 
 
 def _write(directory: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:

@@ -32,6 +32,7 @@ def render(results: Sequence[Results]) -> str:
     Args:
         results: one or several analyses; their curves share the panels.
     """
+    results = _words.series(results)
     script, style = (_file(name) for name in ("report.js", "report.css"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_file("template.html")).render(

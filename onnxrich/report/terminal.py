@@ -37,6 +37,7 @@ def render(
         color: use ANSI colours.
         ascii_only: use no character beyond ASCII.
     """
+    results = _words.series(results)
     page = _Page(ascii_only)
     console = Console(
         file=io.StringIO(), width=width or 100, force_terminal=color, color_system="standard" if color else None,

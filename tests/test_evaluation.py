@@ -1,0 +1,86 @@
+"""Data to evaluate on: metrics as of a run of their own, curves over the first data's eigenfunctions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxrich
+from onnxrich.curves import curves_on
+from onnxrich.errors import DataError
+from onnxrich.metrics import Sample
+from onnxrich.report import terminal
+
+MODEL = onnxrich.demo_file("lazy.onnx")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two parts of the demo's data, `train.npz` and `test.npz`."""
+    folder = tmp_path_factory.mktemp("data")
+    with np.load(onnxrich.demo_file("evaluation.npz")) as data:
+        for name, rows in (("train", slice(0, 1200)), ("test", slice(1200, 2000))):
+            np.savez(folder / f"{name}.npz", **{key: value[rows] for key, value in data.items()})
+    return folder / "train.npz", folder / "test.npz"
+
+
+@pytest.fixture(scope="module")
+def analysis(files: tuple[Path, Path]) -> onnxrich.Analysis:
+    return onnxrich.run(MODEL, files[0], eval_data=files[1], metrics=["d_lr", "nc3", "accuracy"])
+
+
+def test_metrics_are_those_of_a_run_of_their_own(analysis: onnxrich.Analysis, files: tuple[Path, Path]) -> None:
+    """Both parts have the numbers and intervals that each has alone."""
+    assert analysis.evaluation is not None
+    for found, data in ((analysis, files[0]), (analysis.evaluation, files[1])):
+        alone = onnxrich.run(MODEL, data, metrics=["d_lr", "nc3", "accuracy"])
+        assert found.metrics == alone.metrics
+        assert found.uncertainty == alone.uncertainty
+        assert found.record.data == alone.record.data
+
+
+def test_curves_are_over_the_first_data_s_functions(analysis: onnxrich.Analysis) -> None:
+    """They are no curves of the other data alone."""
+    assert analysis.evaluation is not None
+    other = analysis.evaluation
+    expected, _ = curves_on(Sample(analysis.moments), Sample(other.moments))
+    np.testing.assert_array_equal(other.curves.quality, expected.quality)
+    own = onnxrich.Analysis.from_moments(other.moments, other.record).curves
+    assert np.abs(other.curves.utilization[:20] - own.utilization[:20]).max() > 1e-3
+
+
+def test_saved_and_loaded(analysis: onnxrich.Analysis, tmp_path: Path) -> None:
+    """The folder has the moments of both, from which the same document follows again, in a worker too."""
+    written = analysis.save(tmp_path / "report")
+    assert [path.name for path in written][-1] == "analysis.json"
+    paths = tmp_path / "report" / "moments.npz", tmp_path / "report" / "evaluation.npz"
+    again = onnxrich.Analysis.load(paths[0], evaluation=paths[1])
+    assert again.to_dict() == analysis.to_dict()
+    isolated = onnxrich.Analysis.load(paths[0], evaluation=paths[1], isolate=True)
+    assert isolated.to_dict() == analysis.to_dict()
+    assert onnxrich.Analysis.load(paths[0]).evaluation is None
+
+
+def test_isolated_run_is_the_same(analysis: onnxrich.Analysis, files: tuple[Path, Path]) -> None:
+    """A worker process gives both parts, with what can't be computed from their moments."""
+    names = ["d_lr", "nc3", "accuracy"]
+    found = onnxrich.run(MODEL, files[0], eval_data=files[1], metrics=names, isolate=True)
+    assert found.evaluation is not None and analysis.evaluation is not None
+    assert found.metrics == analysis.metrics
+    assert found.evaluation.metrics == analysis.evaluation.metrics
+    assert found.evaluation.record.beyond == analysis.evaluation.record.beyond
+
+
+def test_both_are_shown(analysis: onnxrich.Analysis) -> None:
+    """Each part has its column, named after its data."""
+    text = terminal.render([analysis], width=140)
+    assert "lazy.onnx on train.npz" in text
+    assert "lazy.onnx on test.npz" in text
+
+
+def test_labels_need_data(files: tuple[Path, Path]) -> None:
+    """Labels to evaluate on without data are refused."""
+    with pytest.raises(DataError, match="--eval-data"):
+        onnxrich.run(MODEL, files[0], eval_labels=np.zeros(3, int))
