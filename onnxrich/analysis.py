@@ -148,8 +148,8 @@ def run(
         outputs: tensor to take the outputs from.
         head: which of several heads to take, from 1; `onnxrich.inspect` lists them.
         mask: input of the model that is 0 for tokens or positions to be left out; `attention_mask` is taken by itself.
-        metrics: names of metrics or families, or "all"; `onnxrich.metric_list` lists them, and which are computed when
-            this is left out. D_LR always is.
+        metrics: names of metrics or families, "default" or "all"; `onnxrich.metric_list` lists them. D_LR is always
+            computed. "readouts" take a second pass over the data.
         batch_size: rows a run; chosen from the size of a row when left out. Where memory does not hold a batch, it is
             run in parts, and a notice says so.
         blocks: number of blocks of rows that the moments are kept apart for, from which uncertainties follow; 16 when

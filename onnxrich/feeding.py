@@ -9,6 +9,7 @@ import numpy as np
 from onnxrich.batching import padded
 from onnxrich.errors import DataError
 from onnxrich.rewrite import Patch
+from onnxrich.rewrite.judge import Judge
 from onnxrich.sources.base import Batch
 from onnxrich.sources.table import AnyArray
 from onnxrich.targets import TargetKind, one_hot
@@ -70,7 +71,7 @@ def usable_mask(first: Batch, each: int, asked: str | None) -> str | None:
     return name if fits else None
 
 
-def feed(patch: Patch, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
+def feed(patch: Patch | Judge, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
     """What the patched model takes for a batch; padded where the model fixes the batch size."""
     whole = padded(batch, plan.size) if plan.fixed else batch
     fed = dict(whole.inputs)

@@ -11,9 +11,9 @@ from onnx import ModelProto
 
 from onnxrich import head as heads
 from onnxrich import model as models
-from onnxrich import parameters, session, sources, stream
+from onnxrich import parameters, readouts, session, sources, stream
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics import Sample, sample_of
+from onnxrich.metrics import ALL, Sample, sample_of, select
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
 from onnxrich.timing import Timing
@@ -76,7 +76,11 @@ def analyze(
         record = replace(_record(read, each, passed, choice, batch_size), asked=tuple(metrics or ()))
         weight = None if passed.head.affine is None else passed.head.affine.weight
         with timing.measure("computing the metrics"):
-            samples.append(sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm))
+            sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
+            if any(ALL[name].family == "readouts" for name in select(metrics)):
+                counted = readouts.decisions(passed.live, each, sample, size=passed.batch_size, listen=listen)
+                sample = replace(sample, decisions=counted)
+            samples.append(sample)
             results.append(Results.from_sample(samples[-1], record, fitted=samples[0] if results else None))
     return results[0].evaluated(results[1] if len(results) > 1 else None).timed(timing.seconds)
 

@@ -42,6 +42,7 @@ class Pass:
         seconds: that the pass took, without loading the model.
         notices: what a reader of the result should know.
         fingerprint: of the rows.
+        live: the model as it ran.
     """
 
     head: Head
@@ -59,6 +60,7 @@ class Pass:
     seconds: float
     notices: tuple[Notice, ...]
     fingerprint: str
+    live: Live
 
 
 def run(
@@ -132,6 +134,7 @@ def run(
         seconds=seconds,
         notices=_notices(size, live, summing),
         fingerprint=batches.fingerprint.hexdigest(),
+        live=live,
     )
 
 

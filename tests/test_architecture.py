@@ -58,6 +58,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         | {"summing", "timing", "unfix"},
         set(),
     ),
+    "readouts": (
+        {"batching", "feeding", "live", "metrics", "progress", "rewrite", "sources"},
+        {"numpy"},
+    ),
     "parameters": ({"errors", "head", "model"}, {"numpy", "onnx"}),
     "pipeline": (
         {
@@ -66,6 +70,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "metrics",
             "model",
             "parameters",
+            "readouts",
             "progress",
             "results",
             "session",

@@ -115,7 +115,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 
 metrics_option = click.option(
     "--metrics", type=Names(), metavar="NAMES",
-    help="Metrics or families of them to compute, with commas, or `all`; `onnxrich metrics` lists them.",
+    help="Metrics, or families of them, with commas; `default`, `all`; `onnxrich metrics` lists them.",
 )  # fmt: skip
 
 

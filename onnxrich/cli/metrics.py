@@ -16,6 +16,7 @@ def metrics(as_json: bool) -> None:
     Examples:
       onnxrich metrics
       onnxrich run model.onnx --data test.npz --metrics collapse,alpha_req
+      onnxrich run model.onnx --data test.npz --metrics default,readouts
       onnxrich run model.onnx --data test.npz --metrics all
     """
     import onnxrich

@@ -12,6 +12,7 @@ from onnxrich.metrics import (
     debiased,
     performance,
     probe,
+    readouts,
     richness,
     spectrum,
     weights,
@@ -36,7 +37,7 @@ __all__ = [
 
 Metrics = dict[str, Value]
 
-_FILES = (spectrum, collapse, alignment, probe, performance, weights)
+_FILES = (spectrum, collapse, alignment, probe, readouts, performance, weights)
 _LISTED = [
     *richness.METRICS[:1], *debiased.METRICS, *richness.METRICS[1:],
     *(metric for file in _FILES for metric in file.METRICS),
@@ -49,6 +50,7 @@ FAMILIES: Mapping[str, str] = {
     "collapse": "how near the classes are to points of a simplex",
     "alignment": "how alike the features are to targets and outputs",
     "probe": "how well the features predict the targets",
+    "readouts": "what simple readouts of the features decide; takes a second pass over the data",
     "performance": "how good the model is, which is no richness",
     "weights": "how large the weights are",
     "basis": "what D_LR rests on",
@@ -70,26 +72,26 @@ def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
     """The metrics that are meant, in the order of `ALL`; `d_lr` is always among them.
 
     Args:
-        names: names of metrics or of families, or `all`; None is what is computed by default.
+        names: names of metrics or of families, `default` or `all`; None is `default`.
 
     Raises:
         DataError: when there is no metric or family of a name.
     """
-    if names is None:
-        return tuple(name for name, metric in ALL.items() if metric.default)
     chosen = {ALWAYS}
-    for name in names:
-        fitting = {metric.name for metric in ALL.values() if name in (metric.name, metric.family, "all")}
+    for name in ("default",) if names is None else names:
+        fitting = {metric.name for metric in ALL.values() if name in _words(metric)}
         if not fitting:
             near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)
             hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise DataError(
-                f"no metric {name!r}",
-                "a metric, a family of metrics, or `all`",
-                f"{hint}`onnxrich metrics` lists them.",
-            )
+            needed = "a metric, a family of metrics, `default` or `all`"
+            raise DataError(f"no metric {name!r}", needed, f"{hint}`onnxrich metrics` lists them.")
         chosen |= fitting
     return tuple(name for name in ALL if name in chosen)
+
+
+def _words(metric: Metric) -> tuple[str, ...]:
+    """What a metric is chosen by."""
+    return (metric.name, metric.family, "all", *(["default"] if metric.default else []))
 
 
 def metric_list() -> list[dict[str, str | bool]]:

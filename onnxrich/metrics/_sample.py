@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ class Sample:
         parts: the blocks that they are the sum of; empty where blocks were not kept.
         weight: the head's W, float64 array of shape (C, p); None when it is not known.
         parameter_norm: ‖θ‖² of the model; None when it is not known.
+        decisions: what a second pass counted, by name of the metric.
         ordered: whether the blocks hold different mixtures of rows, so that they are no samples of the same kind.
     """
 
@@ -47,6 +48,7 @@ class Sample:
     parts: tuple[Part, ...] = ()
     weight: Array | None = None
     parameter_norm: float | None = None
+    decisions: Mapping[str, float] = field(default_factory=dict)
     ordered: bool = False
     _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 

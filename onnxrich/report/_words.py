@@ -29,6 +29,9 @@ _MISSING = {
     "d_lr_debiased": "It needs at least four blocks of rows in random order.",
     "nc3": _UNREAD, "nc3_zhu": _UNREAD, "nc2_zhu": _UNREAD, "head_norm": _UNREAD,
     "parameter_norm": "Its weights lie outside the file: name it in --metrics to have them read.",
+    **dict.fromkeys(
+        ("nc4", "nearest_mean_accuracy", "probe_accuracy"), "It needs data that can be read twice: a file or arrays."
+    ),
     "alpha_req": "It needs at least 21 directions.",
     "probe_r2_adjusted": "It needs more rows than features.",
 }  # fmt: skip
@@ -124,13 +127,15 @@ def reason(results: Results, name: str) -> str:
     if name in _REASONS:
         return _REASONS[name]
     family, targets = ALL[name].family, results.moments.targets
-    if targets != "classes" and (family == "collapse" or name in ("accuracy", "cross_entropy")):
+    if targets != "classes" and (family in ("collapse", "readouts") or name in ("accuracy", "cross_entropy")):
         return "It needs class labels."
     if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
         return "It needs labels."
     if family == "performance":
         return "Outputs and targets don't correspond one to one."
-    codes = {"nc1_undefined"} if family == "collapse" else _RICHNESS_CODES
+    if family == "readouts" and not results.moments.has_accuracy:
+        return "Outputs and classes don't correspond one to one."
+    codes = {"nc1_undefined"} if family in ("collapse", "readouts") else _RICHNESS_CODES
     said = [notice.message for notice in results.notices if notice.code in codes]
     if said:
         return printable(said[0])
