@@ -65,24 +65,37 @@ def analyze(
             raise DataError("labels to evaluate on without data", "both, or none", "Pass --eval-data FILE as well.")
     # Weights outside the file are read for those alone who ask for them by name.
     norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
-    results: list[Results] = []
-    samples: list[Sample] = []
+    done: list[tuple[Results, Sample]] = []
     for each, saved in zip(others, (checkpoint, None), strict=False):
         passed = stream.run(
             read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved,
             timing=timing, listen=listen,
         )  # fmt: skip
-        listen(Progress("computing the metrics", passed.samples, passed.samples))
         record = replace(_record(read, each, passed, choice, batch_size), asked=tuple(metrics or ()))
-        weight = None if passed.head.affine is None else passed.head.affine.weight
+        fitted = done[0][1] if done else None
         with timing.measure("computing the metrics"):
-            sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
-            if any(ALL[name].family == "readouts" for name in select(metrics)):
-                counted = readouts.decisions(passed.live, each, sample, size=passed.batch_size, listen=listen)
-                sample = replace(sample, decisions=counted)
-            samples.append(sample)
-            results.append(Results.from_sample(samples[-1], record, fitted=samples[0] if results else None))
-    return results[0].evaluated(results[1] if len(results) > 1 else None).timed(timing.seconds)
+            done.append(_measured(passed, each, record, norm=norm, fitted=fitted, listen=listen))
+    results, *evaluation = (each for each, _ in done)
+    return results.evaluated(evaluation[0] if evaluation else None).timed(timing.seconds)
+
+
+def _measured(
+    passed: stream.Pass,
+    source: sources.Source,
+    record: Record,
+    *,
+    norm: float | None,
+    fitted: Sample | None,
+    listen: Listener,
+) -> tuple[Results, Sample]:
+    """The results of a pass, and the sample that others may be evaluated over."""
+    listen(Progress("computing the metrics", passed.samples, passed.samples))
+    weight = None if passed.head.affine is None else passed.head.affine.weight
+    sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
+    if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
+        counted = readouts.decisions(passed.live, source, sample, size=passed.batch_size, listen=listen)
+        sample = replace(sample, decisions=counted)
+    return Results.from_sample(sample, record, fitted=fitted), sample
 
 
 def _record(
