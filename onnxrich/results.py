@@ -162,7 +162,7 @@ class Record:
                 RuntimeInfo(**runtime),
                 tuple(Notice(**notice) for notice in record["notices"]),
                 tuple(map(str, record.get("asked", ()))),
-                {name: value for name, value in record.get("beyond", {}).items() if name in ALL},
+                {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
                 None if kept is None else Uncertainty.from_dict(kept),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -278,6 +278,10 @@ class Results:
     def to_json(self, *, indent: int | None = 2) -> str:
         """`to_dict` as JSON text that ends with a newline."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _number(value: Any) -> float | int | None:
+    return value if value is None or isinstance(value, int) else float(value)
 
 
 def _curves_dict(drawn: Curves) -> dict[str, Any]:

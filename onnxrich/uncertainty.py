@@ -68,13 +68,26 @@ class Uncertainty:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave, as an object."""
+        """What `to_dict` gave, as an object; metrics that there are no more are left out.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: when it is of another form.
+        """
+        needed = values["needed"]
         return cls(
             int(values["blocks"]),
-            {name: Interval(**interval) for name, interval in values["intervals"].items()},
-            tuple(values["rows"]),
-            {name: tuple(each) for name, each in values["convergence"].items()},
-            values["needed"],
+            {
+                name: Interval(*(float(interval[key]) for key in ("error", "low", "high")))
+                for name, interval in values["intervals"].items()
+                if name in ALL
+            },
+            tuple(map(float, values["rows"])),
+            {
+                name: tuple(None if value is None else float(value) for value in each)
+                for name, each in values["convergence"].items()
+                if name in ALL
+            },
+            None if needed is None else int(needed),
             str(values["summary"]),
         )
 

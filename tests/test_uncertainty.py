@@ -136,6 +136,9 @@ def test_which_metrics_have_intervals() -> None:
         assert value is not None and ends.low <= value <= ends.high and ends.error >= 0, name
     assert estimate(sample_of(sample.moments), names) is None
     assert Uncertainty.from_dict(found.to_dict()) == found
+    damaged = found.to_dict() | {"rows": ["many"]}
+    with pytest.raises(ValueError, match="many"):
+        Uncertainty.from_dict(damaged)
 
 
 def test_convergence_ends_with_the_value() -> None:

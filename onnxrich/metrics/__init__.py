@@ -78,7 +78,7 @@ def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
         DataError: when there is no metric or family of a name.
     """
     chosen = {ALWAYS}
-    for name in ("default",) if names is None else names:
+    for name in ("default",) if names is None else (names,) if isinstance(names, str) else names:
         fitting = {metric.name for metric in ALL.values() if name in _words(metric)}
         if not fitting:
             near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)

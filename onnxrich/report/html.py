@@ -138,7 +138,11 @@ def _sure(results: Sequence[Results]) -> dict[str, Any] | None:
     panel = _convergence.panel(results)
     if panel is None:
         return None
-    said = [(name, result.uncertainty.summary) for name, result in _named(results) if result.uncertainty is not None]
+    said = [
+        (name, printable(result.uncertainty.summary))
+        for name, result in _named(results)
+        if result.uncertainty is not None
+    ]
     return {
         "said": said,
         "x_ticks": panel.x.ticks(),

@@ -143,6 +143,8 @@ def test_select() -> None:
     assert select(["nc3", "nc1"]) == ("d_lr", "nc1", "nc3")
     assert select(["alignment"]) == ("d_lr", "kernel_target_alignment", "cka_outputs")
     assert select(["all"]) == tuple(ALL)
+    assert select("nc1") == ("d_lr", "nc1")
+    assert select(["default", "rankme"]) == tuple(name for name in ALL if ALL[name].default or name == "rankme")
     assert set(select()) == {name for name, metric in ALL.items() if metric.default}
     with pytest.raises(DataError, match=r"no metric 'efective_rank'.*Did you mean effective_rank"):
         select(["efective_rank"])
