@@ -26,6 +26,8 @@ from onnxrich.timing import Timing
 
 # The share of the time that looking at the running result may take, and the seconds between two looks at least.
 LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
+# Numbers in all blocks that a look reads in a second, about: so the first look too waits until it is cheap.
+LOOK_RATE = 2e8
 # The same for checkpoints.
 SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
 
@@ -83,7 +85,9 @@ class Summing:
         """
         path = None if saved is None else Path(saved)
         done = self._restored(path, about)
-        looks, saves = _Pace(LOOK_SECONDS, LOOK_SHARE), _Pace(SAVE_SECONDS, SAVE_SHARE)
+        numbers = self.fleet.blocks * self._live.patch.edges[-1] ** 2
+        looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
+        saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
         start, number, skipped = time.perf_counter(), -1, 0
         for number, group in enumerate(grouped(_timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)

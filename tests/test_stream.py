@@ -258,6 +258,7 @@ def test_regression_targets() -> None:
 def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener hears the stages, and rows, rate and the running D_LR while batches run."""
     monkeypatch.setattr(summing, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(summing, "LOOK_RATE", np.inf)
     heard: list[Progress] = []
     result = analyze(network(), batch_size=100, listen=heard.append)
     running = [progress for progress in heard if progress.stage == "running"]
