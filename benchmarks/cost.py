@@ -1,0 +1,157 @@
+"""The work of summing moments, counted: flops, bytes, seconds. docs/SCALE.md explains each formula and its assumptions.
+
+Everything follows from a few numbers of a model, its flops a row, p features, C outputs, K targets, and from the rates
+of a device. `python benchmarks/cost.py` prints the tables of docs/SCALE.md; a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from onnxrich.batching import product_runs
+from onnxrich.rewrite.product import panel_edges
+
+
+@dataclass(frozen=True)
+class Device:
+    """Rates that products of large matrices reach.
+
+    Attributes:
+        name: of the device.
+        model: flops a second of the model, in the arithmetic that it is run in.
+        double: flops a second of a product in double.
+        bytes: a second, of what passes over tables and sums.
+        link: bytes a second from the host.
+    """
+
+    name: str
+    model: float
+    double: float
+    bytes: float
+    link: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and its data.
+
+    Attributes:
+        name: of both.
+        rows: number of rows: images, or tokens.
+        flops: of the model, a row.
+        p: number of features.
+        C: number of outputs.
+        K: number of targets, 0 without labels.
+        input: bytes of a row as it is fed.
+    """
+
+    name: str
+    rows: int
+    flops: float
+    p: int
+    C: int
+    K: int
+    input: float
+
+
+# Two cores of the machine that benchmarks/RESULTS.md names: measured, float32.
+TWO_CORES = Device("two CPU cores", model=320e9, double=150e9, bytes=37e9)
+# From the data sheets: float16 or bfloat16 on tensor cores, double as the device has it, memory, PCIe; at 40 % of the
+# peak for the model, half of it for products in double and for memory, which are plain.
+H100 = Device("H100 SXM", model=0.4 * 989e12, double=0.5 * 67e12, bytes=0.5 * 3.35e12, link=50e9)
+A100 = Device("A100 SXM", model=0.4 * 312e12, double=0.5 * 19.5e12, bytes=0.5 * 2.0e12, link=25e9)
+RTX_4090 = Device("RTX 4090", model=0.4 * 165e12, double=0.5 * 1.29e12, bytes=0.5 * 1.01e12, link=25e9)
+
+TASKS = (
+    Task("CIFAR-10, ResNet-18", 60_000, 1.11e9, 512, 10, 10, 3 * 32 * 32),
+    Task("ImageNet-1k, ResNet-50", 1_281_167, 8.2e9, 2048, 1000, 1000, 3 * 224 * 224),
+    Task("ImageNet-21k, ViT-B/16", 14_197_122, 35.1e9, 768, 21_841, 0, 3 * 224 * 224),
+    Task("language model, 8 billion", 10_000_000, 16e9, 4096, 128_256, 0, 8),
+)
+
+
+def width(p: int, *, C: int, K: int) -> int:
+    """d, the width of the moments: a one, features, outputs, targets."""
+    return 1 + p + C + K
+
+
+def share(d: int) -> float:
+    """The share of the d × d product that is computed: b block rows, each from its diagonal on."""
+    b = len(panel_edges(d)) - 1
+    return (b + 1) / (2 * b)
+
+
+def product_flops(d: int) -> float:
+    """Flops in double, a row."""
+    return 2 * d * d * share(d)
+
+
+def table_bytes(d: int) -> float:
+    """Bytes that lay a row out: transposed and cut in float, cast, shifted and put together again in double."""
+    b = len(panel_edges(d)) - 1
+    again = (b - 1) * (b + 2) / (2 * b)
+    return d * ((4 + 4) + (4 + 4) + (4 + 8) + (8 + 8) + (8 + 8) * again)
+
+
+def sum_bytes(d: int) -> float:
+    """Bytes that one product moves, however few rows it adds: sums copied, then read and written."""
+    return 4 * 8 * d * d * share(d)
+
+
+def memory(d: int, blocks: int = 1) -> float:
+    """Bytes on the device: the sums of each block, and a spare set."""
+    return 8 * d * d * share(d) * (blocks + 1)
+
+
+def seconds_a_row(device: Device, d: int, rows_a_product: int) -> float:
+    """What summing costs a row."""
+    moved = table_bytes(d) + sum_bytes(d) / rows_a_product
+    return product_flops(d) / device.double + moved / device.bytes
+
+
+def on_cpu(flops: float, d: int, batch: int) -> float:
+    """Time of a run against that of the model alone, on two cores."""
+    rows = batch * product_runs(batch, d, n=None, blocks=None)
+    return 1 + seconds_a_row(TWO_CORES, d, rows) * TWO_CORES.model / flops
+
+
+def mlp_flops(widths: Sequence[int]) -> float:
+    """Flops of a multilayer perceptron, a row."""
+    return 2.0 * sum(a * b for a, b in pairwise(widths))
+
+
+def hours(task: Task, device: Device, d: int, rows_a_product: int = 4096) -> tuple[float, float]:
+    """Hours of the model alone on one device, and of the model with its moments; reading keeps up where it can."""
+    alone = max(task.flops / device.model, task.input / device.link)
+    return alone * task.rows / 3600, (alone + seconds_a_row(device, d, rows_a_product)) * task.rows / 3600
+
+
+def scale_table() -> str:
+    """The work of each task."""
+    lines = ["| task | rows | model, flops a row | d | product, flops a row | input | sums, one block |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for task in TASKS:
+        d = width(task.p, C=task.C, K=task.K)
+        lines.append(
+            f"| {task.name} | {task.rows:,} | {task.flops:.3g} | {d:,} | {product_flops(d):.3g} | "
+            f"{task.rows * task.input / 1e9:,.1f} GB | {memory(d) / 1e9:,.2f} GB |"
+        )
+    return "\n".join(lines)
+
+
+def without_outputs_table() -> str:
+    """The same with the outputs left out of the sums, from one block of whose features they follow."""
+    lines = ["| task | device | d = 1 + p + K | hours, model alone | with moments | ratio |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for task in TASKS:
+        for device in (H100, A100, RTX_4090):
+            d = width(task.p, C=0 if task.p < task.C else task.C, K=task.K)
+            alone, both = hours(task, device, d)
+            lines.append(f"| {task.name} | {device.name} | {d:,} | {alone:.3g} | {both:.3g} | {both / alone:.3f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(scale_table(), without_outputs_table(), sep="\n\n")

@@ -1,0 +1,85 @@
+"""How the benchmarks measure: two loops in one process, by turns, and the fastest of each.
+
+Other load on the machine adds to some turns and takes from none, so the fastest ones are compared. All figures that are
+quoted are ratios.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnx import ModelProto
+
+from onnxrich import head, session, stream
+from onnxrich import model as models
+from onnxrich.sources import open_source
+
+Work = Callable[[], object]
+
+
+def timed(work: Work) -> float:
+    """Seconds that some work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def by_turns(loops: Mapping[str, Callable[[], float]], turns: int) -> dict[str, float]:
+    """The fewest seconds that each loop says it took, in so many turns."""
+    fastest = dict.fromkeys(loops, float("inf"))
+    for _ in range(turns):
+        for name, loop in loops.items():
+            fastest[name] = min(fastest[name], loop())
+    return fastest
+
+
+def bare(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[], float]:
+    """Inference by ONNX Runtime of the unmodified model, with as many threads, its outputs fetched."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = session.usable_cores()
+    options.inter_op_num_threads = 1
+    live = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def work() -> None:
+        for start in range(0, len(x), batch):
+            live.run(None, {"x": x[start : start + batch]})
+
+    work()
+    return lambda: timed(work)
+
+
+def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[], float]:
+    """The loop of `onnxrich run`: reading, running, summing moments in blocks, with labels; without the metrics."""
+    read = models.read(model)
+    found, labels = head.find(read), np.arange(len(x)) % 10
+
+    def loop() -> float:
+        source = open_source(read, {"x": x, "labels": labels}, None, 0)
+        return stream.run(read, found, source, device=session.choose("cpu"), batch=batch).seconds
+
+    return loop
+
+
+def peak_memory(program: str, *arguments: str) -> tuple[int, list[str]]:
+    """Peak resident bytes of a Python program of its own, and the lines that it prints."""
+    # The high-water mark of this program alone: the one that getrusage gives counts the parent's memory too.
+    tail = "\nprint(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    command = [sys.executable, "-c", program + tail, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, peak = done.stdout.splitlines()
+    return int(peak) * 1024, lines
+
+
+def machine() -> str:
+    """What it ran on, in one line."""
+    told = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next(line.split(":")[1].strip() for line in told if line.startswith("model name"))
+    versions = f"onnxruntime {ort.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}"
+    return f"{name}, {session.usable_cores()} cores, {versions}"

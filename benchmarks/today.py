@@ -1,0 +1,86 @@
+"""Against what is done today: features of all rows to the host, then n × n kernels, as the definition of D_LR reads.
+
+    python benchmarks/today.py            n = 10 240, prints a Markdown table
+    python benchmarks/today.py --rows N
+
+The baseline is a script of its own, below: the penultimate layer exposed as an output of the same ONNX model, run by
+ONNX Runtime with as many threads, features and outputs kept in NumPy arrays, kernels and centring by n × n matrices in
+double. A hook in a training framework does the same work, with the framework's own inference in place of ONNX
+Runtime's, which is not faster. Both sides are whole programs, from the start of the interpreter to the printed D_LR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import measure
+import numpy as np
+import onnx
+from models import mlp
+
+BASELINE = """
+import sys, numpy as np, onnx, onnxruntime as ort
+folder, features = sys.argv[1:]
+model = onnx.load(f"{folder}/model.onnx")
+model.graph.output.append(onnx.helper.make_empty_tensor_value_info(features))
+live = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+x = np.load(f"{folder}/x.npy")
+parts = [live.run([features, "logits"], {"x": x[i : i + 512]}) for i in range(0, len(x), 512)]
+phi, f = (np.concatenate(each).astype(np.float64) for each in zip(*parts))
+n = len(phi)
+u, s, _ = np.linalg.svd(f, full_matrices=False)
+u = u[:, s > 1e-6 * s[0]]
+K, P = phi @ phi.T, u @ u.T
+for kernel in (K, P):
+    kernel -= kernel.mean(axis=0, keepdims=True)
+    kernel -= kernel.mean(axis=1, keepdims=True)
+print(1 - np.sum(K * P) / np.linalg.norm(K) / np.linalg.norm(P))
+"""
+# The definition's D_LR and nothing else: the curves, spectra and intervals that `onnxrich run` adds are no part of it.
+OURS = """
+import sys, numpy as np
+from onnxrich import head, model, session, sources, stream
+from onnxrich.metrics.richness import from_moments
+read = model.read(f"{sys.argv[1]}/model.onnx")
+source = sources.open_source(read, f"{sys.argv[1]}/x.npy", None, 0)
+made = stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=512)
+print(from_moments(made.moments).d_lr)
+"""
+
+
+def measured(program: str, *arguments: str) -> tuple[float, int, float]:
+    """Seconds, peak bytes and D_LR of a program."""
+    start = time.perf_counter()
+    peak, (printed,) = measure.peak_memory(program, *arguments)
+    return time.perf_counter() - start, peak, float(printed)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_240, metavar="N")
+    parser.add_argument("--turns", type=int, default=3, metavar="N")
+    options = parser.parse_args()
+    model = mlp()
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "model.onnx")
+        x = np.random.default_rng(0).standard_normal((options.rows, 784), dtype=np.float32)
+        np.save(Path(folder) / "x.npy", x)
+        features = model.graph.node[-1].input[0]
+        turns = [(measured(BASELINE, folder, features), measured(OURS, folder)) for _ in range(options.turns)]
+    (old, old_peak, old_value), (new, new_peak, new_value) = (min(side) for side in zip(*turns, strict=True))
+    assert abs(old_value - new_value) < 1e-5, (old_value, new_value)
+    print(measure.machine() + "\n")
+    print(f"| n = {options.rows:,} | today | onnxrich | today / onnxrich | goal |\n| --- | --- | --- | --- | --- |")
+    print(f"| end to end | {old:.2f} s | {new:.2f} s | {old / new:.1f} | 10 |")
+    print(
+        f"| peak memory | {old_peak / 2**20:,.0f} MiB | {new_peak / 2**20:,.0f} MiB | {old_peak / new_peak:.1f} | 10 |"
+    )
+    print(f"\nD_LR {old_value:.9f} and {new_value:.9f}")
+
+
+if __name__ == "__main__":
+    main()
