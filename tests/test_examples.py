@@ -70,3 +70,11 @@ def test_training_callback(tmp_path: Path) -> None:
     assert abs(found["last layer alone"][-1] - found["last layer alone"][0]) < 0.1
     assert (tmp_path / "out" / "training.png").stat().st_size > 10_000
     assert len(list((tmp_path / "out").rglob("step-*.json"))) == 18
+
+
+def test_grokking(tmp_path: Path) -> None:
+    """A short run writes its first and last checkpoint, its data and its figure, and measures both checkpoints."""
+    printed = run("04_grokking.py", "--output", tmp_path / "out", "--steps", "20")
+    assert [line.split()[0] for line in printed.splitlines()[1:3]] == ["0", "20"]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"step-000000.onnx", "step-000020.onnx", "train.npz", "test.npz", "grokking.png"}
