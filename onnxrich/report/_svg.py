@@ -51,7 +51,8 @@ class Scale:
         raw = (self.high - self.low) / 5
         size = 10.0 ** np.floor(np.log10(raw))
         step = float(next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.999))
-        return [self.low + step * i for i in range(int((self.high - self.low) / step + 1e-9) + 1)]
+        first, last = int(np.ceil(self.low / step - 1e-9)), int(np.floor(self.high / step + 1e-9))
+        return [step * i for i in range(first, last + 1)]
 
     def _label(self, value: float) -> str:
         if not self.log or value > 0.05 or not float(np.log10(value)).is_integer():

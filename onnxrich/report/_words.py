@@ -49,14 +49,15 @@ def series(results: Sequence[Results]) -> list[Results]:
 
 def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
     """A short name for each: the file's, its path where names of files repeat, its data or a number where paths do."""
-    paths = [result.record.model.path for result in results]
-    data = [result.record.data.source for result in results]
-    names = [_last(path) or "model" for path in paths]
-    files = Counter(_last(path) for path in set(paths))
-    names = [path if files[_last(path)] > 1 else name for name, path in zip(names, paths, strict=True)]
-    several = {path for path in paths if len({d for d, p in zip(data, paths, strict=True) if p == path}) > 1}
-    told = zip(names, paths, data, strict=True)
-    names = [f"{name} on {_last(source)}" if path in several else name for name, path, source in told]
+    pairs = [(result.record.model.path, result.record.data.source) for result in results]
+    # Of one path with several data the data tell which is which.
+    told = {path for path, _ in pairs if len({data for other, data in pairs if other == path}) > 1}
+    files = Counter(_last(path) for path in {path for path, _ in pairs if path in told})
+    files += Counter(_last(path) for path, _ in pairs if path not in told)
+    names = []
+    for path, data in pairs:
+        name = path if files[_last(path)] > 1 else _last(path) or "model"
+        names.append(f"{name} on {_last(data)}" if path in told else name)
     seen: Counter[str] = Counter()
     unique = []
     for name in (_shorten(printable(name), limit) for name in names):

@@ -47,3 +47,10 @@ def test_scale_places_its_ends() -> None:
     """The ends of the values lie at the ends of the drawing, and the middle of a logarithm in its middle."""
     scale = _svg.Scale(1, 100, 10, 20, log=True)
     assert scale(np.array([1.0, 10.0, 100.0])).tolist() == [10.0, 15.0, 20.0]
+
+
+def test_ticks_are_round_wherever_the_scale_begins() -> None:
+    """A scale from 0.467 has its ticks at round values, inside."""
+    ticks = _svg.Scale(0.467, 0.573, 222, 12).ticks()
+    assert [label for _, label in ticks] == ["0.475", "0.5", "0.525", "0.55"]
+    assert all(12 <= place <= 222 for place, _ in ticks)
