@@ -233,7 +233,8 @@ class Results:
         ratio = ordered(sample) if record.head.rows == "sample" else None
         if ratio is not None:
             sample = replace(sample, ordered=True)
-            record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
+            if not any(notice.code == "sorted_by_class" for notice in record.notices):
+                record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
         metrics, about_metrics = evaluate(sample, names)
         metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
         beyond = {name: metrics[name] for name in names if ALL[name].beyond}
