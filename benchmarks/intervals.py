@@ -1,4 +1,4 @@
-"""Coverage of the 95 % intervals, and bias of D_LR: `python benchmarks/coverage.py [--repeats 300]`.
+"""Coverage of the 95 % intervals, and bias of D_LR: `python benchmarks/intervals.py [--repeats 300]`.
 
 Each repeat draws new rows of a synthetic model whose population is known, cuts them into 16 blocks, and asks for every
 interval. It covers when it holds the mean of the metric over all repeats (its expectation for so many rows); that of
