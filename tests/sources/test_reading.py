@@ -123,7 +123,8 @@ def test_streams_have_no_shards() -> None:
 @pytest.mark.parametrize(
     ("labels", "reading", "told"),
     [
-        (LABELS, {}, True), (LABELS, {"shuffle": True}, False), (LABELS[::-1], {}, True), (np.arange(40) % 4, {}, False),
+        (LABELS, {}, True), (LABELS, {"shuffle": True}, False), (LABELS[::-1], {}, True),
+        (np.arange(40) % 4, {}, False),
         (np.zeros(40, int), {}, False), (np.arange(40), {}, False),
     ],
 )  # fmt: skip
