@@ -31,9 +31,17 @@ _END = object()
 
 
 def is_native(obj: Any) -> bool:
-    """Whether an object is a module or an exported program."""
+    """Whether an object is a module or an exported program; those of transformers and Keras have adapters of theirs."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(obj, torch.nn.Module | torch.export.ExportedProgram)
+    if torch is None or is_pretrained(obj) or any(part.__module__.startswith("keras.") for part in type(obj).__mro__):
+        return False
+    return isinstance(obj, torch.nn.Module | torch.export.ExportedProgram)
+
+
+def is_pretrained(obj: Any) -> bool:
+    """Whether an object is a model of transformers."""
+    models = sys.modules.get("transformers.modeling_utils")
+    return models is not None and isinstance(obj, models.PreTrainedModel)
 
 
 def load(path: Path) -> Any | None:
@@ -86,7 +94,7 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
 
     options: dict[str, Any] = {"external_data": sum(_sizes(obj)) > LARGEST_IN_FILE}
     if isinstance(obj, torch.nn.Module):
-        axes = {name: {0: torch.export.Dim("batch")} if array.ndim else {} for name, array in example.items()}
+        axes = {name: _axes(array) for name, array in example.items()}
         options |= {"kwargs": _tensors(obj, example), "dynamic_shapes": axes}
     names = {"input_names": list(example), "output_names": list(_outputs(obj, example))}
     with _evaluating(obj), _quiet():
@@ -175,6 +183,16 @@ def _tensors(obj: Any, given: Item) -> dict[str, Any]:
 
     device = next((tensor.device for tensor in obj.state_dict().values()), torch.device("cpu"))
     return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in given.items()}
+
+
+def _axes(array: NDArray[Any]) -> dict[int, Any]:
+    """Which axes of an input are open: that of rows, and that of tokens where the model leaves it open."""
+    import torch
+
+    if not array.ndim:
+        return {}
+    tokens = {1: torch.export.Dim.AUTO} if array.ndim == 2 and array.dtype.kind in "iu" else {}
+    return {0: torch.export.Dim("batch"), **tokens}
 
 
 def _outputs(obj: Any, given: Item) -> dict[str, NDArray[Any]]:

@@ -144,12 +144,20 @@ def _exported(adapter: Adapter, obj: Any, rows: Item, path: Path) -> str:
     except OnnxrichError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or ["no message"]
+        root = _root(error)
+        lines = str(root).strip().splitlines() or ["no message"]
         raise AdapterError(
-            f"{type(obj).__qualname__} can't be exported: {type(error).__name__}: {lines[0]}",
+            f"{type(obj).__qualname__} can't be exported: {type(root).__name__}: {lines[0]}",
             "a model that its framework's exporter takes, and rows that fit it",
             "Look at the cause of this error (--debug), or export it yourself.",
         ) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error was raised from in the end: exporters wrap it in news of their own progress."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _check_target(path: Path, force: bool) -> None:

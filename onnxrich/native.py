@@ -19,12 +19,14 @@ from onnxrich.errors import DataError
 def taken(model: Any, data: Any) -> Iterator[tuple[Any, Any, str | None]]:
     """Model and data as the core takes them, for as long as the context lasts, and how messages name the model.
 
-    A framework's model becomes an ONNX file; anything else is passed through.
+    A framework's model, also one that a folder holds, becomes an ONNX file; anything else is passed through.
 
     Raises:
         AdapterError: when no adapter takes the model, or it can't be exported.
         DataError: when the data are a file, or hold no rows.
     """
+    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+        model = plugins.load(Path(model))[1]
     if isinstance(model, str | os.PathLike | bytes | ModelProto):
         yield model, data, None
         return
