@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH := .venv-torch
+# Where callbacks log to.
+TRACKERS := tensorboard mlflow-skinny sqlalchemy alembic wandb
 TORCH_STAMP := $(TORCH)/.installed
 
 .PHONY: demo test test-fast lint wheel-test framework-test benchmark clean
@@ -47,6 +49,7 @@ $(STAMP): pyproject.toml
 $(TORCH_STAMP): pyproject.toml
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH)/bin/pip install --quiet torch==2.13.0 onnxscript
+	$(TORCH)/bin/pip install --quiet lightning pytorch-lightning transformers accelerate pillow $(TRACKERS)
 	$(TORCH)/bin/pip install --quiet --editable ".[dev]"
 	touch $@
 

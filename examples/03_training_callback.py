@@ -6,14 +6,16 @@ training: the model is exported once, then only its weights are swapped, which c
 
     python examples/03_training_callback.py --show
 
-The task is made up: signs of two products of inputs, which no linear function of the inputs can tell.
+The task is made up: eight clouds of points, two to a class.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -21,19 +23,22 @@ from torch import nn
 
 import onnxrich
 
-INPUTS, WIDTH, TRAINED, HELD_BACK = 16, 96, 6_000, 1_500
+INPUTS, WIDTH, CLOUDS, CLASSES, TRAINED, HELD_BACK = 32, 64, 8, 4, 4_000, 1_500
+
+Rows = tuple[torch.Tensor, torch.Tensor]
 
 
-def task(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normal inputs, and which of four classes two products of them make."""
-    x = torch.randn(rows, INPUTS)
-    return x, (x[:, 0] * x[:, 1] > 0).long() + 2 * (x[:, 2] * x[:, 3] > 0).long()
+def task() -> tuple[Rows, Rows]:
+    """Points of eight clouds with their classes: those to train with, and those that are held back."""
+    centers, cloud = 0.7 * torch.randn(CLOUDS, INPUTS), torch.randint(0, CLOUDS, (TRAINED + HELD_BACK,))
+    x, y = centers[cloud] + torch.randn(len(cloud), INPUTS), cloud % CLASSES
+    return (x[:TRAINED], y[:TRAINED]), (x[TRAINED:], y[TRAINED:])
 
 
 def network() -> nn.Sequential:
     """A network of two hidden layers."""
     return nn.Sequential(
-        nn.Linear(INPUTS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 4)
+        nn.Linear(INPUTS, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, CLASSES)
     )  # fmt: skip
 
 
@@ -59,22 +64,18 @@ class Plot:
             plt.pause(0.01)
 
 
-def train(name: str, model: nn.Module, layers: nn.Module, *, epochs: int, plot: Plot, folder: Path) -> None:
-    """Train some layers of a model, and measure it at the beginning and after each epoch."""
-    x, y = task(TRAINED)
-    held_back = torch.utils.data.TensorDataset(*task(HELD_BACK))
-    recorder = onnxrich.Recorder(torch.utils.data.DataLoader(held_back, batch_size=500), folder / name, force=True)
-    optimizer = torch.optim.Adam(layers.parameters(), lr=2e-3)
-    for epoch in range(epochs + 1):
-        analysis = recorder(model, epoch)
-        plot.add(name, analysis.metrics)
-        print(
-            f"{name}, epoch {epoch}: D_LR {analysis.metrics['d_lr']:.3f}, accuracy {analysis.metrics['accuracy']:.1%}"
-        )
-        for batch in torch.randperm(TRAINED).split(64):
+def train(
+    model: nn.Module, rows: Rows, optimizer: torch.optim.Optimizer, *, epochs: int, measured: Callable[[int], None]
+) -> None:
+    """A plain loop; `measured` is called at the beginning and after each epoch."""
+    x, y = rows
+    measured(0)
+    for epoch in range(1, epochs + 1):
+        for batch in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
             optimizer.step()
+        measured(epoch)
 
 
 def main() -> None:
@@ -85,10 +86,21 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="draw the plot in a window while it trains")
     options = parser.parse_args()
     torch.manual_seed(0)
+    rows, held_back = task()
     plot, initial = Plot(show=options.show), network()
-    rich, lazy = copy.deepcopy(initial), copy.deepcopy(initial)
-    train("all layers", rich, rich, epochs=options.epochs, plot=plot, folder=options.output)
-    train("last layer alone", lazy, lazy[-1], epochs=options.epochs, plot=plot, folder=options.output)
+    sample = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*held_back), batch_size=500)
+    for name, rate in (("all layers", 2e-4), ("last layer alone", 1e-3)):
+        model = copy.deepcopy(initial)
+        trained = model if name == "all layers" else model[-1]
+        recorder = onnxrich.Recorder(sample, options.output / name, force=True)
+
+        def measured(epoch: int, name: str = name, model: nn.Module = model, recorder: Any = recorder) -> None:
+            metrics = recorder(model, epoch).metrics
+            plot.add(name, metrics)
+            print(f"{name}, epoch {epoch}: D_LR {metrics['d_lr']:.3f}, accuracy {metrics['accuracy']:.1%}")
+
+        optimizer = torch.optim.Adam(trained.parameters(), lr=rate)
+        train(model, rows, optimizer, epochs=options.epochs, measured=measured)
     plot.figure.savefig(options.output / "training.png")
     print(f"wrote {options.output / 'training.png'}, and a record of each epoch beside it")
     if options.show:

@@ -66,8 +66,9 @@ def test_training_callback(tmp_path: Path) -> None:
         for name in ("all layers", "last layer alone")
     }
     assert [len(values) for values in found.values()] == [9, 9]
-    assert found["all layers"][-1] < found["all layers"][0] - 0.3
-    assert abs(found["last layer alone"][-1] - found["last layer alone"][0]) < 0.1
+    assert found["all layers"][0] == found["last layer alone"][0] > 0.5
+    assert found["all layers"][-1] < 0.15
+    assert found["last layer alone"][-1] > 0.3
     assert (tmp_path / "out" / "training.png").stat().st_size > 10_000
     assert len(list((tmp_path / "out").rglob("step-*.json"))) == 18
 
