@@ -46,7 +46,7 @@ def sweep(scale: int, turns: int) -> None:
     for p in (1024, 2048, 4096):
         widths = (784, 1024, 1024, p, 10)
         for batch in (32, 128, 512):
-            _, over = ratio(mlp(widths), (784,), rows=1_024 * scale, batch=batch, turns=turns)
+            _, over = ratio(mlp(widths), (784,), rows=4_096 * scale, batch=batch, turns=3)
             expected = cost.on_cpu(cost.mlp_flops(widths), cost.width(p, C=10, K=10), batch)
             print(f"| {p} | {batch} | {over:.2f} | {expected:.2f} |", flush=True)
 

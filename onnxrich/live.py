@@ -62,9 +62,12 @@ def ready(
         ModelError: when the runtime refuses the model or fails on the batch.
     """
     zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
+    # Where there are more outputs than features, they are worth computing from the features' sums. Not so where the
+    # head rounds its operands to integers: there Wφ + b is not quite what it gives.
+    derived = head.affine is not None and zero.p < zero.C and not head.affine.steps
     patch = rewrite.instrument(
         model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row,
-        runs=plan.runs,
+        runs=plan.runs, derived=derived,
     )  # fmt: skip
     session = open_session(model, patch.data, device)
     listen(Progress("running"))
@@ -151,8 +154,12 @@ def pilot_shift(live: Live, first: Batch) -> Array:
     if live.plan.targets == "values":
         table, _ = one_hot(first.labels, C=1)
         about = about if table is None else table.mean(axis=0)
-    shift = np.concatenate([[0.0], live.features.mean(axis=0), live.outputs.mean(axis=0), about])
-    return np.where(np.isfinite(shift), shift, 0.0)
+    means = (live.features.mean(axis=0), live.outputs.mean(axis=0), about)
+    phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
+    if live.patch.weight is not None and live.head.affine is not None:
+        # So that f − its shift = W(φ − its shift): the moments of one follow from those of the other without b.
+        f = live.patch.weight @ phi + live.head.affine.bias
+    return np.concatenate([[0.0], phi, f, y])
 
 
 def probe(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, str]:

@@ -344,3 +344,23 @@ def from_panels(panels: Sequence[Array]) -> Array:
         matrix[stop:, start:stop] = panel[:, len(panel) :].T
         start = stop
     return matrix
+
+
+def with_outputs(matrix: Array, weight: Array) -> Array:
+    """The moment matrix of z = [1, φ, f, y] from that of [1, φ, y], for outputs f = Wφ about the shift W·(that of φ).
+
+    Args:
+        matrix: float64 array of shape (1 + p + K, 1 + p + K).
+        weight: W, float64 array of shape (C, p).
+    """
+    C, p = weight.shape
+    f, y = slice(1 + p, 1 + p + C), slice(1 + p + C, None)
+    across = matrix[:, 1 : 1 + p] @ weight.T
+    whole = np.empty((len(matrix) + C,) * 2)
+    whole[: 1 + p, : 1 + p], whole[: 1 + p, y] = matrix[: 1 + p, : 1 + p], matrix[: 1 + p, 1 + p :]
+    whole[y, : 1 + p], whole[y, y] = matrix[1 + p :, : 1 + p], matrix[1 + p :, 1 + p :]
+    whole[: 1 + p, f], whole[y, f] = across[: 1 + p], across[1 + p :]
+    whole[f, : 1 + p], whole[f, y] = across[: 1 + p].T, across[1 + p :].T
+    own = weight @ across[1 : 1 + p]
+    whole[f, f] = (own + own.T) / 2
+    return whole

@@ -45,8 +45,8 @@ class Summing:
         self._live, self._shift = live, pilot_shift(live, first)
         devices = len(live.session.device.numbers)
         sessions = [live.session, *(live.another(number) for number in range(1, devices))]
-        G = max(block_count(live.patch.edges[-1], blocks), devices)
-        self.fleet = Fleet(sessions, live.patch, self._shift, blocks=G)
+        G = max(block_count(len(self._shift), blocks), devices)
+        self.fleet = Fleet(sessions, live.patch, live.patch.summed(self._shift), blocks=G)
         self.samples = 0
         self.most: int | None = None
         affine, plan = live.head.affine, live.plan

@@ -10,7 +10,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import batching, pipeline, summing
+from onnxrich import batching, pipeline, rewrite, summing
+from onnxrich import head as heads
+from onnxrich import model as models
 from onnxrich.errors import DataError
 from onnxrich.progress import Progress
 from onnxrich.results import Results
@@ -220,6 +222,48 @@ def test_large_mean() -> None:
     spread = np.sqrt(np.diag(moved.moments.centered("features", "features")) / ROWS)
     assert (moved.moments.mean("features") / spread).max() > 1e6
     assert moved.metrics["d_lr_centered"] == pytest.approx(expected, abs=1e-6)
+
+
+def many_outputs() -> onnx.ModelProto:
+    """A network with four features and nine outputs, with a bias."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.standard_normal((20, 4)) / 4, "v": rng.standard_normal((4, 9)), "b": rng.standard_normal(9) + 5,
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["phi"]),
+        helper.make_node("Gemm", ["phi", "v", "b"], ["logits"]),
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", 20), ("logits", 9))
+    ]
+    tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "many", values[:1], values[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def test_more_outputs_than_features_follow_from_them() -> None:
+    """With C > p the outputs are not summed: their moments come from W and b, and are those of the hooked outputs."""
+    features, outputs = hooked(many_outputs(), X)
+    got = analyze(many_outputs())
+    rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(9)[Y]], axis=1)
+    scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0))) + 1e-300
+    raw = got.moments.about(np.zeros_like(got.moments.shift)).matrix
+    np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
+    np.testing.assert_array_equal(got.moments.matrix, got.moments.matrix.T)
+    assert got.metrics["d_lr"] == pytest.approx(naive_d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)
+    assert got.moments.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
+
+
+def test_derived_outputs_are_not_summed() -> None:
+    """The sums of a patch with derived outputs are as wide as [1, φ, y]."""
+    read = models.read(many_outputs())
+    found = heads.find(read)
+    assert rewrite.instrument(read, found, K=9).edges[-1] == 1 + 4 + 9 + 9
+    assert rewrite.instrument(read, found, K=9, derived=True).edges[-1] == 1 + 4 + 9
 
 
 def test_wide_features_use_several_panels() -> None:

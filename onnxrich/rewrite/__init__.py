@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.moments import METADATA, TALLIES, Array, from_panels
+from onnxrich.moments import METADATA, TALLIES, Array, from_panels, with_outputs
 from onnxrich.rewrite.builder import Builder, prefix
 from onnxrich.rewrite.product import accumulate
 from onnxrich.rewrite.tables import Part, lay_out
@@ -45,7 +45,9 @@ class Patch:
         accumulated: outputs, in the order of `accumulators`.
         edges: first columns of the block rows, and d at the end.
         counts: whether the tallies are summed.
-        parts: outputs: the parts of z for the rows of a run, the features second and the outputs third.
+        parts: outputs: the parts of z for the rows of a run, the features second; `outputs` third where it is summed.
+        outputs: output of shape (C, rows).
+        weight: float64 array of shape (C, p), W of f = Wφ + b, where the outputs are not summed but follow from φ.
         held: inputs, for each run but the last: its parts, which may be of no rows.
         last: input, a boolean: whether to add the rows of this run and those that were held; None where each run is.
     """
@@ -60,6 +62,8 @@ class Patch:
     edges: tuple[int, ...]
     counts: bool
     parts: tuple[Part, ...]
+    outputs: str
+    weight: Array | None = None
     held: tuple[tuple[str, ...], ...] = ()
     last: str | None = None
 
@@ -67,11 +71,6 @@ class Patch:
     def features(self) -> str:
         """Output of shape (p, rows): φ, transposed as the sums take it."""
         return self.parts[1].name
-
-    @property
-    def outputs(self) -> str:
-        """Output of shape (C, rows)."""
-        return self.parts[2].name
 
     @property
     def runs(self) -> int:
@@ -101,7 +100,15 @@ class Patch:
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
         """The symmetric moment matrix, float64 of shape (d, d), from the accumulated block rows."""
-        return from_panels(accumulated[: len(accumulated) - self.counts])
+        summed = from_panels(accumulated[: len(accumulated) - self.counts])
+        return summed if self.weight is None else with_outputs(summed, self.weight)
+
+    def summed(self, shift: Array) -> Array:
+        """Those entries of a shift, of shape (d,), about which sums are accumulated."""
+        if self.weight is None:
+            return shift
+        C, p = self.weight.shape
+        return np.delete(shift, slice(1 + p, 1 + p + C))
 
 
 def expose_raw(model: Model, head: Head) -> tuple[bytes, list[str]]:
@@ -170,6 +177,7 @@ def instrument(
     by_row: bool = False,
     shift: Array | None = None,
     runs: int = 1,
+    derived: bool = False,
 ) -> Patch:
     """The patch that adds the head's rows as outputs, and the moments as accumulators.
 
@@ -185,13 +193,15 @@ def instrument(
         by_row: whether weights and targets come for each row, not for each sample.
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
         runs: how many runs are added by one product; more than one pays where a run has few rows.
+        derived: whether the moments of the outputs are to follow from those of φ, by W of the head; needs `affine`.
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     build = Builder(prefix(model), model.opset)
     tables = lay_out(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
-    d = sum(part.width for part in tables.parts)
+    parts = tuple(part for part in tables.parts if not (derived and part is tables.outputs))
+    d = sum(part.width for part in parts)
     about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
-    sums = accumulate(build, tables.parts, about, masked=masked, runs=runs)
+    sums = accumulate(build, parts, about, masked=masked, runs=runs)
     tallies: tuple[str, ...] = ()
     if count:
         logits = build.cast(tables.logits, TensorProto.DOUBLE)
@@ -199,7 +209,7 @@ def instrument(
     shape = ""
     if shift is None:
         shape = build.shape_output()
-        for part in tables.parts if sums.held else tables.parts[1:3]:
+        for part in tables.parts if sums.held else (tables.features, tables.outputs):
             build.output(part.name, part.width, "rows", elements=part.elements)
     return Patch(
         data=build.serialize(),
@@ -211,7 +221,9 @@ def instrument(
         accumulated=(*sums.after, *tallies[1:]),
         edges=sums.edges,
         counts=count,
-        parts=tables.parts,
+        parts=parts,
+        outputs=tables.outputs.name,
+        weight=head.affine.weight if derived and head.affine else None,
         held=sums.held,
         last=sums.last,
     )
