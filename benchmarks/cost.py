@@ -73,7 +73,12 @@ TASKS = (
 
 
 def width(p: int, *, C: int, K: int) -> int:
-    """d, the width of the moments: a one, features, outputs, targets."""
+    """d, the width of what is summed: a one, features, outputs where they are no more than features, targets."""
+    return 1 + p + (C if p >= C else 0) + K
+
+
+def whole(p: int, *, C: int, K: int) -> int:
+    """The width of the moments on the host, all outputs among them."""
     return 1 + p + C + K
 
 
@@ -122,36 +127,37 @@ def mlp_flops(widths: Sequence[int]) -> float:
     return 2.0 * sum(a * b for a, b in pairwise(widths))
 
 
-def hours(task: Task, device: Device, d: int, rows_a_product: int = 4096) -> tuple[float, float]:
-    """Hours of the model alone on one device, and of the model with its moments; reading keeps up where it can."""
+def hours(task: Task, device: Device, rows_a_product: int = 4096) -> tuple[float, float]:
+    """Hours of the model alone on one device, fed over its link, and those of the model with its moments."""
     alone = max(task.flops / device.model, task.input / device.link)
-    return alone * task.rows / 3600, (alone + seconds_a_row(device, d, rows_a_product)) * task.rows / 3600
+    summing = seconds_a_row(device, width(task.p, C=task.C, K=task.K), rows_a_product)
+    return alone * task.rows / 3600, (alone + summing) * task.rows / 3600
 
 
-def scale_table() -> str:
+def work_table() -> str:
     """The work of each task."""
-    lines = ["| task | rows | model, flops a row | d | product, flops a row | input | sums, one block |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = [
+        "| task | rows | model, flops a row | d | product, flops a row | input | sums on the device | on the host |"
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in TASKS:
-        d = width(task.p, C=task.C, K=task.K)
+        d, all_of_it = width(task.p, C=task.C, K=task.K), whole(task.p, C=task.C, K=task.K)
         lines.append(
             f"| {task.name} | {task.rows:,} | {task.flops:.3g} | {d:,} | {product_flops(d):.3g} | "
-            f"{task.rows * task.input / 1e9:,.1f} GB | {memory(d) / 1e9:,.2f} GB |"
+            f"{task.rows * task.input / 1e9:,.1f} GB | {memory(d) / 1e9:,.3f} GB | {8 * all_of_it**2 / 1e9:,.3f} GB |"
         )
     return "\n".join(lines)
 
 
-def without_outputs_table() -> str:
-    """The same with the outputs left out of the sums, from one block of whose features they follow."""
-    lines = ["| task | device | d = 1 + p + K | hours, model alone | with moments | ratio |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
+def hours_table() -> str:
+    """Hours of each task on one device."""
+    lines = ["| task | device | hours, model alone | hours, with moments | ratio |", "| --- | --- | --- | --- | --- |"]
     for task in TASKS:
         for device in (H100, A100, RTX_4090):
-            d = width(task.p, C=0 if task.p < task.C else task.C, K=task.K)
-            alone, both = hours(task, device, d)
-            lines.append(f"| {task.name} | {device.name} | {d:,} | {alone:.3g} | {both:.3g} | {both / alone:.3f} |")
+            alone, both = hours(task, device)
+            lines.append(f"| {task.name} | {device.name} | {alone:.3g} | {both:.3g} | {both / alone:.3f} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(scale_table(), without_outputs_table(), sep="\n\n")
+    print(work_table(), hours_table(), sep="\n\n")
