@@ -32,7 +32,7 @@ def against_bare(scale: int, turns: int) -> None:
     print("| model | batch | rows | bare inference | onnxrich / bare | goal |\n| --- | --- | --- | --- | --- | --- |")
     small, large = 64 * scale, 16 * scale
     for name, model, shape, rows, batch, goal in (
-        ("MLP 784-1024-1024-1024-10", mlp(), (784,), 2_048 * scale, 512, "1.6"),
+        ("MLP 784-1024-1024-1024-10", mlp(), (784,), 10_240 * scale, 512, "1.6"),
         ("ResNet-18, 32×32", resnet18(), (3, 32, 32), small, 64, "1.03"),
         ("ResNet-18, 224×224", resnet18(224), (3, 224, 224), large, 8, "1.03"),
     ):

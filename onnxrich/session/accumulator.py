@@ -33,8 +33,8 @@ class Accumulator:
 
     def __init__(self, session: Session, patch: Patch, shift: Array, *, blocks: Sequence[int]) -> None:
         self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
-        self._sums = {block: self._place([np.zeros(shape) for shape in patch.shapes]) for block in blocks}
-        self._spare = self._place([np.zeros(shape) for shape in patch.shapes])
+        self._sums = {block: self._place(_zeros(patch.shapes)) for block in blocks}
+        self._spare = self._place(_zeros(patch.shapes))
         self._empty = self._place([part.empty for part in patch.parts]) if patch.held else []
 
     def _place(self, arrays: Sequence[NDArray[Any]]) -> list[ort.OrtValue]:
@@ -97,6 +97,15 @@ class Accumulator:
     def restore(self, block: int, sums: Sequence[Array]) -> None:
         """Set the sums of a block to what `read` gave before."""
         self._sums[block] = self._place([np.array(array) for array in sums])
+
+
+def _zeros(shapes: Sequence[tuple[int, int]]) -> list[Array]:
+    """Zeros in one piece, written now: a large piece lies in large pages, and no batch waits for its memory."""
+    sizes = [rows * columns for rows, columns in shapes]
+    whole = np.empty(sum(sizes))
+    whole.fill(0.0)
+    parts = np.split(whole, np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 class Fleet:
