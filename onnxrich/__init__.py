@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from onnxrich.moments import Moments as Moments
     from onnxrich.patching import expose as expose
     from onnxrich.patching import instrument as instrument
+    from onnxrich.preprocessing import Preprocessing as Preprocessing
     from onnxrich.progress import Progress as Progress
     from onnxrich.recording import Recorder as Recorder
-    from onnxrich.sources.preprocessing import Preprocessing as Preprocessing
     from onnxrich.sources.reading import Reading as Reading
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ _HOME = {
     "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments",
     "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
     "Export": "exporting", "export": "exporting", "Recorder": "recording", "to_writer": "loggers",
-    "Preprocessing": "sources.preprocessing", "Reading": "sources.reading",
+    "Preprocessing": "preprocessing", "Reading": "sources.reading",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

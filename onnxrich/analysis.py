@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from onnx import ModelProto
 
-    from onnxrich.sources.preprocessing import Preprocessing
+    from onnxrich.preprocessing import Preprocessing
     from onnxrich.sources.reading import Reading
 
 

@@ -18,6 +18,11 @@ STANDARD = set(sys.stdlib_module_names)
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
+    "cores": (set(), set()),
+    "extras": ({"errors"}, set()),
+    "preprocessing": ({"errors"}, set()),
+    "pictures": ({"errors", "extras", "preprocessing"}, {"numpy"}),
+    "decoder": ({"errors", "files", "pictures", "preprocessing"}, {"numpy"}),
     "progress": (set(), set()),
     "targets": ({"errors"}, {"numpy"}),
     "moments": ({"errors", "targets"}, {"numpy"}),
@@ -36,8 +41,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
     "rewrite": ({"errors", "head", "model", "moments", "rewrite"}, {"numpy", "onnx"}),
     "timing": (set(), set()),
-    "session": ({"errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
-    "sources": ({"errors", "files", "head", "model", "sources", "targets"}, {"numpy"}),
+    "session": ({"cores", "errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
+    "sources": (
+        {"cores", "decoder", "errors", "extras", "files", "head", "model", "pictures", "preprocessing", "sources"}
+        | {"targets"},
+        {"numpy"},
+    ),
     "fingerprint": (set(), {"numpy"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),

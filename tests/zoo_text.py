@@ -14,10 +14,10 @@ from onnx import numpy_helper, parser
 
 from onnxrich import model
 from onnxrich.errors import OnnxrichError
+from onnxrich.pictures import Look
 from onnxrich.sources import Preprocessing, Source, open_source
 from onnxrich.sources.kinds import open_table
 from onnxrich.sources.ledger import Ledger
-from onnxrich.sources.pictures import Look
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import Table
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -145,8 +144,3 @@ def cuda_libraries_missing() -> list[str]:
         except OSError:
             missing.append(name)
     return missing
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: fewer than the machine has, in a container or under taskset."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,8 +14,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+from onnxrich.cores import usable_cores
 from onnxrich.errors import DeviceError, ModelError
-from onnxrich.session.devices import CPU, CUDA, Choice, usable_cores
+from onnxrich.session.devices import CPU, CUDA, Choice
 
 Feed = Mapping[str, NDArray[Any]]
 

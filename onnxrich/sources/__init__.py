@@ -10,6 +10,8 @@ import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Model
+from onnxrich.pictures import Look
+from onnxrich.preprocessing import Preprocessing
 from onnxrich.sources import labels as marks
 from onnxrich.sources.base import Batch, Shard, Source
 from onnxrich.sources.beside import beside
@@ -19,11 +21,9 @@ from onnxrich.sources.fitted import Wish, from_table
 from onnxrich.sources.kinds import kind_and_place, open_table
 from onnxrich.sources.ledger import Ledger
 from onnxrich.sources.lookup import looked_up
-from onnxrich.sources.pictures import Look
 from onnxrich.sources.pixels import channels_of
 from onnxrich.sources.places import Place
 from onnxrich.sources.plausible import doubting
-from onnxrich.sources.preprocessing import Preprocessing
 from onnxrich.sources.reading import Reading
 from onnxrich.sources.request import Request
 from onnxrich.sources.stream import from_iterable

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.extras import required
 from onnxrich.sources.decoding import Item, decoded
-from onnxrich.sources.extras import required
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Block, Field, Rows, Table, cut
 
@@ -65,7 +65,7 @@ def table_of(rowset: Rowset, request: Request) -> Table:
                 yield _block({}, block, part, names, rowset, request)
             return
         parts = ((_items(block.column(image), part, rowset), (block, part)) for block, part in blocks)
-        for images, kept, (block, part) in decoded(parts, request, rowset.name):
+        for images, kept, (block, part) in decoded(parts, request, name=rowset.name, rows=len(rows)):
             others = [name for name in names if name != image]
             yield _block({image: images}, block, part, others, rowset, request, kept)
 

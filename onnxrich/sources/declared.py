@@ -9,9 +9,9 @@ from typing import Any
 
 from onnxrich.errors import DataError
 from onnxrich.model import Model
+from onnxrich.preprocessing import RESAMPLINGS, Preprocessing, Recipe
 from onnxrich.sources.beside import settings
 from onnxrich.sources.places import Place
-from onnxrich.sources.preprocessing import RESAMPLINGS, Preprocessing, Recipe
 
 CONFIG = "preprocessor_config.json"
 LARGEST_CONFIG = 2**20

@@ -10,10 +10,10 @@ import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
+from onnxrich.preprocessing import Preprocessing, Recipe
 from onnxrich.sources.base import Batch
 from onnxrich.sources.declared import Declared
 from onnxrich.sources.pixels import Pixels
-from onnxrich.sources.preprocessing import Preprocessing, Recipe
 from onnxrich.sources.table import AnyArray, Field
 from onnxrich.targets import class_column
 

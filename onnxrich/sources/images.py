@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.pictures import SUFFIXES
 from onnxrich.sources.decoding import Item, decoded
-from onnxrich.sources.pictures import SUFFIXES
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Block, Field, Rows, Table, cut
@@ -55,7 +55,7 @@ def open_images(request: Request) -> Table:
             ([Item(listing.folder.child(listing.files[i]), listing.files[i]) for i in part], part)
             for part in cut(rows, size)
         )
-        for images, kept, part in decoded(parts, request, place.name):
+        for images, kept, part in decoded(parts, request, name=place.name, rows=len(rows)):
             yield _block({"image": images}, listing, names, part, kept)
 
     return Table(place.name, fields, read, random=True)

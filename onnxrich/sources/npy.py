@@ -16,10 +16,10 @@ from typing import IO, Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.pictures import Look
+from onnxrich.preprocessing import Preprocessing
 from onnxrich.sources.ledger import Ledger
-from onnxrich.sources.pictures import Look
 from onnxrich.sources.places import Place
-from onnxrich.sources.preprocessing import Preprocessing
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Column, Field, Rows, Table, cut, of_array, of_columns, whole
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
-from onnxrich.sources.pictures import Look, UnreadableError, stacked
-from onnxrich.sources.preprocessing import Preprocessing
+from onnxrich.pictures import Look, UnreadableError, stacked
+from onnxrich.preprocessing import Preprocessing
 from onnxrich.sources.table import AnyArray
 
 # Numbers of channels by which the axis of channels is told: gray, colours, colours and transparency.

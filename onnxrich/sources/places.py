@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from onnxrich.errors import DataError
+from onnxrich.extras import required
 from onnxrich.files import open_regular
-from onnxrich.sources.extras import required
 
 
 @dataclass(frozen=True)

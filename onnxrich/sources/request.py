@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxrich.pictures import Look
 from onnxrich.sources.ledger import Ledger
-from onnxrich.sources.pictures import Look
 from onnxrich.sources.places import Place
 
 

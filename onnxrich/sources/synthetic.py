@@ -7,12 +7,12 @@ import numpy as np
 from onnxrich.errors import DataError
 from onnxrich.head.graph import Graph
 from onnxrich.model import Input, Model
+from onnxrich.preprocessing import Recipe
 from onnxrich.sources.base import Source
 from onnxrich.sources.declared import Declared
 from onnxrich.sources.fit import is_constant
 from onnxrich.sources.fitted import Wish, from_table
 from onnxrich.sources.ledger import Ledger
-from onnxrich.sources.preprocessing import Recipe
 from onnxrich.sources.reading import Reading
 from onnxrich.sources.table import AnyArray, of_array, of_columns
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.extras import required
 from onnxrich.sources.arrow import INTEGER, NUMBER, Rowset, arrow, of_memory, recut, table_of
-from onnxrich.sources.extras import required
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import MOST_UNPACKED, SCAN, Rows, Table

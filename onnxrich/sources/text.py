@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.extras import required
 from onnxrich.model import Input
-from onnxrich.sources.extras import required
 from onnxrich.sources.labels import listing
 from onnxrich.sources.places import Place
 from onnxrich.sources.reading import Reading

@@ -12,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.pictures import SUFFIXES
 from onnxrich.sources.decoding import Item, decoded
-from onnxrich.sources.pictures import SUFFIXES
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Block, Field, Rows, Table, cut
@@ -62,7 +62,8 @@ def open_webdataset(request: Request) -> Table:
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
         with ExitStack() as stack:
             files = [stack.enter_context(part.open("a readable tar file")) for part in places]
-            yield from _read(_Reader(samples, files, readers, place.name), names, cut(rows, size), request)
+            reader = _Reader(samples, files, readers, place.name)
+            yield from _read(reader, names, rows, size, request)
 
     return Table(place.name, fields, read, random=True)
 
@@ -80,7 +81,8 @@ class _Reader:
         return None if member is None else _bytes(self.files[member.tar], member)
 
 
-def _read(reader: _Reader, names: Sequence[str], parts: Iterator[Rows], request: Request) -> Iterator[Block]:
+def _read(reader: _Reader, names: Sequence[str], rows: Rows, size: int, request: Request) -> Iterator[Block]:
+    parts = cut(rows, size)
     image = next((name for name in names if name == "image"), None)
     others = [name for name in names if name != "image"]
     if image is None:
@@ -88,7 +90,7 @@ def _read(reader: _Reader, names: Sequence[str], parts: Iterator[Rows], request:
             yield _block({}, reader, others, part, request)
         return
     items = (([_item(reader, int(row)) for row in part], part) for part in parts)
-    for images, kept, part in decoded(items, request, reader.name):
+    for images, kept, part in decoded(items, request, name=reader.name, rows=len(rows)):
         yield _block({"image": images}, reader, others, part, request, kept)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import DataError
-from onnxrich.sources.extras import required
+from onnxrich.extras import required
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Block, Field, Rows, Table, cut
 

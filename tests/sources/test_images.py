@@ -14,6 +14,7 @@ from PIL import Image
 from zoo_text import build, read_all, refused, source_of, within
 
 from onnxrich.errors import DataError
+from onnxrich.sources import decoding
 from onnxrich.sources.images import numbered
 
 MODEL = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="uint8[N,1,2,2] x", y="float[N,1,2,2] h")
@@ -74,7 +75,17 @@ def test_lossless_formats(ending: str, tmp_path: Path) -> None:
     assert rows["x"].tolist() == [[[[77, 77], [77, 77]]]]
 
 
-def test_order_does_not_depend_on_threads(tmp_path: Path) -> None:
+@pytest.fixture(params=["here", "processes"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Images are decoded in this process, or by three others, however few they are."""
+    if request.param == "processes":
+        monkeypatch.setattr(decoding, "POOL_FROM", 0)
+        monkeypatch.setattr(decoding, "usable_cores", lambda: 3)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("where")
+def test_order_does_not_depend_on_processes(tmp_path: Path) -> None:
     """Images come in their order, whichever is decoded first."""
     for value in range(60):
         path = tmp_path / f"{value:03}.png"
@@ -180,6 +191,7 @@ def broken(kind: str, path: Path) -> str:
 KINDS = ["missing", "fifo", "empty", "text", "cut", "bomb", "eps", "deep"]
 
 
+@pytest.mark.usefixtures("where")
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_unreadable_images(kind: str, tmp_path: Path) -> None:
@@ -191,6 +203,7 @@ def test_unreadable_images(kind: str, tmp_path: Path) -> None:
         read(tmp_path)
 
 
+@pytest.mark.usefixtures("where")
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_unreadable_images_left_out(tmp_path: Path) -> None:
     """Up to the limit they are left out, counted and named; rows and labels stay together; a batch may be empty."""
@@ -225,3 +238,47 @@ def test_numbered(labels: list[str], values: list[int], names: Any) -> None:
     """Whole numbers are classes as they are; anything else is a name."""
     found, classes = numbered(labels)
     assert (found.tolist(), classes) == (values, names)
+
+
+def test_processes_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that decode end with the pass, also with one that is given up half way."""
+    monkeypatch.setattr(decoding, "POOL_FROM", 0)
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
+    for value in range(100):
+        save(tmp_path / f"{value:03}.png", value)
+    started: list[Any] = []
+    begin = decoding._Pool._started
+
+    def counted(pool: Any) -> Any:
+        started.append(begin(pool))
+        return started[-1]
+
+    monkeypatch.setattr(decoding._Pool, "_started", counted)
+    source = source_of(MODEL, tmp_path)
+    assert len(list(source.batches(30))) == 4
+    batches = source.batches(10)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    assert 2 <= len(started) <= 4
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_process_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image on which a decoder crashes ends the run with the names among which it is."""
+    monkeypatch.setattr(decoding, "POOL_FROM", 0)
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
+    for value in range(3):
+        save(tmp_path / f"{value}.png", value)
+    begin = decoding._Pool._started
+
+    def killed(pool: Any) -> Any:
+        process = begin(pool)
+        process.kill()
+        return process
+
+    monkeypatch.setattr(decoding._Pool, "_started", killed)
+    with (
+        within(20),
+        refused(DataError, "the process that decodes images ended (exit code -9) at one of 0.png … 1.png; "),
+    ):
+        read(tmp_path)

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxrich.errors import DataError
-from onnxrich.sources.extras import required
-from onnxrich.sources.preprocessing import RESAMPLINGS, Preprocessing
-from onnxrich.sources.table import AnyArray
+from onnxrich.extras import required
+from onnxrich.preprocessing import RESAMPLINGS, Preprocessing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+AnyArray = NDArray[Any]
 
 # Formats that are decoded: Pillow knows many more, each of which is code that an untrusted file could reach.
 FORMATS = {
