@@ -27,7 +27,7 @@ sys.path.insert(0, "benchmarks"); from models import mlp
 rows = int(sys.argv[1])
 x = np.random.default_rng(0).standard_normal((500, 64), dtype=np.float32)
 read = model.read(mlp((64, 512, 512, 10)))
-source = sources.open_source(read, ({"x": x} for _ in range(rows // 500)), None)
+source = sources.open_source(read, ({"x": x} for _ in range(rows // 500)))
 print(stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=500).seconds / rows)
 """
 # Both import the same, and both run eight rows: what is compared is the patch.

@@ -68,7 +68,7 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
     found, labels = head.find(read), np.arange(len(x)) % 10
 
     def loop() -> float:
-        source = open_source(read, {"x": x, "labels": labels}, None)
+        source = open_source(read, {"x": x, "labels": labels})
         return stream.run(read, found, source, device=session.choose("cpu"), batch=batch).seconds
 
     return loop

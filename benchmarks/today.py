@@ -46,7 +46,7 @@ import sys, numpy as np
 from onnxrich import head, model, session, sources, stream
 from onnxrich.metrics.richness import from_moments
 read = model.read(f"{sys.argv[1]}/model.onnx")
-source = sources.open_source(read, f"{sys.argv[1]}/x.npy", None)
+source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
 made = stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
 print(from_moments(made.moments).d_lr)
 """
