@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onnxrich import supervise
 from onnxrich.errors import DataError, WorkerError
@@ -120,6 +120,8 @@ def run(
     metrics: Sequence[str] | None = None,
     batch_size: int | None = None,
     blocks: int | None = None,
+    layers: Literal["all"] | Sequence[str] | None = None,
+    token: int | None = None,
     device: str = "auto",
     provider: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -154,6 +156,9 @@ def run(
             run in parts, and a notice says so.
         blocks: number of blocks of rows that the moments are kept apart for, from which uncertainties follow; 16 when
             left out, fewer where they would take more than 1 GiB, 0 for none.
+        layers: hidden layers to measure in the same pass: "all", or names of tensors or modules as `onnxrich.inspect`
+            lists them. Maps are averaged over their positions, tokens over those that the mask leaves.
+        token: take this token of layers of tokens instead, counted from the end where it is negative.
         device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,1" or "cuda:all".
         provider: another execution provider of ONNX Runtime, `NAME` or `NAME:key=value,key=value`.
         checkpoint: file in which the pass keeps its sums and its position; when it is there, the pass goes on from it,
@@ -194,6 +199,7 @@ def run(
     options: dict[str, Any] = chosen | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
     options |= {"reading": reading, "preprocessing": preprocessing}
     others = {"eval_data": eval_data, "eval_labels": eval_labels}
+    options |= {"layers": _names(layers, token), "token": token, "memory": max_memory}
     if isolate:
         given = {"data": data, "labels": labels, **others}
         request = _isolated(model, given) | options | _plain(reading, preprocessing)
@@ -215,6 +221,17 @@ def _plain(reading: Any, preprocessing: Any) -> dict[str, Any]:
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in given.items()
     }
+
+
+def _names(layers: str | Sequence[str] | None, token: int | None) -> list[str] | None:
+    """The names of layers as a list.
+
+    Raises:
+        DataError: when a token of no layers is asked for.
+    """
+    if layers is None and token is not None:
+        raise DataError(f"token {token} without layers", "layers to take it from", "Pass --layers all as well.")
+    return None if layers is None else [layers] if isinstance(layers, str) else list(layers)
 
 
 def _isolated(model: Any, optional: Mapping[str, Any]) -> dict[str, Any]:

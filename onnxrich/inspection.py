@@ -14,6 +14,7 @@ from onnxrich import model as models
 from onnxrich.errors import OnnxrichError
 from onnxrich.head import Head, allowed_residual, candidates
 from onnxrich.head.graph import Graph
+from onnxrich.head.layers import sites
 from onnxrich.model import Model
 from onnxrich.sources.synthetic import synthesize
 
@@ -63,6 +64,7 @@ class Inspection:
         candidates: possible heads.
         rejected: tensors at which the search ended without one, each with the reason.
         tail: operators from the penultimate layer to an output, each as (operator, tensor that it makes).
+        layers: tensor, scope and operator of each layer before the first head, as `onnxrich.run` takes them.
     """
 
     model: dict[str, Any]
@@ -71,6 +73,7 @@ class Inspection:
     candidates: tuple[Candidate, ...]
     rejected: tuple[dict[str, str], ...]
     tail: tuple[tuple[str, str], ...]
+    layers: tuple[dict[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The inspection as JSON-able values, of schema `onnxrich.inspection/1`."""
@@ -86,6 +89,7 @@ class Inspection:
             candidates=tuple(Candidate(**entry) for entry in document["candidates"]),
             rejected=tuple(document["rejected"]),
             tail=tuple((operator, tensor) for operator, tensor in document["tail"]),
+            layers=tuple(document["layers"]),
         )
 
 
@@ -144,7 +148,13 @@ def inspect(
         candidates=listed,
         rejected=tuple({"tensor": end.tensor, "reason": end.reason} for end in dead_ends),
         tail=_tail(graph, heads[0]) if heads else (),
+        layers=_layers(graph, heads[0]) if heads else (),
     )
+
+
+def _layers(graph: Graph, head: Head) -> tuple[dict[str, str], ...]:
+    found = sites(graph, head)
+    return tuple({"name": site.tensor, "scope": site.scope, "operator": site.operator} for site in found)
 
 
 def _candidate(model: Model, head: Head, number: int, count: int, verify: bool) -> Candidate:

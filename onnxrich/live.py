@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener, Progress
 from onnxrich.session import Choice, Session
 from onnxrich.sources.base import Batch, Source
+from onnxrich.sources.table import AnyArray
 from onnxrich.targets import TargetKind, one_hot
 
 
@@ -32,6 +33,7 @@ class Live:
         features: of the first batch, float64 of shape (rows, p).
         outputs: of the first batch, float64 of shape (rows, C).
         shape: of the features before their rows are laid out.
+        given: what each run is fed beside its batch, by name of the input: the shifts of hidden layers.
     """
 
     model: Model
@@ -42,6 +44,11 @@ class Live:
     features: Array
     outputs: Array
     shape: tuple[int, ...]
+    given: dict[str, AnyArray] = field(default_factory=dict)
+
+    def feed(self, batch: Batch) -> dict[str, AnyArray]:
+        """What a run is fed for a batch."""
+        return feed(self.patch, self.plan, batch) | self.given
 
     def another(self, number: int) -> Session:
         """A session over the same patched model, on another of its devices."""

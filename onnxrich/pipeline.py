@@ -12,11 +12,15 @@ from onnx import ModelProto
 from onnxrich import head as heads
 from onnxrich import model as models
 from onnxrich import parameters, readouts, session, sources, stream
+from onnxrich.depth import Asked
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import ALL, Sample, sample_of, select
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
 from onnxrich.timing import Timing
+
+# The name that stands for all layers.
+ALL_LAYERS = "all"
 
 SYNTHETIC = Notice(
     "synthetic_data",
@@ -39,6 +43,9 @@ def analyze(
     metrics: Sequence[str] | None = None,
     batch_size: int | None = None,
     blocks: int | None = None,
+    layers: Sequence[str] | None = None,
+    token: int | None = None,
+    memory: int | None = None,
     device: str = "auto",
     provider: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -48,7 +55,10 @@ def analyze(
     preprocessing: Any = None,
     listen: Listener = lambda _: None,
 ) -> Results:
-    """The results of one model; arguments and errors as in `onnxrich.run`, and how results and messages name it."""
+    """The results of one model; arguments and errors as in `onnxrich.run`.
+
+    Further arguments are how results and messages name the model, and the memory that layers may count on.
+    """
     timing = Timing()
     choice = session.choose(device, provider)
     with timing.measure("reading the model"):
@@ -63,15 +73,20 @@ def analyze(
             others.append(sources.open_source(read, eval_data, eval_labels, **how))
         elif eval_labels is not None:
             raise DataError("labels to evaluate on without data", "both, or none", "Pass --eval-data FILE as well.")
+    asked = None
+    if layers is not None:
+        names = None if tuple(layers) == (ALL_LAYERS,) else tuple(layers)
+        asked = Asked(names, token, memory, blocks)
     # Weights outside the file are read for those alone who ask for them by name.
     norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
     done: list[tuple[Results, Sample]] = []
-    for each, saved in zip(others, (checkpoint, None), strict=False):
+    for each, saved, deep in zip(others, (checkpoint, None), (asked, None), strict=False):
         passed = stream.run(
-            read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved,
+            read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved, layers=deep,
             timing=timing, listen=listen,
         )  # fmt: skip
-        record = replace(_record(read, each, passed, choice, batch_size), asked=tuple(metrics or ()))
+        record = _record(read, each, passed, choice, batch_size)
+        record = replace(record, asked=tuple(metrics or ()), layers=passed.layers)
         fitted = done[0][1] if done else None
         with timing.measure("computing the metrics"):
             done.append(_measured(passed, each, record, norm=norm, fitted=fitted, listen=listen))

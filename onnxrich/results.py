@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxrich.curves import Curves, curves, curves_on
 from onnxrich.errors import DataError, Notice
+from onnxrich.layers import Layer
 from onnxrich.metrics import ALL, Metrics, Sample, evaluate, sample_of, select
 from onnxrich.moments import Array, Moments
 from onnxrich.uncertainty import Uncertainty, estimate, ordered, ordered_notice
@@ -127,6 +128,7 @@ class Record:
         asked: names of the metrics that were asked for; empty for those that are computed by default.
         beyond: metrics that need more than the moments: the blocks of rows, or the model's weights.
         uncertainty: errors of the metrics, which need the blocks too.
+        layers: numbers of the hidden layers that were asked for, and at last of the head's features.
     """
 
     model: ModelInfo
@@ -137,6 +139,7 @@ class Record:
     asked: tuple[str, ...] = ()
     beyond: Mapping[str, float | int | None] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
+    layers: tuple[Layer, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""
@@ -164,6 +167,7 @@ class Record:
                 tuple(map(str, record.get("asked", ()))),
                 {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
                 None if kept is None else Uncertainty.from_dict(kept),
+                tuple(Layer.from_dict(layer) for layer in record.get("layers", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -197,6 +201,11 @@ class Results:
     def uncertainty(self) -> Uncertainty | None:
         """Errors of the metrics, convergence, and whether there are enough rows; None when blocks were not kept."""
         return self.record.uncertainty
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The hidden layers that were asked for, in the order in which they run, and at last the head's features."""
+        return self.record.layers
 
     @classmethod
     def from_moments(
@@ -270,6 +279,7 @@ class Results:
             **described,
             "metrics": dict(self.metrics),
             "uncertainty": record["uncertainty"],
+            "layers": record["layers"],
             "choices": dict(CHOICES),
             "curves": _curves_dict(self.curves),
             "warnings": [asdict(notice) for notice in self.notices],

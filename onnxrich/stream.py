@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from onnxrich import live as lives
 from onnxrich.batching import Batches, batch_size, fixed_size, padded, product_runs
+from onnxrich.depth import Asked, Profile, added
 from onnxrich.errors import Notice
 from onnxrich.feeding import Plan
 from onnxrich.head import Head
+from onnxrich.layers import Layer
 from onnxrich.live import Live
 from onnxrich.model import Model
 from onnxrich.moments import Moments, merge_all
@@ -43,6 +45,7 @@ class Pass:
         notices: what a reader of the result should know.
         fingerprint: of the rows.
         live: the model as it ran.
+        layers: the hidden layers that were asked for, and at last the features of the head.
     """
 
     head: Head
@@ -61,6 +64,7 @@ class Pass:
     notices: tuple[Notice, ...]
     fingerprint: str
     live: Live
+    layers: tuple[Layer, ...] = ()
 
 
 def run(
@@ -73,6 +77,7 @@ def run(
     blocks: int | None = None,
     mask: str | None = None,
     saved: str | os.PathLike[str] | None = None,
+    layers: Asked | None = None,
     timing: Timing | None = None,
     listen: Listener = lambda _: None,
 ) -> Pass:
@@ -87,6 +92,7 @@ def run(
         blocks: number of blocks of moments; chosen from their size when left out, 0 or 1 for a single one.
         mask: input that is 0 for rows to be left out.
         saved: checkpoint file, from which to go on, and which is kept up to date.
+        layers: hidden layers to measure in the same pass.
         timing: gets the seconds of each stage.
         listen: hears of the progress.
 
@@ -103,7 +109,12 @@ def run(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
             distance = lives.verify(live)
-            summing = Summing(live, first, residual=distance or 0.0, blocks=blocks)
+            depth = None
+            if layers is not None:
+                listen(Progress("measuring the layers"))
+                live, depth = added(live, first, layers)
+            fitting = blocks if depth is None else depth.blocks
+            summing = Summing(live, first, residual=distance or 0.0, blocks=fitting)
         start = time.perf_counter()
         about = {
             "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
@@ -118,12 +129,19 @@ def run(
             for part in parts:
                 check_finite(part, batches)
             total = merge_all(parts)
+        blocks_kept = tuple(part for part in parts if part.n) if len(parts) > 1 else ()
+        rows = lives.rows_kind(live, first)
+        profile = Profile()
+        if depth is not None:
+            listen(Progress("computing the layers", summing.samples, summing.samples))
+            with timing.measure("computing the layers"):
+                profile = depth.profile(live.head, summing.layer, total, blocks_kept, samples=rows == "sample")
     return Pass(
         head=live.head,
         moments=total,
-        blocks=tuple(part for part in parts if part.n) if len(parts) > 1 else (),
+        blocks=blocks_kept,
         residual=distance,
-        rows_kind=lives.rows_kind(live, first),
+        rows_kind=rows,
         mask=live.plan.mask,
         samples=summing.samples,
         batch_size=live.plan.size,
@@ -132,7 +150,8 @@ def run(
         providers=live.session.providers,
         nodes=live.session.nodes(),
         seconds=seconds,
-        notices=_notices(size, live, summing),
+        notices=(*_notices(size, live, summing), *profile.notices),
+        layers=profile.layers,
         fingerprint=batches.fingerprint.hexdigest(),
         live=live,
     )

@@ -15,7 +15,6 @@ import numpy as np
 from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, grouped, pieces
 from onnxrich.errors import DataError
-from onnxrich.feeding import feed
 from onnxrich.live import Live, pilot_shift
 from onnxrich.metrics.richness import from_moments
 from onnxrich.moments import Moments
@@ -57,7 +56,18 @@ class Summing:
 
     def blocks(self) -> list[Moments]:
         """The moments of each block."""
-        return [self._moments(sums) for sums in self.fleet.read()]
+        return [self._moments(sums) for sums in self.fleet.read(self._live.patch.spans[-1])]
+
+    def layer(self, index: int) -> list[Moments]:
+        """The moments of a hidden layer in each block."""
+        patch = self._live.patch.layers[index]
+        zero = replace(
+            self._zero,
+            matrix=np.zeros((patch.edges[-1], patch.edges[-1])),
+            shift=self._live.given[patch.shift][0],
+            p=patch.edges[-1] - len(self._shift) + self._zero.p,
+        )
+        return [replace(zero, matrix=patch.matrix(sums)) for sums in self.fleet.read(self._live.patch.spans[index])]
 
     def run(
         self,
@@ -121,7 +131,7 @@ class Summing:
                 self._add(together, accumulator, block)
                 continue
             try:
-                accumulator.add([feed(self._live.patch, plan, batch) for batch in together], block)
+                accumulator.add([self._live.feed(batch) for batch in together], block)
             except OutOfMemoryError:
                 largest = max(batch.rows for batch in together)
                 if largest == 1 or plan.fixed:
@@ -135,7 +145,7 @@ class Summing:
 
     def _look(self, batches: Batches) -> float | None:
         """D_LR of the rows so far."""
-        blocks = self.fleet.read()
+        blocks = self.fleet.read(self._live.patch.spans[-1])
         running = self._moments([np.sum(same, axis=0) for same in zip(*blocks, strict=True)])
         check_finite(running, batches)
         return from_moments(running).d_lr
@@ -150,6 +160,7 @@ class Summing:
             "targets": plan.K,
             "mask": plan.mask,
             "shift": self._shift.tolist(),
+            "layers": [shift[0].tolist() for shift in self._live.given.values()],
         }
 
     def _save(self, path: Path, about: Mapping[str, Any], batches: int) -> None:

@@ -28,11 +28,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "moments": ({"errors", "targets"}, {"numpy"}),
     "metrics": ({"errors", "moments", "metrics"}, {"numpy"}),
     "curves": ({"errors", "moments", "metrics"}, {"numpy"}),
+    "layers": ({"metrics", "moments", "uncertainty"}, {"numpy"}),
     "uncertainty": ({"errors", "moments", "metrics"}, {"numpy"}),
-    "results": ({"errors", "moments", "metrics", "curves", "uncertainty"}, {"numpy"}),
+    "results": ({"errors", "layers", "moments", "metrics", "curves", "uncertainty"}, {"numpy"}),
     "writing": ({"errors"}, set()),
     "report": (
-        {"errors", "metrics", "moments", "curves", "results", "report", "uncertainty", "writing"},
+        {"errors", "layers", "metrics", "moments", "curves", "results", "report", "uncertainty", "writing"},
         {"numpy", "rich", "jinja2"},
     ),
     "model": ({"errors", "files", "simplify"}, {"numpy", "onnx", "google"}),
@@ -56,6 +57,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         | {"targets"},
         {"numpy"},
     ),
+    "depth": (
+        {"batching", "errors", "feeding", "head", "layers", "live", "metrics", "moments", "rewrite", "sources"},
+        {"numpy", "onnx", "psutil"},
+    ),
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "summing": (
         {"batching", "checkpoint", "errors", "feeding", "live", "metrics", "moments", "progress", "session", "sources"}
@@ -63,8 +68,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "stream": (
-        {"batching", "errors", "feeding", "head", "live", "model", "moments", "progress", "session", "sources"}
-        | {"summing", "timing", "unfix"},
+        {"batching", "depth", "errors", "feeding", "head", "layers", "live", "model", "moments", "progress", "session"}
+        | {"sources", "summing", "timing", "unfix"},
         set(),
     ),
     "readouts": (
@@ -74,6 +79,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "parameters": ({"errors", "head", "model"}, {"numpy", "onnx"}),
     "pipeline": (
         {
+            "depth",
             "errors",
             "head",
             "metrics",

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 @click.command(short_help="Show the possible heads of MODEL, and the choice.")
 @click.argument("model", type=click.Path(path_type=Path))
 @_common.json_option
+@click.option("--layers", is_flag=True, help="List the hidden layers that `onnxrich run --layers` takes.")
 @_common.worker_options
-def inspect(model: Path, as_json: bool, limits: dict[str, Any]) -> None:
+def inspect(model: Path, as_json: bool, layers: bool, limits: dict[str, Any]) -> None:
     """Show the inputs, outputs and possible heads of MODEL, and why one is chosen.
 
     \b
     Examples:
       onnxrich inspect model.onnx
+      onnxrich inspect model.onnx --layers
       onnxrich inspect model.onnx --json
     """
     import onnxrich
@@ -33,7 +35,8 @@ def inspect(model: Path, as_json: bool, limits: dict[str, Any]) -> None:
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return
-    click.echo("\n".join(printable(line) for line in _lines(found)))
+    lines = _lines(found) + (_layers(found) if layers else [])
+    click.echo("\n".join(printable(line) for line in lines))
 
 
 def _lines(found: Inspection) -> list[str]:
@@ -64,3 +67,10 @@ def _lines(found: Inspection) -> list[str]:
 
         lines += ["", *drawing(found.tail)]
     return lines
+
+
+def _layers(found: Inspection) -> list[str]:
+    """A line for each layer: what `--layers` takes, what makes it, and its module where the file tells it."""
+    width = max((len(layer["name"]) for layer in found.layers), default=0)
+    listed = [f"  {layer['name']:{width}}  {layer['operator']}  {layer['scope']}".rstrip() for layer in found.layers]
+    return ["", f"{len(listed)} hidden layers, for `onnxrich run --layers all|NAME,…`:", *listed]

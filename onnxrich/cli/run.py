@@ -34,6 +34,11 @@ class HeadNumber(click.ParamType[int]):
 @_common.force_option
 @_common.json_option
 @_common.metrics_option
+@click.option(
+    "--layers", type=_common.Names(), metavar="all|NAMES",
+    help="Measure hidden layers too, all or those named, with commas; `onnxrich inspect --layers` lists them.",
+)  # fmt: skip
+@click.option("--token", type=int, metavar="N", help="Take this token of such layers, instead of the mean of all.")
 @click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
 @click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
 @click.option("--head", type=HeadNumber(), metavar="K|all", help="Which of several heads, or all, one analysis each.")

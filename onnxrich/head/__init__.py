@@ -13,6 +13,7 @@ from onnxrich.errors import HeadError, ModelError, OnnxrichError
 from onnxrich.head.affine import Affine, Axes
 from onnxrich.head.chain import Chain
 from onnxrich.head.graph import Graph
+from onnxrich.head.pooling import Pool
 from onnxrich.head.walk import DeadEnd, walk
 from onnxrich.model import Model
 from onnxrich.moments import EPS, Array
@@ -32,6 +33,7 @@ class View:
         flat: whether all its axes behind the first are features.
         scale: names of its scale and zero point when it is quantised.
         samples: the axis that runs over samples, of those left when features come last.
+        pool: how rows are made of a hidden layer; then all but the tensor is left at its default.
     """
 
     tensor: str
@@ -40,6 +42,7 @@ class View:
     flat: bool = False
     scale: tuple[str, ...] = ()
     samples: int = 0
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,21 +203,8 @@ def _last(graph: Graph, heads: list[Head]) -> list[Head]:
     """Heads whose outputs feed another head's features are hidden layers that the model also shows: leave them out."""
     if len(heads) < 2:
         return heads
-    ancestors = [_ancestors(graph, head.features.tensor) for head in heads]
+    ancestors = [graph.ancestors(head.features.tensor) for head in heads]
     return [head for head in heads if not any(head.outputs.tensor in before for before in ancestors)]
-
-
-def _ancestors(graph: Graph, tensor: str) -> set[str]:
-    seen: set[str] = set()
-    pending = [tensor]
-    while pending:
-        name = pending.pop()
-        node = graph.producer(name)
-        if name in seen:
-            continue
-        seen.add(name)
-        pending.extend(node.input if node is not None else ())
-    return seen
 
 
 def _chosen(features: str, outputs: str | None, heads: list[Head]) -> Head:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.head.constants import Constants
 from onnxrich.model import Model
@@ -52,6 +52,22 @@ class Graph:
         """The node that makes a tensor; None for inputs, initializers and unknown names."""
         return self._producers.get(name)
 
+    def computed(self, node: NodeProto) -> list[str]:
+        """The inputs of a node that depend on the model's inputs."""
+        return [name for name in node.input if name and not self.is_constant(name)]
+
+    def ancestors(self, tensor: str) -> set[str]:
+        """The tensors that a tensor is made from, and itself."""
+        seen: set[str] = set()
+        pending = [tensor]
+        while pending:
+            name = pending.pop()
+            node = self.producer(name)
+            if name not in seen:
+                seen.add(name)
+                pending.extend(node.input if node is not None else ())
+        return seen
+
     def is_inner(self, name: str) -> bool:
         """Whether a tensor is made inside the body of an If, where it can't be read."""
         return name in self._inner
@@ -94,16 +110,28 @@ class Graph:
                 return int(self._initializers[node.input[0]].dims[0])
         return None
 
+    def elements(self, name: str) -> int:
+        """The type of a tensor's elements, `TensorProto.UNDEFINED` where it is not known."""
+        return self._elements.get(name, TensorProto.UNDEFINED)
+
     @cached_property
-    def _shapes(self) -> dict[str, tuple[int | None, ...]]:
+    def _values(self) -> tuple[ValueInfoProto, ...]:
         """What the file and ONNX's shape inference say; inferred once, without the weights."""
         slim = _slim(self.model.proto)
         try:
             graph = onnx.shape_inference.infer_shapes(slim).graph
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
             graph = slim.graph
+        return (*graph.value_info, *graph.input, *graph.output)
+
+    @cached_property
+    def _elements(self) -> dict[str, int]:
+        return {value.name: value.type.tensor_type.elem_type for value in self._values}
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int | None, ...]]:
         known: dict[str, tuple[int | None, ...]] = {}
-        for value in (*graph.value_info, *graph.input, *graph.output):
+        for value in self._values:
             if value.type.tensor_type.HasField("shape"):
                 dims = value.type.tensor_type.shape.dim
                 known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path
+from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path, whisker
 from onnxrich.results import Results
-from onnxrich.uncertainty import Interval, Uncertainty
+from onnxrich.uncertainty import Uncertainty
 
 # Variant of the line, and the metric that it draws.
 _LINES = {"plain": "d_lr", "debiased": "d_lr_debiased"}
-# Half the width of the ends of an interval, in units of the drawing.
-_WHISKER = 4
 
 
 def panel(results: Sequence[Results]) -> Panel | None:
@@ -30,7 +28,7 @@ def panel(results: Sequence[Results]) -> Panel | None:
             points = np.array([(n, value) for n, value in pairs if value is not None]).reshape(-1, 2)
             lines.append(Line(index, variant, path(x(points[:, 0]), y(points[:, 1]))))
         if (ends := sure.intervals.get("d_lr")) is not None:
-            lines.append(Line(index, "interval", _whisker(x, y, sure.rows[-1], ends)))
+            lines.append(Line(index, "interval", whisker(x, y, sure.rows[-1], (ends.low, ends.high))))
     return Panel("convergence", x, {"always": y}, lines)
 
 
@@ -46,9 +44,3 @@ def _scales(drawn: Sequence[Uncertainty]) -> tuple[Scale, Scale]:
         Scale(min(rows), max(rows), LEFT, RIGHT, log=True),
         Scale(max(0.0, min(shown) - room), min(1.0, max(shown) + room), BOTTOM, TOP),
     )
-
-
-def _whisker(x: Scale, y: Scale, rows: float, ends: Interval) -> str:
-    at, low, high = float(x(np.array(rows))), float(y(np.array(ends.low))), float(y(np.array(ends.high)))
-    left, width = at - _WHISKER, 2 * _WHISKER
-    return f"M{at:.1f} {low:.1f}V{high:.1f}M{left:.1f} {low:.1f}h{width}M{left:.1f} {high:.1f}h{width}"

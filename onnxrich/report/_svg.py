@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 360, 12, 222
 # Half of the distance, in units of the drawing, by which a thinned curve may leave the exact one.
 TOLERANCE = 0.15
+# Half the width of the ends of an interval.
+WHISKER = 4
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -118,6 +120,13 @@ def path(x: Array, y: Array) -> str:
     keep = thin(np.column_stack([x, y]), TOLERANCE)
     points = [f"{x[i]:.1f} {y[i]:.1f}" for i in np.flatnonzero(keep)]
     return "" if not points else f"M{'L'.join(points)}" + ("h0" if len(points) == 1 else "")
+
+
+def whisker(x: Scale, y: Scale, at: float, ends: tuple[float, float]) -> str:
+    """The `d` of an SVG path for an interval: a bar between its ends."""
+    place, low, high = float(x(np.array(at))), float(y(np.array(ends[0]))), float(y(np.array(ends[1])))
+    left, width = place - WHISKER, 2 * WHISKER
+    return f"M{place:.1f} {low:.1f}V{high:.1f}M{left:.1f} {low:.1f}h{width}M{left:.1f} {high:.1f}h{width}"
 
 
 def thin(points: Array, tolerance: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

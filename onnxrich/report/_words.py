@@ -60,7 +60,7 @@ def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
         names.append(f"{name} on {_last(data)}" if path in told else name)
     seen: Counter[str] = Counter()
     unique = []
-    for name in (_shorten(printable(name), limit) for name in names):
+    for name in (shorten(printable(name), limit) for name in names):
         seen[name] += 1
         unique.append(f"{name} ({seen[name]})" if seen[name] > 1 else name)
     return unique
@@ -222,5 +222,6 @@ def _last(path: str) -> str:
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
-def _shorten(name: str, limit: int) -> str:
+def shorten(name: str, limit: int) -> str:
+    """The name with its middle left out where it is longer than so many characters."""
     return name if len(name) <= limit else f"{name[: limit // 2]}…{name[-(limit // 2 - 1) :]}"

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from onnxrich.report import _words
 from onnxrich.results import Results
 
@@ -27,18 +29,24 @@ _STYLE = {
 
 
 def figure(results: Sequence[Results]) -> Figure:
-    """Quality and utilization (cumulative) and intensity against rank, all models in the same three panels."""
+    """Quality and utilization (cumulative) and intensity against rank, all models in the same panels.
+
+    A fourth shows D_LR by depth where hidden layers were measured.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     results = _words.series(results)
 
     with _style():
-        drawn = Figure(figsize=(11, 4), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-        quality, utilization, intensity = drawn.subplots(1, 3)
+        deep = any(result.layers for result in results)
+        drawn = Figure(figsize=(14.5 if deep else 11, 4), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        quality, utilization, intensity, *depth = drawn.subplots(1, 4 if deep else 3)
         _cumulative(quality, results, "quality", "Quality", "share of the targets")
         _cumulative(utilization, results, "utilization", "Utilization", "share of the outputs")
         _intensity(intensity, results)
+        if deep:
+            _depth(depth[0], results)
         _legend(drawn, results)
         if any(result.record.data.synthetic for result in results):
             drawn.suptitle(_words.SYNTHETIC, color="#c00000", fontweight="bold")
@@ -105,6 +113,23 @@ def _intensity(axes: Axes, results: Sequence[Results]) -> None:
         color, dashes = _look(index)
         marker = "o" if len(result.curves.k) == 1 else ""
         axes.plot(result.curves.k, result.curves.intensity, color=color, linestyle=dashes, linewidth=2, marker=marker)
+
+
+def _depth(axes: Axes, results: Sequence[Results]) -> None:
+    """D_LR of each layer, with its interval."""
+    axes.set_title("Richness by depth")
+    axes.set_ylabel("D_LR: 0 rich, 1 lazy")
+    axes.set_xlabel("layer")
+    axes.set_ylim(-0.02, 1.04)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    for index, result in enumerate(results):
+        color, dashes = _look(index)
+        values = [np.nan if layer.metrics["d_lr"] is None else layer.metrics["d_lr"] for layer in result.layers]
+        places = range(1, len(values) + 1)
+        axes.plot(places, values, color=color, linestyle=dashes, linewidth=2, marker="o", markersize=3)
+        for at, layer in enumerate(result.layers, 1):
+            if (ends := layer.intervals.get("d_lr")) is not None:
+                axes.vlines(at, ends.low, ends.high, color=color)
 
 
 def _watermark(axes: Axes) -> None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from onnxrich.errors import printable
 from onnxrich.metrics import FAMILIES, MEANINGS
-from onnxrich.report import _convergence, _svg, _words
+from onnxrich.report import _convergence, _depth, _svg, _words
 from onnxrich.results import CHOICES, Results
 
 # Title and meaning of the panels, in their order.
@@ -48,6 +48,9 @@ def render(results: Sequence[Results]) -> str:
         k_max=_last_k(results),
         families=[_family(results, family, names) for family, names in _words.families(results).items()],
         convergence=_sure(results),
+        depth=_depth_panels(results),
+        profiles=[_profile(name, result) for name, result in _depth.named(results)],
+        profile_columns=list(_depth.COLUMNS),
         facts=_facts(results),
         choices=CHOICES,
     )
@@ -148,6 +151,27 @@ def _sure(results: Sequence[Results]) -> dict[str, Any] | None:
         "x_ticks": panel.x.ticks(),
         "y_ticks": panel.y["always"].ticks(),
         "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+    }
+
+
+def _depth_panels(results: Sequence[Results]) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": _depth.PANELS[panel.name][0],
+            "x_ticks": _depth.ticks(panel.x),
+            "y_ticks": panel.y["always"].ticks(),
+            "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+        }
+        for panel in _depth.panels(results)
+    ]
+
+
+def _profile(name: str, result: Results) -> dict[str, Any]:
+    titles = [printable(f"{layer.name} ({layer.operator})") for layer in result.layers]
+    return {
+        "name": name,
+        "pooling": _depth.pooling(result),
+        "rows": list(zip(titles, _depth.rows(result), strict=True)),
     }
 
 

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from onnxrich.errors import printable
 from onnxrich.metrics import FAMILIES, MEANINGS
-from onnxrich.report import _words
+from onnxrich.report import _depth, _words
 from onnxrich.results import Results
 
 _ASCII = str.maketrans(
     {
         "Σ": "sum ", "λ": "l", "²": "^2", "₁": "1", "→": "->", "·": "*", "−": "-", "≥": ">=", "≤": "<=", "…": "...",
-        "±": "+/-", "∝": "~", "α": "alpha",
+        "–": "-", "±": "+/-", "∝": "~", "α": "alpha",
     }
 )  # fmt: skip
-_SHORT_SCALE = 21
+_SHORT_SCALE, _SHORTEST_SCALE = 21, 13
 
 
 def render(
@@ -50,6 +50,7 @@ def render(
         page.sentences(results),
         page.facts(results),
         page.metrics(results),
+        *(page.layers(name, result) for name, result in _depth.named(results)),
         page.warnings(results),
         *([page.loud(_words.SYNTHETIC)] if synthetic else []),
     ]
@@ -95,15 +96,19 @@ class _Page:
 
     def scale(self, d_lr: float | None, cells: int) -> Text:
         """A line from `rich 0` to `lazy 1` with a marker."""
+        rail = self.rail(d_lr, cells)
+        if d_lr is None:
+            return Text.assemble("rich 0 ", rail, " lazy 1", style="dim")
+        return Text.assemble(("rich 0 ", "cyan"), rail, (" lazy 1", "yellow"))
+
+    def rail(self, d_lr: float | None, cells: int) -> Text:
+        """A line with a marker where D_LR lies."""
         left, line, right, marker = "|-|o" if self.ascii_only else "├─┤●"
         rail = [left, *line * (cells - 2), right]
         if d_lr is None:
-            return self.text(f"rich 0 {''.join(rail)} lazy 1", "dim")
+            return Text("".join(rail), "dim")
         at = round(d_lr * (cells - 1))
-        return Text.assemble(
-            ("rich 0 ", "cyan"), "".join(rail[:at]), (marker, "bold magenta"), "".join(rail[at + 1 :]),
-            (" lazy 1", "yellow"),
-        )  # fmt: skip
+        return Text.assemble("".join(rail[:at]), (marker, "bold magenta"), "".join(rail[at + 1 :]))
 
     def sentences(self, results: Sequence[Results]) -> Text:
         """What the numbers mean."""
@@ -149,6 +154,17 @@ class _Page:
     def meaning(self, results: Sequence[Results], name: str) -> str:
         reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
         return " ".join([MEANINGS[name], *(f"(-: {reason.rstrip('.')})" for reason in sorted(reasons))])
+
+    def layers(self, name: str, result: Results) -> Group:
+        """The depth profile of one model, a line a layer."""
+        table = self.table(header=True)
+        for title, justify in _depth.COLUMNS.items():
+            table.add_column(self.text(title), justify=justify, no_wrap=title != "layer")
+        table.add_column(self.text("rich … lazy"), no_wrap=True)
+        for layer, cells in zip(result.layers, _depth.rows(result), strict=True):
+            table.add_row(*map(self.text, cells), self.rail(layer.metrics["d_lr"], _SHORTEST_SCALE))
+        said = f"Layers of {name}, against the outputs of its head. {_depth.pooling(result)}"
+        return Group(self.text(said), table)
 
     def warnings(self, results: Sequence[Results]) -> Table:
         """Every notice, under the name of its model when there are several."""

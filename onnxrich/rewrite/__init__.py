@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,12 @@ class Patch:
         counts: whether the tallies are summed.
         parts: outputs: the parts of z for the rows of a run, the features second; `outputs` third where it is summed.
         outputs: output of shape (C, rows).
+        elements: type of its elements, float or double.
         weight: float64 array of shape (C, p), W of f = Wφ + b, where the outputs are not summed but follow from φ.
         held: inputs, for each run but the last: its parts, which may be of no rows.
         last: input, a boolean: whether to add the rows of this run and those that were held; None where each run is.
+        layers: patches of hidden layers that are run with this one; their accumulators come before its own, and their
+            parts behind.
     """
 
     data: bytes
@@ -63,14 +67,40 @@ class Patch:
     counts: bool
     parts: tuple[Part, ...]
     outputs: str
+    elements: int
     weight: Array | None = None
     held: tuple[tuple[str, ...], ...] = ()
     last: str | None = None
+    layers: tuple[Patch, ...] = ()
+
+    @property
+    def fed(self) -> dict[str, str]:
+        """The inputs for weights and targets, by what they are, where there are such."""
+        named = {"weights": self.weights, "targets": self.targets}
+        return {what: name for what, name in named.items() if name is not None}
 
     @property
     def features(self) -> str:
         """Output of shape (p, rows): φ, transposed as the sums take it."""
         return self.parts[1].name
+
+    def beside(self, layers: Sequence[Patch]) -> Patch:
+        """One patch of this one and those of hidden layers."""
+        return replace(
+            self,
+            data=b"".join([self.data, *(layer.data for layer in layers)]),
+            accumulators=(*(name for layer in layers for name in layer.accumulators), *self.accumulators),
+            accumulated=(*(name for layer in layers for name in layer.accumulated), *self.accumulated),
+            parts=(*self.parts, *(part for layer in layers for part in layer.parts)),
+            held=tuple(tuple(chain(*run)) for run in zip(self.held, *(layer.held for layer in layers), strict=True)),
+            layers=tuple(layers),
+        )
+
+    @property
+    def spans(self) -> tuple[slice, ...]:
+        """Where the accumulators of each layer lie, and then those of this patch itself."""
+        edges = np.cumsum([0, *(len(layer.accumulators) for layer in self.layers)]).tolist()
+        return tuple(slice(start, stop) for start, stop in pairwise([*edges, len(self.accumulators)]))
 
     @property
     def runs(self) -> int:
@@ -80,7 +110,7 @@ class Patch:
     @property
     def nothing(self) -> dict[str, NDArray[Any]]:
         """What a run is fed, on top of its rows, so that its sums are of no use: zero sums and shift, nothing held."""
-        fed: dict[str, NDArray[Any]] = {self.shift: np.zeros((1, self.edges[-1]))}
+        fed: dict[str, NDArray[Any]] = {each.shift: np.zeros((1, each.edges[-1])) for each in (self, *self.layers)}
         fed |= {name: np.zeros(shape) for name, shape in zip(self.accumulators, self.shapes, strict=True)}
         for names in self.held:
             fed |= {name: part.empty for name, part in zip(names, self.parts, strict=True)}
@@ -92,10 +122,11 @@ class Patch:
         rows = tuple(
             (stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False)
         )
-        return rows + ((len(TALLIES), 1),) * self.counts
+        before = tuple(shape for layer in self.layers for shape in layer.shapes)
+        return before + rows + ((len(TALLIES), 1),) * self.counts
 
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
-        """The sums of `moments.TALLIES`, where they are counted."""
+        """The sums of `moments.TALLIES`, where they are counted, from the patch's own sums."""
         return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
@@ -121,6 +152,14 @@ def expose_raw(model: Model, head: Head) -> tuple[bytes, list[str]]:
         graph.node.append(helper.make_node("Cast", [view.tensor], [made], to=TensorProto.DOUBLE))
         graph.output.append(ValueInfoProto(name=made))
     return bytes(ModelProto(graph=graph).SerializeToString()), names
+
+
+def shapes(model: Model, tensors: Sequence[str]) -> tuple[bytes, list[str]]:
+    """The patch that adds the shapes of tensors as outputs, and their names."""
+    build = Builder(f"{prefix(model)}shapes.", model.opset)
+    names = [build.add("Shape", [tensor]) for tensor in tensors]
+    build.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, [None]) for name in names)
+    return build.serialize(), names
 
 
 def expose(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
@@ -178,6 +217,8 @@ def instrument(
     shift: Array | None = None,
     runs: int = 1,
     derived: bool = False,
+    beside: Patch | None = None,
+    name: str = "",
 ) -> Patch:
     """The patch that adds the head's rows as outputs, and the moments as accumulators.
 
@@ -194,14 +235,19 @@ def instrument(
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
         runs: how many runs are added by one product; more than one pays where a run has few rows.
         derived: whether the moments of the outputs are to follow from those of φ, by W of the head; needs `affine`.
+        beside: another patch of the model, whose inputs are used.
+        name: what tells this patch from others of the same model.
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
-    build = Builder(prefix(model), model.opset)
-    tables = lay_out(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
+    build = Builder(f"{prefix(model)}{name}", model.opset)
+    tables = lay_out(
+        build, head, K=K, masked=masked, mask=mask, by_row=by_row, fed=beside.fed if beside else None,
+        elements=beside.elements if beside else None,
+    )  # fmt: skip
     parts = tuple(part for part in tables.parts if not (derived and part is tables.outputs))
     d = sum(part.width for part in parts)
     about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
-    sums = accumulate(build, parts, about, masked=masked, runs=runs)
+    sums = accumulate(build, parts, about, masked=masked, runs=runs, last=beside.last if beside else None)
     tallies: tuple[str, ...] = ()
     if count:
         logits = build.cast(tables.logits, TensorProto.DOUBLE)
@@ -223,6 +269,7 @@ def instrument(
         counts=count,
         parts=parts,
         outputs=tables.outputs.name,
+        elements=tables.outputs.elements,
         weight=head.affine.weight if derived and head.affine else None,
         held=sums.held,
         last=sums.last,

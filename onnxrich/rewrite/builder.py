@@ -10,6 +10,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from onnxrich.head import View
 from onnxrich.model import Model
+from onnxrich.rewrite.pooling import pooled
 
 
 def prefix(model: Model) -> str:
@@ -57,6 +58,9 @@ class Builder:
 
     def rows(self, view: View, width: int) -> str:
         """The view as a table of shape (rows, width), in the model's own type."""
+        if view.pool is not None:
+            self.laid_out = pooled(self, view.tensor, view.pool, width)
+            return self.laid_out
         tensor = view.tensor
         if view.scale:
             tensor = self.add("DequantizeLinear", [tensor, *filter(None, view.scale)])

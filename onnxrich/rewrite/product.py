@@ -44,7 +44,9 @@ def panel_edges(d: int) -> tuple[int, ...]:
     return tuple(int(edge) for edge in np.linspace(0, d, count + 1))
 
 
-def accumulate(build: Builder, parts: Sequence[Part], shift: str, *, masked: bool, runs: int = 1) -> Sums:
+def accumulate(
+    build: Builder, parts: Sequence[Part], shift: str, *, masked: bool, runs: int = 1, last: str | None = None
+) -> Sums:
     """Adds the nodes that sum (z − shift)(z − shift)ᵀ over the rows.
 
     Args:
@@ -53,6 +55,7 @@ def accumulate(build: Builder, parts: Sequence[Part], shift: str, *, masked: boo
         shift: name of a tensor of shape (1, d).
         masked: whether there are rows of weight 0.
         runs: how many runs are to be added by one product; each is where the operator set knows no other way.
+        last: the input that says whether a run is the last of these, where there is one already.
     """
     edges = panel_edges(sum(part.width for part in parts))
     sizes = [(stop - start, edges[-1] - start) for start, stop in pairwise(edges)]
@@ -60,11 +63,10 @@ def accumulate(build: Builder, parts: Sequence[Part], shift: str, *, masked: boo
     after = [f"moments.{j}.next" for j in range(len(sizes))]
     # Before operator set 11 both branches of an If had to have the same shape.
     held = [_held(build, parts, run) for run in range(runs - 1 if build.opset >= 11 else 0)]
-    last = None
     if not held:
         made = _products(build, parts, shift, before=before, after=after, edges=edges, masked=masked)
     else:
-        last = build.input("last", [], TensorProto.BOOL)
+        last = last or build.input("last", [], TensorProto.BOOL)
         inner = build.inner()
         rows = [inner.concat([*side, part.name], axis=1) for *side, part in zip(*held, parts, strict=True)]
         whole = [replace(part, name=name) for part, name in zip(parts, rows, strict=True)]

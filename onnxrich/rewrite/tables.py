@@ -55,24 +55,39 @@ class Tables:
         return (self.one, self.features, self.outputs, *([self.targets] if self.targets else []))
 
 
-def lay_out(build: Builder, head: Head, *, K: int, masked: bool, mask: str | None, by_row: bool) -> Tables:
-    """Adds the nodes that lay z out; arguments as in `rewrite.instrument`."""
+def lay_out(
+    build: Builder,
+    head: Head,
+    *,
+    K: int,
+    masked: bool,
+    mask: str | None,
+    by_row: bool,
+    fed: dict[str, str] | None = None,
+    elements: int | None = None,
+) -> Tables:
+    """Adds the nodes that lay z out.
+
+    Arguments are those of `rewrite.instrument`, inputs that are there already, and the type of the outputs' elements.
+    """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     # As wide as the head computes: float16 and bfloat16 are contained in float, and float moves half of double's bytes.
     exact = head.affine is None or head.affine.dtype == "float64"
-    elements = TensorProto.DOUBLE if exact else TensorProto.FLOAT
-    phi = build.transposed(build.cast(build.rows(head.features, head.p), elements), "features")
+    elements = elements or (TensorProto.DOUBLE if exact else TensorProto.FLOAT)
+    pool = head.features.pool
+    inner = elements if pool is None else TensorProto.DOUBLE if pool.double else TensorProto.FLOAT
+    phi = build.transposed(build.cast(build.rows(head.features, head.p), inner), "features")
     f = build.cast(build.rows(head.outputs, head.C), elements)
     given = "rows" if by_row else "samples"
-    fed = {}
-    if masked:
+    fed = dict(fed or {})
+    if masked and "weights" not in fed:
         fed["weights"] = build.input("weights", [given, 1])
-    if K:
+    if K and "targets" not in fed:
         fed["targets"] = build.input("targets", [given, K])
     y = build.per_row(fed["targets"], phi, K, by_row=by_row) if K else ""
     return Tables(
         one=Part(_weights(build, phi, fed.get("weights"), mask, by_row=by_row), 1),
-        features=Part(phi, head.p, elements),
+        features=Part(phi, head.p, inner),
         outputs=Part(build.transposed(f, "outputs"), head.C, elements),
         targets=Part(build.transposed(y), K) if K else None,
         logits=f,

@@ -16,6 +16,8 @@ from onnxrich.session.engine import Feed, Session, native_errors
 
 # Batches that may wait for a device: one to begin with at once, while the next is read.
 AHEAD = 2
+# All accumulators of a block.
+ALL = slice(None)
 
 
 class Accumulator:
@@ -90,9 +92,9 @@ class Accumulator:
                 binding.bind_ortvalue_input(name, value)
         return binding
 
-    def read(self, block: int) -> list[Array]:
+    def read(self, block: int, part: slice = ALL) -> list[Array]:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
-        return [value.numpy() for value in self._sums[block]]
+        return [value.numpy() for value in self._sums[block][part]]
 
     def restore(self, block: int, sums: Sequence[Array]) -> None:
         """Set the sums of a block to what `read` gave before."""
@@ -152,10 +154,10 @@ class Fleet:
             while waiting:
                 waiting.pop(0).result()
 
-    def read(self) -> list[list[Array]]:
-        """The sums of all blocks so far, on the host; valid until more is added."""
+    def read(self, part: slice = ALL) -> list[list[Array]]:
+        """The sums of all blocks so far, or a part of each, on the host; valid until more is added."""
         self.settle()
-        return [self._accumulators[block % len(self._accumulators)].read(block) for block in range(self.blocks)]
+        return [self._accumulators[block % len(self._accumulators)].read(block, part) for block in range(self.blocks)]
 
     def restore(self, sums: Sequence[Sequence[Array]]) -> None:
         """Set the sums of all blocks to what `read` gave before."""
