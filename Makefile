@@ -3,24 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TORCH := .venv-torch
-# Where callbacks log to.
-TRACKERS := tensorboard mlflow-skinny sqlalchemy alembic wandb
-TORCH_STAMP := $(TORCH)/.installed
 
-.PHONY: demo test test-fast lint wheel-test framework-test benchmark clean
+# Each framework has an environment of its own, .venv-<framework>, and a marker of pytest of its name.
+FRAMEWORKS := torch tensorflow jax sklearn
+WITHOUT := not torch and not tensorflow and not jax and not sklearn
+PACKAGES_torch := torch==2.13.0 onnxscript
+# What trains with it, and where callbacks log to; installed behind it, so that it stays what it is.
+THEN_torch := lightning pytorch-lightning transformers accelerate pillow \
+  tensorboard mlflow-skinny sqlalchemy alembic wandb
+PACKAGES_tensorflow := tensorflow-cpu==2.21.* keras==3.15.* tf2onnx==1.17.*
+PACKAGES_jax := jax==0.10.2 flax==0.12.* equinox==0.13.* onnx-ir einops
+PACKAGES_sklearn := scikit-learn==1.9.* skl2onnx==1.20.*
+# jax2onnx requires the CPU runtime, whose files lie where those of onnxruntime-gpu do.
+ALONE_jax := jax2onnx==0.17.1
+
+.PHONY: demo test test-fast lint wheel-test framework-test $(FRAMEWORKS:%=framework-test-%) benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/onnxrich demo --output onnxrich-demo --force
 	@echo "Open onnxrich-demo/report.html in a browser to see the curves of both models."
 
 test: lint $(STAMP)
-	$(BIN)/pytest -n auto -m "not torch"
+	$(BIN)/pytest -n auto -m "$(WITHOUT)"
 	$(MAKE) wheel-test
 	$(MAKE) framework-test
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n auto -m "not slow and not torch"
+	$(BIN)/pytest -n auto -m "not slow and $(WITHOUT)"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -33,9 +42,11 @@ wheel-test: $(STAMP)
 	$(PYTHON) -m venv build/wheel && build/wheel/bin/pip install --quiet dist/*.whl
 	cd build && wheel/bin/onnxrich doctor && wheel/bin/onnxrich demo --json > demo.json && wheel/bin/python -m json.tool demo.json > /dev/null
 
-# What needs PyTorch runs in an environment of its own: the examples that train and export.
-framework-test: $(TORCH_STAMP)
-	$(TORCH)/bin/pytest -m torch
+# What needs a framework: its adapter against the framework itself, the examples that train and export.
+framework-test: $(FRAMEWORKS:%=framework-test-%)
+
+$(FRAMEWORKS:%=framework-test-%): framework-test-%: .venv-%/.installed
+	.venv-$*/bin/pytest -m $*
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py
@@ -46,12 +57,13 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
-$(TORCH_STAMP): pyproject.toml
-	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/pip install --quiet torch==2.13.0 onnxscript
-	$(TORCH)/bin/pip install --quiet lightning pytorch-lightning transformers accelerate pillow $(TRACKERS)
-	$(TORCH)/bin/pip install --quiet --editable ".[dev]"
+$(FRAMEWORKS:%=.venv-%/.installed): .venv-%/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet $(PACKAGES_$*)
+	.venv-$*/bin/pip install --quiet --editable ".[dev]"
+	$(if $(THEN_$*),.venv-$*/bin/pip install --quiet $(THEN_$*))
+	$(if $(ALONE_$*),.venv-$*/bin/pip install --quiet --no-deps $(ALONE_$*))
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TORCH) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(FRAMEWORKS:%=.venv-%) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -208,9 +208,11 @@ def run(
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
         from onnxrich import native, pipeline
 
-        with native.taken(model, data) as (given, rows, name):
-            evaluated = {"eval_data": native.rows(model, eval_data), "eval_labels": eval_labels}
-            results = pipeline.analyze(given, rows, labels, name=name, listen=listen, **evaluated, **options)
+        with native.taken(model, data, labels) as (given, rows, marks, name):
+            evaluated = dict(
+                zip(("eval_data", "eval_labels"), native.rows(model, eval_data, eval_labels), strict=True)
+            )
+            results = pipeline.analyze(given, rows, marks, name=name, listen=listen, **evaluated, **options)
     return Analysis.of(results)
 
 

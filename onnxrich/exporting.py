@@ -122,7 +122,7 @@ def write(adapter: Adapter, obj: Any, example: Item, path: Path, *, step: int | 
     """
     rows = parity.cut(example, parity.FEWEST, parity.MOST)
     framework = _exported(adapter, obj, rows, path)
-    read = replace(models.read(path), path=type(obj).__qualname__)
+    read = replace(models.read(path), path=plugins.title(obj))
     parity.check_free(read, rows)
     error, allowed = parity.distance(read, partial(adapter.forward, obj), rows)
     if not error <= allowed:
@@ -143,11 +143,16 @@ def _exported(adapter: Adapter, obj: Any, rows: Item, path: Path) -> str:
         return adapter.to_onnx(obj, rows, path)
     except OnnxrichError:
         raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise AdapterError(
+            f"no package {package}", f"it, to export {plugins.title(obj)}", f"Install it: pip install {package}."
+        ) from error
     except Exception as error:
         root = _root(error)
         lines = str(root).strip().splitlines() or ["no message"]
         raise AdapterError(
-            f"{type(obj).__qualname__} can't be exported: {type(root).__name__}: {lines[0]}",
+            f"{plugins.title(obj)} can't be exported: {type(root).__name__}: {lines[0]}",
             "a model that its framework's exporter takes, and rows that fit it",
             "Look at the cause of this error (--debug), or export it yourself.",
         ) from error

@@ -13,11 +13,12 @@ from onnx import ModelProto
 
 from onnxrich import exporting, plugins
 from onnxrich.errors import DataError
+from onnxrich.plugins import Adapter, Item
 
 
 @contextlib.contextmanager
-def taken(model: Any, data: Any) -> Iterator[tuple[Any, Any, str | None]]:
-    """Model and data as the core takes them, for as long as the context lasts, and how messages name the model.
+def taken(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, Any, Any, str | None]]:
+    """Model, data and labels as the core takes them, for as long as the context lasts, and how messages name the model.
 
     A framework's model, also one that a folder holds, becomes an ONNX file; anything else is passed through.
 
@@ -28,40 +29,36 @@ def taken(model: Any, data: Any) -> Iterator[tuple[Any, Any, str | None]]:
     if isinstance(model, str | os.PathLike) and Path(model).is_dir():
         model = plugins.load(Path(model))[1]
     if isinstance(model, str | os.PathLike | bytes | ModelProto):
-        yield model, data, None
+        yield model, data, labels, None
         return
-    adapter, name = plugins.find(model), type(model).__qualname__
-    _refuse_file(name, data)
-    first, items = exporting.peek(adapter.batches(model, data))
+    adapter = plugins.find(model)
+    first, given, labels = _read(adapter, model, data, labels)
     with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
         path = Path(folder) / "model.onnx"
         exporting.write(adapter, model, first, path)
-        yield path, None if data is None else first if _in_memory(data) else items, name
+        yield path, given, labels, plugins.title(model)
 
 
-def rows(model: Any, data: Any) -> Any:
-    """Further data of a model as the core takes them; None stays None.
+def rows(model: Any, data: Any, labels: Any = None) -> tuple[Any, Any]:
+    """Further data of a model as the core takes them, and their labels; None stays None.
 
     Raises:
         AdapterError: when no adapter takes the model.
         DataError: when a framework's model comes with a file, or the data hold no rows.
     """
     if data is None or isinstance(model, str | os.PathLike | bytes | ModelProto):
-        return data
-    _refuse_file(type(model).__qualname__, data)
-    first, items = exporting.peek(plugins.find(model).batches(model, data))
-    return first if _in_memory(data) else items
+        return data, labels
+    return _read(plugins.find(model), model, data, labels)[1:]
 
 
-def _refuse_file(name: str, data: Any) -> None:
+def _read(adapter: Adapter, model: Any, data: Any, labels: Any) -> tuple[Item, Any, Any]:
+    """The first item, all data, and the labels that are not part of them."""
     if isinstance(data, str | os.PathLike):
         raise DataError(
-            f"a model of type {name} and a data file",
+            f"a model of type {plugins.title(model)} and a data file",
             "a loader, arrays, or a mapping of arrays",
             "Pass these, or export the model first: onnxrich.export(model, 'model.onnx', example).",
         )
-
-
-def _in_memory(data: Any) -> bool:
-    """Whether data are one item: an array of any framework, or a mapping of arrays."""
-    return hasattr(data, "shape") or hasattr(data, "keys")
+    loader, labels = plugins.labelled(data, labels)
+    first, items = exporting.peek(adapter.batches(model, loader))
+    return first, None if data is None else first if plugins.in_memory(data) else items, labels

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,28 @@ def converted(loader: Iterable[Any], convert: Callable[[Any], Item]) -> Iterable
     """The items of a loader, each converted: iterable again where the loader is, an iterator where it is one."""
     items = _Converted(loader, convert)
     return iter(items) if isinstance(loader, Iterator) else items
+
+
+def in_memory(data: Any) -> bool:
+    """Whether data are one item: an array of any framework, or a mapping of arrays."""
+    return hasattr(data, "shape") or hasattr(data, "keys")
+
+
+def labelled(data: Any, labels: Any) -> tuple[Any, Any]:
+    """A loader of one item for data in memory with labels apart, and the labels that are still apart.
+
+    So the adapter gets both: it knows what labels mean to its framework, such as classes that are words.
+    """
+    if labels is None or isinstance(labels, str | os.PathLike) or not in_memory(data):
+        return data, labels
+    return [{**data, LABELS: labels} if isinstance(data, Mapping) else (data, labels)], None
+
+
+def title(obj: Any) -> str:
+    """What a person calls a model: its class, or the function's name; of a pair, as in JAX, that of the first."""
+    if isinstance(obj, tuple):
+        return title(obj[0])
+    return str(getattr(obj, "__name__", type(obj).__qualname__))
 
 
 @functools.cache

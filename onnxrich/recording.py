@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnxrich import plugins
 from onnxrich.errors import DataError, Notice
 from onnxrich.loggers import Log, active
 from onnxrich.writing import write_files
@@ -85,7 +86,8 @@ class Recorder:
             from onnxrich.report import files
 
             files.check(folder, force=force)
-        self._sample, self._labels, self._options = sample, labels, options
+        self._options = options
+        self._sample, self._labels = plugins.labelled(sample, labels)
         self._folder = None if folder is None else Path(folder)
         self._log = log
         self._live: _Live | None = None
@@ -105,7 +107,7 @@ class Recorder:
 
         self._live, notices = self._renewed(model, step)
         results = pipeline.analyze(
-            self._live.model, self._live.sample, self._labels, name=type(model).__qualname__, **self._options
+            self._live.model, self._live.sample, self._labels, name=plugins.title(model), **self._options
         )
         record = replace(results.record, notices=(*results.record.notices, *notices))
         found = Analysis(record, results.metrics, results.curves, (*results.notices, *notices), results.moments)
@@ -117,8 +119,6 @@ class Recorder:
     def _renewed(self, model: Any, step: int) -> tuple[_Live, tuple[Notice, ...]]:
         """The exported model with the weights of this moment, and what there is to say of that."""
         if self._live is None:
-            from onnxrich import plugins
-
             adapter = plugins.find(model)
             return _exported(adapter, model, _joined(adapter.batches(model, self._sample)), step), ()
         if _swapped(self._live, model, step):

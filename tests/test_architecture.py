@@ -111,7 +111,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "swapping": (set(), {"numpy", "onnx"}),
     "loggers": (set(), set()),
-    "recording": ({"errors", "loggers", "writing"}, {"numpy"}),
+    "recording": ({"errors", "loggers", "plugins", "writing"}, {"numpy"}),
     "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
     "analysis": ({"errors", "metrics", "moments", "progress", "report", "results", "supervise"}, set()),
     "demo": (set(), set()),

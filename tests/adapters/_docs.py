@@ -1,0 +1,21 @@
+"""The code of `docs/FRAMEWORKS.md`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+FRAMEWORKS = Path(__file__).parents[2] / "docs" / "FRAMEWORKS.md"
+
+
+def assert_runs(section: str, folder: Path) -> None:
+    """The code of a section runs in a folder, in a process of its own."""
+    found = re.search(
+        rf"^## {re.escape(section)}$.*?```python\n(.*?)```", FRAMEWORKS.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert found, section
+    command = [sys.executable, "-W", "ignore", "-c", found[1]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
