@@ -209,10 +209,8 @@ def run(
         from onnxrich import native, pipeline
 
         with native.taken(model, data, labels) as (given, rows, marks, name):
-            evaluated = dict(
-                zip(("eval_data", "eval_labels"), native.rows(model, eval_data, eval_labels), strict=True)
-            )
-            results = pipeline.analyze(given, rows, marks, name=name, listen=listen, **evaluated, **options)
+            others["eval_data"], others["eval_labels"] = native.rows(model, eval_data, eval_labels)
+            results = pipeline.analyze(given, rows, marks, name=name, listen=listen, **others, **options)
     return Analysis.of(results)
 
 
