@@ -131,10 +131,16 @@ class Batches:
     Attributes:
         first_not_finite: where values stop being finite, in words; None while they are.
         fingerprint: of the rows so far, those that are read ahead included.
+
+    Args:
+        source: the source.
+        size: rows a batch.
+        marked: whether `fingerprint_of` will be asked.
     """
 
-    def __init__(self, source: Source, size: int) -> None:
+    def __init__(self, source: Source, size: int, *, marked: bool = False) -> None:
         self.fingerprint = Fingerprint()
+        self._marks: dict[int, str] | None = {} if marked else None
         self.first_not_finite: str | None = None
         self._ahead = prefetch(self._watched(source.batches(size)))
         self._stream: Iterator[Batch] = self._ahead
@@ -153,6 +159,14 @@ class Batches:
         self._stream = chain([first], self._stream)
         return first
 
+    def fingerprint_of(self, rows: int) -> str | None:
+        """Fingerprint of the first so many rows, where a batch ended behind them; those of fewer are forgotten."""
+        marks = self._marks or {}
+        found = marks.get(rows)
+        for earlier in [mark for mark in list(marks) if mark < rows]:
+            del marks[earlier]
+        return found
+
     def cut(self, size: int) -> None:
         """Give batches of at most this size from here on."""
         whole = self._stream
@@ -168,6 +182,8 @@ class Batches:
                 self.first_not_finite = _where_not_finite(batch, start)
             start += batch.rows
             self.fingerprint.add(batch.inputs, batch.labels, batch.rows)
+            if self._marks is not None:
+                self._marks[start] = self.fingerprint.hexdigest()
             yield batch
 
 

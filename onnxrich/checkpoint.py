@@ -31,11 +31,13 @@ class State:
     Attributes:
         batches: number of batches that were added.
         samples: number of samples in them.
+        fingerprint: of their rows, None where it is not known.
         sums: accumulators of each block.
     """
 
     batches: int
     samples: int
+    fingerprint: str | None
     sums: Sequence[Sequence[Array]]
 
 
@@ -51,6 +53,7 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
         OutputError: when it can't be written.
     """
     told = {"schema": SCHEMA, "about": dict(about), "batches": state.batches, "samples": state.samples}
+    told["fingerprint"] = state.fingerprint
     arrays = {f"{g}.{j}": array for g, sums in enumerate(state.sums) for j, array in enumerate(sums)}
 
     def write(file: BinaryIO) -> None:
@@ -84,7 +87,7 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
         if [[array.shape for array in block] for block in sums] != [list(block) for block in shapes]:
             raise ValueError("shapes")
-        return State(int(told["batches"]), int(told["samples"]), sums)
+        return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], sums)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise

@@ -103,7 +103,7 @@ def run(
     """
     timing = timing or Timing()
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
-    with Batches(source, size) as batches:
+    with Batches(source, size, marked=saved is not None) as batches:
         with timing.measure("loading the model"):
             live, first = _prepared(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen

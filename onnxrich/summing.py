@@ -103,7 +103,7 @@ class Summing:
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
                 skipped = self.samples
-                self._check_position(done, number)
+                self._check_position(done, number, batches)
                 continue
             with timing.measure("running"):
                 self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
@@ -114,13 +114,13 @@ class Summing:
                     listen(Progress("running", self.samples, total, rate, self._look(batches), waiting))
             if path is not None and saves.due():
                 with timing.measure("saving"), saves:
-                    self._save(path, about, number + 1)
+                    self._save(path, about, number + 1, batches)
         with timing.measure("running"):
             self.fleet.settle()
-        self._check_position(done, number, last=True)
+        self._check_position(done, number, batches, last=True)
         if path is not None and number + 1 > done.batches:
             with timing.measure("saving"):
-                self._save(path, about, number + 1)
+                self._save(path, about, number + 1, batches)
 
     def _add(self, group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
         """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
@@ -163,26 +163,35 @@ class Summing:
             "layers": [shift[0].tolist() for shift in self._live.given.values()],
         }
 
-    def _save(self, path: Path, about: Mapping[str, Any], batches: int) -> None:
-        checkpoint.save(path, self._about(about), checkpoint.State(batches, self.samples, self.fleet.read()))
+    def _save(self, path: Path, about: Mapping[str, Any], number: int, batches: Batches) -> None:
+        rows = batches.fingerprint_of(self.samples)
+        checkpoint.save(path, self._about(about), checkpoint.State(number, self.samples, rows, self.fleet.read()))
 
     def _restored(self, path: Path | None, about: Mapping[str, Any]) -> checkpoint.State:
         shapes = [self._live.patch.shapes] * self.fleet.blocks
         state = None if path is None else checkpoint.load(path, self._about(about), shapes)
         if state is None:
-            return checkpoint.State(0, 0, ())
+            return checkpoint.State(0, 0, None, ())
         self.fleet.restore(state.sums)
         return state
 
-    def _check_position(self, done: checkpoint.State, number: int, *, last: bool = False) -> None:
-        """Check that the data have, up to the checkpoint, as many samples as when it was written."""
-        short = last and number + 1 < done.batches
-        if short or (number + 1 == done.batches and not last and self.samples != done.samples):
+    def _check_position(self, done: checkpoint.State, number: int, batches: Batches, *, last: bool = False) -> None:
+        """Check that the data have, up to the checkpoint, the samples that they had when it was written."""
+        short, there = last and number + 1 < done.batches, number + 1 == done.batches and not last
+        remedy = "Pass those, or remove the checkpoint to begin anew."
+        if short or (there and self.samples != done.samples):
             raise DataError(
                 f"{self.samples:,} samples in the first {number + 1:,} batches, and {done.samples:,} in the "
                 f"{done.batches:,} of the checkpoint",
                 "the data that the checkpoint was made with",
-                "Pass those, or remove the checkpoint to begin anew.",
+                remedy,
+            )
+        rows = batches.fingerprint_of(self.samples) if there else None
+        if rows is not None and done.fingerprint is not None and rows != done.fingerprint:
+            raise DataError(
+                f"the first {self.samples:,} samples differ from those of the checkpoint",
+                "the data that the checkpoint was made with",
+                remedy,
             )
 
 

@@ -124,6 +124,19 @@ def test_data_that_became_fewer_are_refused(place: Path) -> None:
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
+def test_data_that_changed_are_refused(place: Path) -> None:
+    """One number that is another in a row that was counted already, and the passes are not mixed."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    before = (place / "saved").read_bytes()
+    changed = X.copy()
+    changed[517, 3] += 1
+    np.savez(place / "data.npz", x=changed, labels=Y)
+    with refused(DataError, "the first 1,003 samples differ from those of the checkpoint"):
+        onnxrich.run("model.onnx", "data.npz", **options)
+    assert (place / "saved").read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing", b"PK\x03\x04 half"])
 def test_damaged_checkpoint(place: Path, content: bytes) -> None:
     """A file that is no checkpoint is refused, and not replaced."""
