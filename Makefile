@@ -50,6 +50,9 @@ $(FRAMEWORKS:%=framework-test-%): framework-test-%: .venv-%/.installed
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/overhead.py --sweep
+	$(BIN)/python benchmarks/today.py
+	$(BIN)/python benchmarks/growth.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
