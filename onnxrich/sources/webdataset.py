@@ -186,20 +186,17 @@ def _samples(place: Place, tar: int) -> Iterator[_Sample]:
 
 def _members(place: Place, tar: int) -> Iterator[tuple[str, str, _Member]]:
     with place.open("a readable tar file") as file:
-        end = file.seek(0, io.SEEK_END)
-        file.seek(0)
         try:
             with tarfile.open(fileobj=file, mode="r:") as opened:
                 while (entry := opened.next()) is not None:
                     # tarfile keeps every header: an archive of millions of files would fill the memory.
                     opened.members = []  # type: ignore[attr-defined]
-                    # Links, devices and sparse files are no files of a sample.
                     folder, slash, base = entry.name.rpartition("/")
                     stem, dot, extension = base.partition(".")
+                    # Links, devices and sparse files are no files of a sample. Sizes below zero and beyond the end
+                    # tarfile refuses itself, when it looks for the next header.
                     if not entry.isreg() or entry.issparse() or not dot or not stem:
                         continue
-                    if entry.offset_data + entry.size > end or entry.size < 0:
-                        raise EOFError
                     member = _Member(tar, entry.offset_data, entry.size)
                     yield folder + slash + stem, extension.lower(), member
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, MemoryError) as error:

@@ -45,6 +45,16 @@ def test_a_class_in_each_folder(tmp_path: Path) -> None:
     assert (source.n, source.classes, source.class_names) == (3, 2, ("a", "b"))
 
 
+def test_classes_by_turns(tmp_path: Path) -> None:
+    """Classes of any size are spread evenly over the rows, and keep their order."""
+    for value in range(6):
+        save(tmp_path / f"a/{value}.png", value)
+    for value in (10, 11):
+        save(tmp_path / f"b/{value}.png", value)
+    # Of six, row i lies at (i + ½)/6; of two, at ¼ and ¾: a at ¼ and ¾ comes before b there.
+    assert read(tmp_path)[0] == [0, 1, 10, 2, 3, 4, 11, 5]
+
+
 def test_no_classes(tmp_path: Path) -> None:
     """Images beside each other have no labels, and are read in the order of their names."""
     for name, value in (("10.png", 10), ("2.png", 2), ("1.PNG", 1)):
@@ -59,11 +69,11 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
         save(tmp_path / f"d/{value}.png", value)
     np.save(tmp_path / "labels.npy", np.arange(4) + 5)
     assert read(tmp_path / "d", labels=tmp_path / "labels.npy") == ([0, 1, 2, 3], [5, 6, 7, 8])
-    (tmp_path / "d/2.png").write_bytes(b"none")
+    (tmp_path / "d/1.png").write_bytes(b"none")
     found = source_of(MODEL, tmp_path / "d", tmp_path / "labels.npy", reading={"max_errors": 1})
     batches = list(found.batches(3))
     assert [batch.rows for batch in batches] == [2, 1]
-    assert np.concatenate([batch.labels for batch in batches if batch.labels is not None]).tolist() == [5, 6, 8]
+    assert np.concatenate([batch.labels for batch in batches if batch.labels is not None]).tolist() == [5, 7, 8]
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "gif", "webp", "tiff", "pgm"])
@@ -154,14 +164,14 @@ def test_no_images(tmp_path: Path) -> None:
         source_of(MODEL, tmp_path)
 
 
-def bomb() -> bytes:
-    """A PNG of some bytes that says it has 30 000 × 30 000 pixels."""
+def bomb(side: int) -> bytes:
+    """A PNG of some bytes that says it has many pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
-    content = zlib.compress(b"\0" * 30_000)
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    content = zlib.compress(b"\0" * side)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
@@ -178,17 +188,19 @@ def broken(kind: str, path: Path) -> str:
         os.mkfifo(path)
         return "is no regular file"
     made = {
-        "empty": b"", "text": b"no image", "cut": content[: len(content) - 26], "bomb": bomb(),
+        "empty": b"", "text": b"no image", "cut": content[: len(content) - 26], "bomb": bomb(30_000),
+        "large": bomb(9_000),
         "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n", "deep": b"",
     }  # fmt: skip
     path.write_bytes(made[kind])
     if kind == "deep":
         Image.fromarray(np.zeros((2, 2), np.uint16)).save(path)
         return "pixels of mode I;16, more than 8 bits each"
-    return {"bomb": "pixels", "cut": ""}.get(kind, "no image; read are whole JPEG, PNG, WEBP")
+    told = {"bomb": "more than 67,108,864 pixels", "large": "9000 × 9000 pixels, more than 67,108,864", "cut": ""}
+    return told.get(kind, "no image; read are whole JPEG, PNG, WEBP")
 
 
-KINDS = ["missing", "fifo", "empty", "text", "cut", "bomb", "eps", "deep"]
+KINDS = ["missing", "fifo", "empty", "text", "cut", "bomb", "large", "eps", "deep"]
 
 
 @pytest.mark.usefixtures("where")
