@@ -66,6 +66,16 @@ def test_pipeline_with_classes_of_its_own(names: np.ndarray) -> None:
     assert_parity(onnxrich.run(model, items), *truth, indices)
 
 
+def test_evaluation_data() -> None:
+    """Words are labels of evaluation data too."""
+    names = np.array(list("dbac"))
+    model = fitted(perceptron(), X[:300], names[Y[:300]])
+    halves = [{"data": X[:300], "labels": names[Y[:300]]}, {"eval_data": X[300:], "eval_labels": names[Y[300:]]}]
+    analysis = onnxrich.run(model, **halves[0], **halves[1])
+    assert analysis.metrics["accuracy"] == pytest.approx(model.score(X[:300], names[Y[:300]]))
+    assert analysis.evaluation is not None
+
+
 @pytest.mark.parametrize("targets", [1, 3])
 def test_regressor(targets: int) -> None:
     """Real targets, one or several, give quality against them."""
