@@ -1,4 +1,4 @@
-"""Hidden layers beside the head: chosen, measured, fitted into memory, and added to the model that is run."""
+"""Hidden layers beside the head: chosen, added to the model that is run, and measured."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import psutil
 from onnx import TensorProto
 
 from onnxrich import live as lives
 from onnxrich import rewrite
-from onnxrich.batching import FEWEST_BLOCKS, block_count, padded
+from onnxrich.batching import block_count, padded
 from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.feeding import USUAL_MASK
+from onnxrich.fitting import fitting_blocks
 from onnxrich.head import Head, View, layers
 from onnxrich.head.affine import Axes
 from onnxrich.head.graph import Graph
@@ -23,16 +23,11 @@ from onnxrich.layers import Layer
 from onnxrich.live import Live
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.moments import Moments, merge_all
-from onnxrich.rewrite import Patch
 from onnxrich.sources.base import Batch
 from onnxrich.sources.table import AnyArray
 
 # Two numbers of samples that no axis is likely to have by chance: the axis that has both runs over the samples.
 RUNS = (13, 11)
-# The share of the memory that is free, or that --max-memory leaves, that moments may take.
-SHARE = 0.5
-# Copies of one layer's moments that are made where its numbers are computed.
-COPIES = 4
 # Layers that a message names.
 LISTED = 3
 
@@ -145,47 +140,11 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
         for at, layer in enumerate(hidden)
     ]  # fmt: skip
     patch = live.patch.beside(patches)
-    blocks = fitting_blocks(patch, [layer.site.tensor for layer in hidden], asked)
+    names = [layer.site.tensor for layer in hidden]
+    blocks = fitting_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
     session = lives.open_session(live.model, patch.data, live.session.device)
     shifts = _shifts(replace(live, patch=patch, session=session), first)
     return replace(live, patch=patch, session=session, given=shifts), Depth(tuple(hidden), blocks, tuple(notices))
-
-
-def fitting_blocks(patch: Patch, names: Sequence[str], asked: Asked) -> int:
-    """The number of blocks for which there is memory: as asked, or as many as fit.
-
-    Args:
-        patch: of the head with its layers.
-        names: of the layers.
-        asked: blocks and memory.
-
-    Raises:
-        ModelError: when they don't fit; the message holds the numbers.
-    """
-    widths = [layer.edges[-1] for layer in patch.layers]
-    most = block_count(patch.edges[-1], asked.blocks)
-    free = asked.memory or psutil.virtual_memory().available
-    allowed = int(SHARE * free)
-    tried = [most] if asked.blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -1), 1]
-    for blocks in tried:
-        if needed(patch, blocks) <= allowed:
-            return blocks
-    widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
-    told = ", ".join(f"{name!r} (d = {d:,}: {_size(8 * d * d)} a block)" for d, name in widest)
-    whose = "--max-memory" if asked.memory else "the free memory"
-    fewer = "--blocks 0, " if tried[-1] > 1 else ""
-    raise ModelError(
-        f"the moments of {len(names)} layers in {_blocks(tried[-1])} take {_size(needed(patch, tried[-1]))} of memory",
-        f"at most {_size(allowed)}, {SHARE:.0%} of {whose}",
-        f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}.",
-    )
-
-
-def needed(patch: Patch, blocks: int) -> int:
-    """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
-    sums = 8 * sum(height * width for height, width in patch.shapes)
-    widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
-    return (blocks + 1) * sums + (blocks + COPIES) * widest
 
 
 def _chosen(live: Live, first: Batch, asked: Asked) -> tuple[list[Hidden], list[Notice]]:
@@ -279,11 +238,3 @@ def _shifts(live: Live, first: Batch) -> dict[str, AnyArray]:
         shift = np.concatenate([[0.0], np.where(np.isfinite(mean), mean, 0.0), own[1 + p :]])
         shifts[layer.shift] = shift.reshape(1, -1)
     return shifts
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:,.3g} GiB" if count >= 2**30 else f"{count / 2**20:,.3g} MiB"
-
-
-def _blocks(count: int) -> str:
-    return "one block" if count == 1 else f"{count} blocks"

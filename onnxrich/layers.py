@@ -74,10 +74,18 @@ class Layer:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The layer from what `to_dict` gave.
+        """The layer from what `to_dict` gave; metrics that there are no more are left out.
 
         Raises:
-            KeyError, TypeError, AttributeError: when a part is missing or of another kind.
+            KeyError, TypeError, ValueError, AttributeError: when it is of another form.
         """
-        intervals = {name: Interval(**interval) for name, interval in values["intervals"].items()}
-        return cls(**{**values, "intervals": intervals, "spectrum": tuple(values["spectrum"])})
+        numbers = {name: value for name, value in values["metrics"].items() if name in METRICS}
+        ends = {name: each for name, each in values["intervals"].items() if name in METRICS}
+        return cls(
+            str(values["name"]), str(values["scope"]), str(values["operator"]), str(values["rows"]), int(values["p"]),
+            metrics={name: None if value is None else float(value) for name, value in numbers.items()},
+            intervals={
+                name: Interval(*(float(each[key]) for key in ("error", "low", "high"))) for name, each in ends.items()
+            },
+            spectrum=tuple(map(float, values["spectrum"])),
+        )  # fmt: skip

@@ -58,9 +58,11 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "depth": (
-        {"batching", "errors", "feeding", "head", "layers", "live", "metrics", "moments", "rewrite", "sources"},
-        {"numpy", "onnx", "psutil"},
+        {"batching", "errors", "feeding", "fitting", "head", "layers", "live", "metrics", "moments", "rewrite"}
+        | {"sources"},
+        {"numpy", "onnx"},
     ),
+    "fitting": ({"batching", "errors", "rewrite"}, {"psutil"}),
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "summing": (
         {"batching", "checkpoint", "errors", "feeding", "live", "metrics", "moments", "progress", "session", "sources"}

@@ -12,10 +12,8 @@ import pytest
 from onnx import numpy_helper, parser
 
 import onnxrich
-from onnxrich import depth, head, model
 from onnxrich.batching import product_runs
-from onnxrich.errors import DataError, HeadError, ModelError
-from onnxrich.rewrite import instrument
+from onnxrich.errors import DataError, HeadError
 
 RNG = np.random.default_rng(11)
 N, T = 96, 5
@@ -297,25 +295,3 @@ def test_tokens_need_layers() -> None:
         onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
     with pytest.raises(HeadError, match="token 0, and no layer that has it"):
         analyze(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
-
-
-def test_memory_is_refused_with_the_numbers() -> None:
-    """What does not fit into memory is refused before the start, with the numbers and what to leave out."""
-    read = model.read(build(MLP, x="float[N,6] x"))
-    found = head.find(read)
-    wide = depth.Hidden(head.layers.Site("wide", "Gemm"), head.pooling.Pool("as it is", 2, 0, 1), 20_000)
-    patch = instrument(read, found)
-    patch = patch.beside([instrument(read, wide.head(found), beside=patch, name="layer.0.")])
-    asked = depth.Asked(None, memory=2**34)
-    with pytest.raises(ModelError) as caught:
-        depth.fitting_blocks(patch, ["wide"], asked)
-    message = str(caught.value)
-    # d = 20 004: 8d² = 2.98 GiB a full matrix; eight panels hold 9/16 of it, two sets of them for one block and five
-    # copies of the matrix make 6.125 · 2.98 = 18.3 GiB.
-    assert "the moments of 1 layers in one block take 18.3 GiB of memory" in message
-    assert "at most 8 GiB, 50% of --max-memory" in message
-    assert "The widest are 'wide' (d = 20,004: 2.98 GiB a block)" in message
-    assert depth.fitting_blocks(patch, ["wide"], depth.Asked(None, memory=2**36, blocks=0)) == 1
-    assert 4 <= depth.fitting_blocks(patch, ["wide"], depth.Asked(None, memory=2**37)) < 16
-    with pytest.raises(ModelError, match=r"in 16 blocks.*Pass --blocks 0"):
-        depth.fitting_blocks(patch, ["wide"], depth.Asked(None, memory=2**36, blocks=16))

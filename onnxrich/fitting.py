@@ -1,0 +1,64 @@
+"""Whether the moments of all layers fit into memory: estimated before the first batch, and refused with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+
+from onnxrich.batching import FEWEST_BLOCKS, block_count
+from onnxrich.errors import ModelError
+from onnxrich.rewrite import Patch
+
+# The share of the memory that is free, or that --max-memory leaves, that moments may take.
+SHARE = 0.5
+# Copies of one layer's moments that are made where its numbers are computed.
+COPIES = 4
+# Layers that a message names.
+LISTED = 3
+
+
+def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
+    """The number of blocks for which there is memory: as asked, or as many as fit.
+
+    Args:
+        patch: of the head with its layers.
+        names: of the layers.
+        blocks: that the user asks for.
+        memory: bytes that the work may use; those that are free when left out.
+
+    Raises:
+        ModelError: when they don't fit; the message holds the numbers.
+    """
+    most = block_count(patch.edges[-1], blocks)
+    allowed = int(SHARE * (memory or psutil.virtual_memory().available))
+    tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -1), 1]
+    for count in tried:
+        if needed(patch, count) <= allowed:
+            return count
+    widths = [layer.edges[-1] for layer in patch.layers]
+    widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
+    told = ", ".join(f"{name!r} (d = {d:,}: {_size(8 * d * d)} a block)" for d, name in widest)
+    count = tried[-1]
+    raise ModelError(
+        f"the moments of {_count(len(names), 'layer')} in {_count(count, 'block')} take {_size(needed(patch, count))} "
+        "of memory",
+        f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
+        f"Pass {'--blocks 0, ' if count > 1 else ''}fewer layers as --layers NAME,…, or a larger --max-memory. "
+        f"The widest are {told}.",
+    )
+
+
+def needed(patch: Patch, blocks: int) -> int:
+    """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
+    sums = 8 * sum(height * width for height, width in patch.shapes)
+    widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
+    return (blocks + 1) * sums + (blocks + COPIES) * widest
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.3g} GiB" if count >= 2**30 else f"{count / 2**20:,.3g} MiB"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")

@@ -1,0 +1,54 @@
+"""What does not fit into memory is refused before the start."""
+
+from __future__ import annotations
+
+import pytest
+
+import onnxrich
+from onnxrich import head, model, pipeline
+from onnxrich.depth import Hidden
+from onnxrich.errors import ModelError
+from onnxrich.fitting import fitting_blocks
+from onnxrich.head.layers import Site
+from onnxrich.head.pooling import Pool
+from onnxrich.rewrite import Patch, instrument
+
+
+@pytest.fixture
+def patch() -> Patch:
+    """The demo's head, of d = 1 + 160 + 10, beside a layer of width 20 000: d = 20 011."""
+    read = model.read(onnxrich.demo_file("rich.onnx"))
+    found = head.find(read)
+    wide = Hidden(Site("wide", "Gemm"), Pool("as it is", 2, 0, 1), 20_000)
+    own = instrument(read, found)
+    return own.beside([instrument(read, wide.head(found), beside=own, name="layer.0.")])
+
+
+def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
+    """The message says how much is needed and allowed, and which layers are the widest."""
+    with pytest.raises(ModelError) as caught:
+        fitting_blocks(patch, ["wide"], blocks=None, memory=2**34)
+    # 8d² is 2.98 GiB, and eight panels hold 9/16 of it. Two sets of them for one block and five copies are 18.3 GiB.
+    message = str(caught.value)
+    assert "the moments of 1 layer in 1 block take 18.3 GiB of memory" in message
+    assert "at most 8 GiB, 50% of --max-memory" in message
+    assert "Pass fewer layers as --layers NAME,…, or a larger --max-memory." in message
+    assert "The widest are 'wide' (d = 20,011: 2.98 GiB a block)" in message
+
+
+def test_fewer_blocks_are_kept_when_memory_is_short(patch: Patch) -> None:
+    """As many blocks as fit, unless a number is asked for, which then is refused."""
+    assert fitting_blocks(patch, ["wide"], blocks=None, memory=2**38) == 16
+    assert 4 <= fitting_blocks(patch, ["wide"], blocks=None, memory=2**36 + 2**35) < 16
+    assert fitting_blocks(patch, ["wide"], blocks=None, memory=2**35 + 2**33) == 1
+    assert fitting_blocks(patch, ["wide"], blocks=0, memory=2**38) == 1
+    # 17 sets at 9/16 and 20 whole copies: 29.6 · 2.98 GiB.
+    with pytest.raises(ModelError, match=r"in 16 blocks take 88.2 GiB.*Pass --blocks 0, fewer layers"):
+        fitting_blocks(patch, ["wide"], blocks=16, memory=2**36)
+
+
+def test_the_whole_run_refuses() -> None:
+    """A run with too little memory for its layers ends before the first batch."""
+    data = onnxrich.demo_file("evaluation.npz")
+    with pytest.raises(ModelError, match=r"of memory; needed: at most 0\.5 MiB"):
+        pipeline.analyze(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
