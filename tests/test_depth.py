@@ -14,6 +14,7 @@ from onnx import numpy_helper, parser
 import onnxrich
 from onnxrich.batching import product_runs
 from onnxrich.errors import DataError, HeadError
+from onnxrich.results import Record
 
 RNG = np.random.default_rng(11)
 N, T = 96, 5
@@ -295,3 +296,15 @@ def test_tokens_need_layers() -> None:
         onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
     with pytest.raises(HeadError, match="token 0, and no layer that has it"):
         analyze(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
+
+
+def test_layers_in_a_file_are_not_trusted() -> None:
+    """A damaged layer makes the record invalid; metrics that there are no more are left out."""
+    x = RNG.standard_normal((N, 6)).astype(np.float32)
+    found = onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, layers="all", device="cpu")
+    saved = found.record.to_dict()
+    saved["layers"][0]["metrics"]["gone"] = 1.0
+    assert Record.from_dict(saved).layers == found.layers
+    for damaged in ({"p": "many"}, {"metrics": 3}, {"intervals": {"d_lr": {"error": 1}}}, {"spectrum": [None]}):
+        with pytest.raises(DataError, match="a record without a valid"):
+            Record.from_dict(saved | {"layers": [saved["layers"][0] | damaged]})
