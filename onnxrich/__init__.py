@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxrich.analysis import Analysis as Analysis
     from onnxrich.analysis import run as run
+    from onnxrich.comparison import Comparison as Comparison
+    from onnxrich.comparison import compare as compare
     from onnxrich.demo import demo_file as demo_file
     from onnxrich.errors import AdapterError as AdapterError
     from onnxrich.errors import DataError as DataError
@@ -37,16 +39,20 @@ if TYPE_CHECKING:
     from onnxrich.progress import Progress as Progress
     from onnxrich.recording import Recorder as Recorder
     from onnxrich.sources.reading import Reading as Reading
+    from onnxrich.tracking import Track as Track
+    from onnxrich.tracking import track as track
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Analysis": "analysis", "run": "analysis", "Inspection": "inspection", "inspect": "inspection",
+    "Analysis": "analysis", "run": "analysis", "Comparison": "comparison", "compare": "comparison",
+    "Inspection": "inspection", "inspect": "inspection",
     "expose": "patching", "instrument": "patching", "measure": "metrics", "metric_list": "metrics", "demo_file": "demo",
     "AdapterError": "errors",
     "DataError": "errors", "DeviceError": "errors", "HeadError": "errors", "ModelError": "errors", "Notice": "errors",
     "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments",
     "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
+    "Track": "tracking", "track": "tracking",
     "Export": "exporting", "export": "exporting", "Recorder": "recording", "to_writer": "loggers",
     "Preprocessing": "preprocessing", "Reading": "sources.reading",
 }  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from onnxrich import options as checked
 from onnxrich import supervise
-from onnxrich.errors import DataError, WorkerError
+from onnxrich.errors import DataError
 from onnxrich.metrics import Sample, sample_of, select
 from onnxrich.moments import load_record
 from onnxrich.progress import Progress
@@ -181,14 +182,7 @@ def run(
     >>> analysis.metrics["d_lr"] < 0.05
     True
     """
-    if not isolate and (timeout is not None or max_memory is not None):
-        raise WorkerError(
-            "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
-        )
-    if blocks is not None and blocks < 0:
-        raise DataError(f"{blocks} blocks", "a number from 0", "Pass --blocks N with N ≥ 0.")
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
+    checked.check(isolate=isolate, timeout=timeout, max_memory=max_memory, batch_size=batch_size, blocks=blocks)
     if metrics is not None:
         metrics = select(metrics)
     listen = progress or (lambda _: None)
@@ -202,7 +196,7 @@ def run(
     options |= {"layers": _names(layers, token), "token": token, "memory": max_memory}
     if isolate:
         given = {"data": data, "labels": labels, **others}
-        request = _isolated(model, given) | options | _plain(reading, preprocessing)
+        request = _isolated(model, given) | options | checked.plain(reading=reading, preprocessing=preprocessing)
         results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
@@ -212,15 +206,6 @@ def run(
             others["eval_data"], others["eval_labels"] = native.rows(model, eval_data, eval_labels)
             results = pipeline.analyze(given, rows, marks, name=name, listen=listen, **others, **options)
     return Analysis.of(results)
-
-
-def _plain(reading: Any, preprocessing: Any) -> dict[str, Any]:
-    """Both as JSON-able values."""
-    given = {"reading": reading, "preprocessing": preprocessing}
-    return {
-        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in given.items()
-    }
 
 
 def _names(layers: str | Sequence[str] | None, token: int | None) -> list[str] | None:
@@ -236,5 +221,4 @@ def _names(layers: str | Sequence[str] | None, token: int | None) -> list[str] |
 
 def _isolated(model: Any, optional: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as JSON-able values."""
-    paths = {name: None if value is None else supervise.path_of(value, name) for name, value in optional.items()}
-    return {"model": supervise.path_of(model), **paths}
+    return {"model": supervise.path_of(model), **supervise.paths_of(optional)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -185,6 +185,21 @@ class Batches:
             if self._marks is not None:
                 self._marks[start] = self.fingerprint.hexdigest()
             yield batch
+
+
+class Fitted:
+    """The batches as another model takes them; cutting them cuts those of all models."""
+
+    def __init__(self, batches: Batches, fit: Callable[[Batch], Batch]) -> None:
+        self._batches, self.fit = batches, fit
+
+    def peek(self) -> Batch:
+        """The first batch, which is still to come."""
+        return self.fit(self._batches.peek())
+
+    def cut(self, size: int) -> None:
+        """Give batches of at most this size from here on."""
+        self._batches.cut(size)
 
 
 def _where_not_finite(batch: Batch, start: int) -> str | None:

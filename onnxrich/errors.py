@@ -6,6 +6,8 @@ raise site can leave one out.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -70,3 +72,14 @@ class Notice:
 
     code: str
     message: str
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put a name before the message of what goes wrong inside, where it does not stand there yet."""
+    try:
+        yield
+    except OnnxrichError as error:
+        if name in error.found:
+            raise
+        raise type(error)(f"{name}: {error.found}", error.needed, error.remedy) from error

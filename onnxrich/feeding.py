@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxrich.batching import padded
 from onnxrich.errors import DataError
+from onnxrich.moments import Array
 from onnxrich.rewrite import Patch
 from onnxrich.rewrite.judge import Judge
 from onnxrich.sources.base import Batch
@@ -88,3 +89,19 @@ def feed(patch: Patch | Judge, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
         assert table is not None  # noqa: S101 - the plan has targets
         fed[patch.targets] = table
     return fed
+
+
+def row_weights(plan: Plan, batch: Batch, each: int) -> Array:
+    """What each row of a batch counts, padding samples left out: float64 array of shape (1, samples · each).
+
+    Args:
+        plan: how the batch is fed.
+        batch: the batch.
+        each: rows that a sample has.
+    """
+    weights = np.ones((1, batch.rows * each))
+    if plan.by_row and batch.labels is not None:
+        weights *= batch.labels.reshape(1, -1) >= 0
+    if plan.mask is not None:
+        weights *= np.asarray(batch.inputs[plan.mask], dtype=np.float64).reshape(1, -1)
+    return weights

@@ -22,6 +22,9 @@ from onnxrich.simplify import simplify
 # Protobuf can't hold more in one file; larger models keep their weights as external data.
 LARGEST_FILE = 2**31 - 1
 
+# What the names of metadata that are meant for us begin with.
+MARK = "onnxrich."
+
 # Types of initializers that hold indices and shapes rather than parameters.
 _NO_PARAMETERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING}
 
@@ -79,9 +82,20 @@ class Model:
     @property
     def step(self) -> int | None:
         """Step of the training, where the file's metadata say it."""
-        marks = {entry.key: entry.value for entry in self.proto.metadata_props}
-        step = marks.get("onnxrich.step", "")
+        step = self._marks.get("step", "")
         return int(step) if re.fullmatch(r"[0-9]{1,18}", step) else None
+
+    @property
+    def noted(self) -> dict[str, float]:
+        """Further numbers that the file's metadata say under `onnxrich.`, by what stands behind that."""
+        number = re.compile(r"[-+]?[0-9]{1,30}(\.[0-9]{0,30})?([eE][-+]?[0-9]{1,2})?")
+        said = {name: value for name, value in self._marks.items() if name != "step" and number.fullmatch(value)}
+        return {name: float(value) for name, value in said.items()}
+
+    @property
+    def _marks(self) -> dict[str, str]:
+        entries = {entry.key: entry.value for entry in self.proto.metadata_props}
+        return {key.removeprefix(MARK): value for key, value in entries.items() if key.startswith(MARK)}
 
     @property
     def parameters(self) -> int:

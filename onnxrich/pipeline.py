@@ -94,6 +94,22 @@ def analyze(
     return results.evaluated(evaluation[0] if evaluation else None).timed(timing.seconds)
 
 
+def evaluated(
+    model: models.Model,
+    source: sources.Source,
+    passed: stream.Pass,
+    choice: session.Choice,
+    *,
+    metrics: Sequence[str] | None,
+    batch_size: int | None,
+    listen: Listener,
+) -> Results:
+    """The results of a pass; `metrics` and `batch_size` are what the user asked for."""
+    record = replace(_record(model, source, passed, choice, batch_size), asked=tuple(metrics or ()))
+    norm = parameters.squared_norm(model, external="parameter_norm" in (metrics or ()))
+    return _measured(passed, source, record, norm=norm, fitted=None, listen=listen)[0]
+
+
 def _measured(
     passed: stream.Pass,
     source: sources.Source,
@@ -124,7 +140,7 @@ def _record(
         notices.append(Notice("fixed_batch", message))
     notices += passed.notices
     return Record(
-        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step),
+        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(
             head.features.tensor,
             head.outputs.tensor,
@@ -156,6 +172,7 @@ def _record(
             devices=choice.numbers,
             nodes=passed.nodes,
             blocks=max(1, len(passed.blocks)),
+            runs=passed.runs,
         ),
         tuple(notices),
     )

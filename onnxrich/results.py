@@ -32,6 +32,7 @@ class ModelInfo:
     """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters.
 
     `step` is that of the training, where the file says it: `onnxrich.export` writes it, and `onnxrich.Recorder`.
+    `noted` are further numbers that it says under `onnxrich.`, such as `onnxrich.train_accuracy`.
     """
 
     path: str
@@ -40,6 +41,7 @@ class ModelInfo:
     opset: int
     parameters: int
     step: int | None = None
+    noted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class RuntimeInfo:
         devices: numbers of the devices, one session each.
         nodes: how many nodes of the graph each provider runs.
         blocks: number of blocks of moments, 1 where no uncertainties can be had.
+        runs: consecutive batches that went to the same block.
         profile: seconds by stage.
     """
 
@@ -112,6 +115,7 @@ class RuntimeInfo:
     devices: tuple[int, ...] = (0,)
     nodes: Mapping[str, int] = field(default_factory=dict)
     blocks: int = 1
+    runs: int = 1
     profile: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from onnxrich import live as lives
-from onnxrich.batching import Batches, batch_size, fixed_size, padded, product_runs
-from onnxrich.depth import Asked, Profile, added
+from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, fixed_size, padded, product_runs
+from onnxrich.depth import Asked, added
 from onnxrich.errors import Notice
 from onnxrich.feeding import Plan
 from onnxrich.head import Head
@@ -37,6 +38,7 @@ class Pass:
         mask: input that said which rows to leave out.
         samples: number of samples.
         batch_size: samples a run.
+        runs: consecutive runs that went to the same block.
         fixed: whether the model fixes that.
         classes: number of classes, None without.
         providers: execution providers, in order.
@@ -56,6 +58,7 @@ class Pass:
     mask: str | None
     samples: int
     batch_size: int
+    runs: int
     fixed: bool
     classes: int | None
     providers: tuple[str, ...]
@@ -105,7 +108,7 @@ def run(
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
     with Batches(source, size, marked=saved is not None) as batches:
         with timing.measure("loading the model"):
-            live, first = _prepared(
+            live, first = prepared(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
             distance = lives.verify(live)
@@ -128,31 +131,51 @@ def run(
             parts = summing.blocks()
             for part in parts:
                 check_finite(part, batches)
-            total = merge_all(parts)
-        blocks_kept = tuple(part for part in parts if part.n) if len(parts) > 1 else ()
-        rows = lives.rows_kind(live, first)
-        profile = Profile()
-        if depth is not None:
-            listen(Progress("computing the layers", summing.samples, summing.samples))
-            with timing.measure("computing the layers"):
-                profile = depth.profile(live.head, summing.layer, total, blocks_kept, samples=rows == "sample")
+        made = passed(
+            live, first, parts, residual=distance, samples=summing.samples, batch_size=live.plan.size, seconds=seconds,
+            fingerprint=batches.fingerprint.hexdigest(), notices=_notices(size, live, summing),
+        )  # fmt: skip
+        if depth is None:
+            return made
+        listen(Progress("computing the layers", summing.samples, summing.samples))
+        with timing.measure("computing the layers"):
+            samples = made.rows_kind == "sample"
+            profile = depth.profile(live.head, summing.layer, made.moments, made.blocks, samples=samples)
+    return replace(made, layers=profile.layers, notices=(*made.notices, *profile.notices))
+
+
+def passed(
+    live: Live,
+    first: Batch,
+    parts: Sequence[Moments],
+    *,
+    residual: float | None,
+    samples: int,
+    batch_size: int,
+    seconds: float,
+    fingerprint: str,
+    notices: Sequence[Notice],
+) -> Pass:
+    """What a pass gave, from the moments of its blocks; nothing of hidden layers."""
+    total = merge_all(parts)
     return Pass(
         head=live.head,
         moments=total,
-        blocks=blocks_kept,
-        residual=distance,
-        rows_kind=rows,
+        blocks=tuple(part for part in parts if part.n) if len(parts) > 1 else (),
+        residual=residual,
+        rows_kind=lives.rows_kind(live, first),
         mask=live.plan.mask,
-        samples=summing.samples,
-        batch_size=live.plan.size,
+        samples=samples,
+        batch_size=batch_size,
+        runs=live.patch.runs,
         fixed=live.plan.fixed,
         classes=total.K if live.plan.targets == "classes" else None,
         providers=live.session.providers,
         nodes=live.session.nodes(),
         seconds=seconds,
-        notices=(*_notices(size, live, summing), *profile.notices),
-        layers=profile.layers,
-        fingerprint=batches.fingerprint.hexdigest(),
+        notices=tuple(notices),
+        layers=(),
+        fingerprint=fingerprint,
         live=live,
     )
 
@@ -165,19 +188,27 @@ def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:
     return (Notice("batch_halved", f"{message} Pass --batch-size {fits} next time."),)
 
 
-def _prepared(
+def prepared(
     model: Model,
     head: Head,
     source: Source,
-    batches: Batches,
+    batches: Batches | Fitted,
     *,
     mask: str | None,
     blocks: int | None,
     device: Choice,
     size: int,
     listen: Listener,
+    most_runs: int = MOST_RUNS,
 ) -> tuple[Live, Batch]:
-    """A model that is ready for these batches, which are cut smaller where the model or memory asks for it."""
+    """A model that is ready for these batches, which are cut smaller where the model or memory asks for it.
+
+    At most so many runs are added by one product of their rows.
+
+    Raises:
+        DataError: when the first batch is not what the model takes.
+        ModelError: when the runtime refuses the model or fails on the batch.
+    """
     first, fixed = batches.peek(), fixed_size(model)
     if fixed is not None:
         listen(Progress("looking whether the batch size is open"))
@@ -194,7 +225,7 @@ def _prepared(
         K, kind = lives.targets(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
         runs = product_runs(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
-        plan = Plan(size, fixed is not None, K, kind, runs=runs)
+        plan = Plan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
         live = lives.ready(model, head, plan, first, device, listen=listen)
         return lives.settled(live, source, first, mask=mask, device=device), first
     except OutOfMemoryError:
@@ -203,4 +234,7 @@ def _prepared(
     batches.cut(first.rows // 2)
     listen(Progress(f"out of memory: trying batches of {first.rows // 2}"))
     size = first.rows // 2
-    return _prepared(model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen)
+    return prepared(
+        model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
+        most_runs=most_runs,
+    )  # fmt: skip

@@ -99,7 +99,7 @@ class Summing:
         looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
         saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
         start, number, skipped = time.perf_counter(), -1, 0
-        for number, group in enumerate(grouped(_timed(batches, timing), self._live.patch.runs)):
+        for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
                 skipped = self.samples
@@ -213,7 +213,7 @@ class _Pace:
         self._pause = max(self._least, (self._last - self._begun) / self._share)
 
 
-def _timed(batches: Batches, timing: Timing) -> Iterator[Batch]:
+def timed(batches: Batches, timing: Timing) -> Iterator[Batch]:
     """The batches; waiting for them is the stage `reading`."""
     stream = iter(batches)
     while True:

@@ -67,6 +67,24 @@ def _results(document: Mapping[str, Any], saved: bytes) -> Results:
     return Results.from_document(document, moments, Record.from_dict(record))
 
 
+def several(
+    task: str,
+    request: Mapping[str, Any],
+    *,
+    listen: Listener = lambda _: None,
+    timeout: float | None = None,
+    max_memory: int | None = None,
+) -> tuple[dict[str, Any], list[Results]]:
+    """A document that holds several `analyses`, and their results; arguments and errors as in `call`."""
+    answer, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
+    document, results, start = answer["document"], [], 0
+    for analysis, size in zip(document["analyses"], answer["sizes"], strict=True):
+        moments, record = load_record(io.BytesIO(saved[start : start + size]))
+        results.append(Results.from_document(analysis, moments, Record.from_dict(record)))
+        start += size
+    return document, results
+
+
 def call(
     task: str,
     request: Mapping[str, Any],
@@ -131,6 +149,15 @@ def path_of(value: Any, what: str = "model") -> str:
             "Save it to a file and pass its path, or pass isolate=False.",
         )
     return os.fspath(value)
+
+
+def paths_of(values: Mapping[str, Any]) -> dict[str, str | None]:
+    """Paths as text, by their names; None stays None.
+
+    Raises:
+        DataError: when one is no path.
+    """
+    return {name: None if value is None else path_of(value, name) for name, value in values.items()}
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -53,6 +53,9 @@ class Uncertainty:
         needed: rows that bring interval and bias of D_LR below `ENOUGH`; no more than there are when they suffice.
             None when that can't be said.
         summary: the same in a sentence.
+        shares: share of the rows that each block holds.
+        replicates: by name, the metric without each block: from those of two models on the same rows follows the error
+            of their difference.
     """
 
     blocks: int
@@ -61,6 +64,8 @@ class Uncertainty:
     convergence: Mapping[str, tuple[float | None, ...]]
     needed: int | None
     summary: str
+    shares: tuple[float, ...] = ()
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON-able values."""
@@ -89,6 +94,8 @@ class Uncertainty:
             },
             None if needed is None else int(needed),
             str(values["summary"]),
+            tuple(values["shares"]),
+            {name: tuple(each) for name, each in values["replicates"].items()},
         )
 
 
@@ -102,10 +109,15 @@ def estimate(sample: Sample, names: Sequence[str]) -> Uncertainty | None:
     if len(sample.parts) < debiased.LEAST_BLOCKS:
         return None
     defined = [name for name in names if ALL[name].scale != "fact" and sample.once(ALL[name].compute) is not None]
-    intervals = _intervals(sample, defined)
+    shares = np.array([part.moments.n for part in sample.parts]) / sample.moments.n
+    replicates = _replicates(sample, defined)
+    intervals = _intervals(sample, replicates, shares)
     rows, convergence = _convergence(sample, defined)
     needed, summary = _rows_needed(sample, intervals.get("d_lr"))
-    return Uncertainty(len(sample.parts), intervals, rows, convergence, needed, summary)
+    kept = {name: tuple(replicates[name].tolist()) for name in intervals}
+    return Uncertainty(
+        len(sample.parts), intervals, rows, convergence, needed, summary, tuple(shares.tolist()), kept
+    )  # fmt: skip
 
 
 def jackknife(value: float, left_out: Array, shares: Array) -> float:
@@ -166,16 +178,20 @@ def _left_out(sample: Sample) -> Iterator[Sample]:
         yield replace(sample, moments=rest, parts=(*sample.parts[:index], *sample.parts[index + 1 :]))
 
 
-def _intervals(sample: Sample, names: Sequence[str]) -> dict[str, Interval]:
+def _replicates(sample: Sample, names: Sequence[str]) -> dict[str, Array]:
+    """Metrics without each block: float64 arrays of shape (G,), NaN where one is undefined."""
     stand_ins = {name: make(sample) for name in names if (make := ALL[name].first_order) is not None}
     found: dict[str, list[float | None]] = {name: [] for name in names}
     for other in _left_out(sample):
         for name in names:
             found[name].append(stand_ins[name](other) if name in stand_ins else other.once(ALL[name].compute))
-    shares = np.array([part.moments.n for part in sample.parts]) / sample.moments.n
+    return {name: np.array(values, dtype=np.float64) for name, values in found.items()}  # None becomes NaN
+
+
+def _intervals(sample: Sample, replicates: Mapping[str, Array], shares: Array) -> dict[str, Interval]:
     intervals: dict[str, Interval] = {}
-    for name in names:
-        value, left_out = sample.once(ALL[name].compute), np.array(found[name], dtype=np.float64)  # None becomes NaN
+    for name, left_out in replicates.items():
+        value = sample.once(ALL[name].compute)
         if value is not None and np.isfinite(left_out).all():
             made = interval(float(value), left_out, shares, scale=ALL[name].scale)
             intervals |= {name: made} if math.isfinite(made.high - made.low) else {}
@@ -214,12 +230,12 @@ _BOUNDS: Mapping[Scale, tuple[float, float]] = {
 }  # fmt: skip
 
 
-def student_t(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t with so many degrees of freedom, by bisection of its distribution."""
-    low, high = 1.9, 13.0
-    for _ in range(60):
+def student_t(freedom: int, level: float = 0.95) -> float:
+    """The t for which P(|T| < t) is the level, T Student's with so many degrees of freedom: by bisection."""
+    low, high = 0.0, 1e6
+    for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < 0.95 else (low, middle)
+        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
     return (low + high) / 2
 
 

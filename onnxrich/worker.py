@@ -67,6 +67,30 @@ def _answer(results: Any) -> tuple[dict[str, Any], bytes]:
     return {"document": results.to_dict(), "size": len(saved[0])}, b"".join(saved)
 
 
+def _compare(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import comparing
+
+    found = comparing.compare(arguments.pop("models"), listen=listen, **arguments)
+    return _several(found.to_dict(), found.results)
+
+
+def _track(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
+    from onnxrich import following
+
+    found = following.follow(arguments.pop("given"), listen=listen, **arguments)
+    return _several(found.to_dict(), found.results)
+
+
+def _several(document: dict[str, Any], results: Any) -> tuple[dict[str, Any], bytes]:
+    """A document and the moments of several results, one behind the other."""
+    saved = []
+    for result in results:
+        file = io.BytesIO()
+        result.moments.save(file, result.record.to_dict())
+        saved.append(file.getvalue())
+    return {"document": document, "sizes": [len(each) for each in saved]}, b"".join(saved)
+
+
 def _inspect(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich import inspection
 
@@ -94,6 +118,8 @@ def _export(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], byt
 TASKS = {
     "run": _run,
     "load": _load,
+    "compare": _compare,
+    "track": _track,
     "inspect": _inspect,
     "expose": _expose,
     "instrument": _instrument,

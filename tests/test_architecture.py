@@ -31,9 +31,14 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "layers": ({"metrics", "moments", "uncertainty"}, {"numpy"}),
     "uncertainty": ({"errors", "moments", "metrics"}, {"numpy"}),
     "results": ({"errors", "layers", "moments", "metrics", "curves", "uncertainty"}, {"numpy"}),
+    "compared": ({"errors", "metrics", "moments", "results", "uncertainty"}, {"numpy"}),
+    "series": ({"errors"}, set()),
+    "tracked": ({"compared", "errors", "results", "series", "uncertainty"}, set()),
     "writing": ({"errors"}, set()),
+    "options": ({"errors"}, set()),
     "report": (
-        {"errors", "layers", "metrics", "moments", "curves", "results", "report", "uncertainty", "writing"},
+        {"compared", "errors", "layers", "metrics", "moments", "curves", "results", "report", "tracked", "uncertainty"}
+        | {"writing"},
         {"numpy", "rich", "jinja2"},
     ),
     "model": ({"errors", "files", "simplify"}, {"numpy", "onnx", "google"}),
@@ -50,7 +55,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "fingerprint": (set(), {"numpy"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
-    "feeding": ({"batching", "errors", "rewrite", "sources", "targets"}, {"numpy"}),
+    "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),
     "live": (
         {"batching", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session", "sources"}
@@ -97,6 +102,19 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
         {"onnx"},
     ),
+    "joint": (
+        {"batching", "errors", "feeding", "head", "live", "model", "moments", "progress", "rewrite", "session"}
+        | {"sources", "stream", "summing", "timing"},
+        {"numpy"},
+    ),
+    "comparing": (
+        {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "results"}
+        | {"session", "sources", "timing"},
+        {"onnx"},
+    ),
+    "following": ({"compared", "comparing", "errors", "pipeline", "progress", "results", "series", "tracked"}, set()),
+    "tracking": ({"metrics", "options", "progress", "report", "supervise", "tracked"}, set()),
+    "comparison": ({"compared", "errors", "metrics", "options", "progress", "report", "supervise"}, set()),
     "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),
     "worker": (set(), set()),
     "inspection": ({"errors", "head", "live", "model", "session", "sources", "supervise"}, {"onnx"}),
@@ -115,7 +133,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "loggers": (set(), set()),
     "recording": ({"errors", "loggers", "plugins", "writing"}, {"numpy"}),
     "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
-    "analysis": ({"errors", "metrics", "moments", "progress", "report", "results", "supervise"}, set()),
+    "analysis": ({"errors", "metrics", "moments", "options", "progress", "report", "results", "supervise"}, set()),
     "demo": (set(), set()),
     "doctor": ({"errors"}, set()),
     "cli": ({"cli", "errors", "progress"}, {"click"}),

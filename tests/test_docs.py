@@ -30,8 +30,15 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with `model.onnx` and `test.npz`, as the README assumes."""
-    shutil.copy(onnxrich.demo_file("rich.onnx"), tmp_path / "model.onnx")
+    """A folder with models, checkpoints and `test.npz`, as the README assumes."""
+    (tmp_path / "checkpoints").mkdir()
+    for source, name in (
+        ("rich", "model"),
+        ("lazy", "other"),
+        ("lazy", "checkpoints/step-0"),
+        ("rich", "checkpoints/step-9"),
+    ):
+        shutil.copy(onnxrich.demo_file(f"{source}.onnx"), tmp_path / f"{name}.onnx")
     with np.load(onnxrich.demo_file("evaluation.npz")) as data:
         np.savez(tmp_path / "test.npz", **data)
     monkeypatch.chdir(tmp_path)

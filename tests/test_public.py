@@ -9,10 +9,10 @@ import pytest
 import onnxrich
 
 PUBLIC = [
-    "AdapterError", "Analysis", "DataError", "DeviceError", "Export", "HeadError", "Inspection", "ModelError",
-    "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading", "Recorder", "Richness",
-    "WorkerError", "__version__", "demo_file", "export", "expose", "inspect", "instrument", "measure", "metric_list",
-    "richness", "run", "to_writer",
+    "AdapterError", "Analysis", "Comparison", "DataError", "DeviceError", "Export", "HeadError", "Inspection",
+    "ModelError", "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading",
+    "Recorder", "Richness", "Track", "WorkerError", "__version__", "compare", "demo_file", "export", "expose",
+    "inspect", "instrument", "measure", "metric_list", "richness", "run", "to_writer", "track",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from onnxrich import __version__
+from onnxrich.cli.compare import compare
 from onnxrich.cli.demo import demo
 from onnxrich.cli.doctor import doctor
 from onnxrich.cli.export import export
@@ -20,6 +21,7 @@ from onnxrich.cli.metrics import metrics
 from onnxrich.cli.patching import expose, instrument
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
+from onnxrich.cli.track import track
 from onnxrich.errors import OnnxrichError, OutputError, printable
 
 INTERRUPTED = 130
@@ -53,7 +55,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (run, inspect, export, expose, instrument, render, metrics, demo, doctor):
+for command in (run, compare, track, inspect, export, expose, instrument, render, metrics, demo, doctor):
     cli.add_command(command)
 
 

@@ -172,17 +172,22 @@ def show_profile(results: Results) -> None:
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:
     """Results on standard output: the table for people, or one JSON document (a list of them for several)."""
-    if as_json:
-        # One document a model; several models make a list of them. ASCII alone suits every terminal and encoding.
-        documents = [result.to_dict() for result in results]
-        click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2, allow_nan=False))
-        return
     from onnxrich.report import terminal
 
+    documents = [result.to_dict() for result in results]
+    document = documents[0] if len(documents) == 1 else documents
+    show_document(document, functools.partial(terminal.render, results), as_json=as_json)
+
+
+def show_document(document: Any, render: Callable[..., str], *, as_json: bool) -> None:
+    """A document on standard output, or what `render` makes of it for people."""
+    if as_json:
+        # ASCII alone suits every terminal and encoding.
+        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        return
     terminal_width = shutil.get_terminal_size((100, 24)).columns
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = terminal.render(
-        results,
+    text = render(
         width=min(terminal_width, 120),
         color=sys.stdout is not None and sys.stdout.isatty(),
         ascii_only=not encoding.lower().startswith("utf"),

@@ -82,7 +82,7 @@ def measured(sample: Sample) -> Richness:
     moments = sample.moments
     raw, centered = span(moments, "outputs"), span(moments, "outputs", centered=True)
     trace, norm = float(np.trace(sample.scatter)), float(np.linalg.norm(sample.scatter))
-    varies = _varies(moments, trace)
+    varies = varies_at_all(moments, trace)
     cross = sample.cross("outputs")
     projected = float(np.linalg.norm(cross @ centered.coefficients) ** 2)
     return Richness(
@@ -111,7 +111,8 @@ def _distance(moments: Moments, outputs: Span, cross: Array, norm: float) -> flo
     return float(np.clip(1 - numerator / (norm * scale), 0, 1))
 
 
-def _varies(moments: Moments, trace: float) -> bool:
+def varies_at_all(moments: Moments, trace: float) -> bool:
+    """Whether the features vary by more than rounding; `trace` is that of their centred second moments."""
     # Summing in double leaves a variance of about eps² of the mean square in features that are constant.
     square = moments.n * float(np.sum(moments.mean("features") ** 2))
     return moments.n > 1 and trace > (8 * EPS["float64"]) ** 2 * square and trace > 0

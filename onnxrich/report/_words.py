@@ -106,9 +106,12 @@ def number(value: float | int | None) -> str:
 
 def metric(results: Results, name: str) -> str:
     """The metric of that name as text, with half its 95 % interval where there is one."""
-    value = results.metrics[name]
-    text = richness(value) if name.startswith("d_lr") else number(value)
-    return f"{text}{spread(results, name)}"
+    return f"{value(name, results.metrics[name])}{spread(results, name)}"
+
+
+def value(name: str, measured: float | int | None) -> str:
+    """A value of the metric of that name as text."""
+    return richness(measured) if name.startswith("d_lr") else number(measured)
 
 
 def spread(results: Results, name: str) -> str:

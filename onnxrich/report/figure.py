@@ -38,7 +38,7 @@ def figure(results: Sequence[Results]) -> Figure:
 
     results = _words.series(results)
 
-    with _style():
+    with style():
         deep = any(result.layers for result in results)
         drawn = Figure(figsize=(14.5 if deep else 11, 4), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         quality, utilization, intensity, *depth = drawn.subplots(1, 4 if deep else 3)
@@ -57,20 +57,25 @@ def figure(results: Sequence[Results]) -> Figure:
 
 def render(results: Sequence[Results], format: Literal["png", "svg"]) -> bytes:
     """The figure as the bytes of an image file: the same bytes for the same results."""
+    return saved(figure(results), format)
+
+
+def saved(drawn: Figure, format: Literal["png", "svg"]) -> bytes:
+    """A figure as the bytes of an image file."""
     target = io.BytesIO()
-    with _style(), warnings.catch_warnings():
+    with style(), warnings.catch_warnings():
         # A model's name may have characters that the font lacks; the figure shows a box for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure(results).savefig(target, format=format, metadata={"Date" if format == "svg" else "Software": None})
+        drawn.savefig(target, format=format, metadata={"Date" if format == "svg" else "Software": None})
     return target.getvalue()
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """matplotlib's defaults and ours, whatever the user's own settings are."""
-    from matplotlib import style
+    from matplotlib import style as styles
 
-    with style.context(["default", _STYLE]):
+    with styles.context(["default", _STYLE]):
         yield
 
 

@@ -16,6 +16,9 @@ from onnxrich.report import figure, html
 from onnxrich.results import Results
 from onnxrich.writing import refusal, write_files
 
+# Names that no model's folder may have.
+_TAKEN = ("report.html", "figure.png", "figure.svg", "comparison.json")
+
 
 def save(results: Results, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `moments.npz`, `report.html`, `figure.png`, `figure.svg` and, last, `analysis.json`.
@@ -32,11 +35,10 @@ def save(results: Results, directory: str | os.PathLike[str], *, force: bool = F
         OutputError: when the folder is not empty and `force` is not given, or when it can't be written.
     """
     check(directory, force=force)
-    views = _views([results])
     document = _document(results)
     # What lists the other files comes last.
     last = {"analysis.json": document.pop("analysis.json")}
-    return _write(Path(directory), {**document, **views, **last})
+    return _write(Path(directory), {**document, **views([results]), **last})
 
 
 def save_comparison(
@@ -56,9 +58,7 @@ def save_comparison(
         OutputError: when the folder is not empty and `force` is not given, or when it can't be written.
     """
     check(directory, force=force)
-    contents = _views(results)
-    for folder, result in zip(folder_names(results), results, strict=True):
-        contents |= {f"{folder}/{name}": content for name, content in _document(result).items()}
+    contents = views(results) | documents(results)
     return _write(Path(directory), contents)
 
 
@@ -100,17 +100,27 @@ def folder_names(results: Sequence[Results]) -> list[str]:
         safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:60] or "model"
         name, number = safe, 2
         # Some file systems don't tell upper from lower case.
-        while name.lower() in {"report.html", "figure.png", "figure.svg", *(taken.lower() for taken in names)}:
+        while name.lower() in {*_TAKEN, *(taken.lower() for taken in names)}:
             name, number = f"{safe}-{number}", number + 1
         names.append(name)
     return names
 
 
-def _views(results: Sequence[Results]) -> dict[str, bytes]:
+def views(results: Sequence[Results]) -> dict[str, bytes]:
+    """The page and the figures of some results, by the names of their files."""
     return {
         "report.html": html.render(results).encode("utf-8"),
         "figure.png": figure.render(results, "png"),
         "figure.svg": figure.render(results, "svg"),
+    }
+
+
+def documents(results: Sequence[Results]) -> dict[str, bytes]:
+    """The numbers of several results, each in a folder of its own, by the names of their files."""
+    return {
+        f"{folder}/{name}": content
+        for folder, result in zip(folder_names(results), results, strict=True)
+        for name, content in _document(result).items()
     }
 
 

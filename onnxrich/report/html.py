@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -26,20 +26,32 @@ PANELS = {
 COLORS = 6
 
 
-def render(results: Sequence[Results]) -> str:
+def render(
+    results: Sequence[Results],
+    *,
+    names: Sequence[str] | None = None,
+    tracked: Mapping[str, Any] | None = None,
+    compared: Mapping[str, Any] | None = None,
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
     """Results as an HTML page. The same results give the same page.
 
     Args:
         results: one or several analyses; their curves share the panels.
+        names: what to call them; the names of their files when left out.
+        tracked: what their training did, from `report.track.sections`.
+        compared: what a comparison says of them beside, from `report.comparison.sections`.
+        documents: further documents to be downloaded, by the names of their files.
     """
     results = _words.series(results)
+    named = list(zip(names or _words.labels(results), results, strict=True))
     script, style = (_file(name) for name in ("report.js", "report.css"))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(_file("template.html")).render(
         script=script,
         style=style,
         policy=_policy(script, style),
-        models=[_model(index, name, result) for index, (name, result) in enumerate(_named(results))],
+        models=[_model(index, name, result) for index, (name, result) in enumerate(named)],
         synthetic=_words.SYNTHETIC if any(result.record.data.synthetic for result in results) else "",
         not_performance=_words.NOT_PERFORMANCE,
         panels=[_panel(panel, results) for panel in _svg.panels(results)],
@@ -47,12 +59,15 @@ def render(results: Sequence[Results]) -> str:
         k=_first_k(results),
         k_max=_last_k(results),
         families=[_family(results, family, names) for family, names in _words.families(results).items()],
-        convergence=_sure(results),
+        convergence=_sure(named),
         depth=_depth_panels(results),
         profiles=[_profile(name, result) for name, result in _depth.named(results)],
         profile_columns=list(_depth.COLUMNS),
         facts=_facts(results),
         choices=CHOICES,
+        compared=compared,
+        tracked=tracked,
+        documents={name: embed(document) for name, document in (documents or {}).items()},
     )
     return page + "\n"
 
@@ -69,11 +84,7 @@ def _policy(script: str, style: str) -> str:
     )
 
 
-def _named(results: Sequence[Results]) -> list[tuple[str, Results]]:
-    return list(zip(_words.labels(results), results, strict=True))
-
-
-def _look(index: int) -> str:
+def look(index: int) -> str:
     return f"s{index % COLORS} d{index // COLORS % 3}"
 
 
@@ -81,20 +92,20 @@ def _model(index: int, name: str, result: Results) -> dict[str, Any]:
     place, meaning = _words.verdict(result)
     return {
         "name": name,
-        "look": _look(index),
+        "look": look(index),
         "number": _words.richness(result.metrics["d_lr"]),
         "spread": _words.spread(result, "d_lr"),
         "d_lr": result.metrics["d_lr"],
         "place": place,
         "meaning": meaning,
         "warnings": [{"code": notice.code, "message": printable(notice.message)} for notice in result.notices],
-        "json": embed(result),
+        "json": embed(result.to_dict()),
     }
 
 
-def embed(result: Results) -> str:
+def embed(document: Mapping[str, Any]) -> str:
     """The document as JSON that can't end the script block that holds it, whatever its names contain."""
-    text = json.dumps(result.to_dict(), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
@@ -111,7 +122,7 @@ def _panel(panel: _svg.Panel, results: Sequence[Results]) -> dict[str, Any]:
         "scales": json.dumps(scales),
         "x_ticks": panel.x.ticks(),
         "y_ticks": {mode: scale.ticks() for mode, scale in panel.y.items()},
-        "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+        "lines": [{"look": look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
         "values": [_value(curve, k) for curve in curves],
         "empty": "no labels given" if panel.name == "quality" and all(curve is None for curve in curves) else "",
     }
@@ -136,21 +147,17 @@ def _family(results: Sequence[Results], family: str, names: Sequence[str]) -> di
     return {"name": family, "meaning": FAMILIES[family], "reason": reason or "", "metrics": metrics}
 
 
-def _sure(results: Sequence[Results]) -> dict[str, Any] | None:
+def _sure(named: Sequence[tuple[str, Results]]) -> dict[str, Any] | None:
     """D_LR against rows, and what it says, of the models that have it."""
-    panel = _convergence.panel(results)
+    panel = _convergence.panel([result for _, result in named])
     if panel is None:
         return None
-    said = [
-        (name, printable(result.uncertainty.summary))
-        for name, result in _named(results)
-        if result.uncertainty is not None
-    ]
+    said = [(name, printable(result.uncertainty.summary)) for name, result in named if result.uncertainty is not None]
     return {
         "said": said,
         "x_ticks": panel.x.ticks(),
         "y_ticks": panel.y["always"].ticks(),
-        "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+        "lines": [{"look": look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
     }
 
 
@@ -160,7 +167,7 @@ def _depth_panels(results: Sequence[Results]) -> list[dict[str, Any]]:
             "title": _depth.PANELS[panel.name][0],
             "x_ticks": _depth.ticks(panel.x),
             "y_ticks": panel.y["always"].ticks(),
-            "lines": [{"look": _look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
+            "lines": [{"look": look(line.series), "variant": line.variant, "path": line.path} for line in panel.lines],
         }
         for panel in _depth.panels(results)
     ]

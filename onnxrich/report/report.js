@@ -2,8 +2,7 @@
 // Toggles, the reading at rank k, and the download. The page is complete without: this only adds to it.
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const texts = all('script[type="application/json"]').map((block) => block.textContent);
-  const curves = texts.map((text) => JSON.parse(text).curves);
+  const curves = all("script.analysis").map((block) => JSON.parse(block.textContent).curves);
   const plots = document.getElementById("plots");
   const slider = document.getElementById("rank");
   const form = document.querySelector("form");
@@ -64,8 +63,10 @@
 
   const download = (event) => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([texts[event.currentTarget.dataset.document]], { type: "application/json" }));
-    link.download = "analysis.json";
+    const wanted = event.currentTarget.dataset;
+    const text = document.getElementById(wanted.document).textContent;
+    link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    link.download = wanted.file;
     link.click();
     URL.revokeObjectURL(link.href);
   };

@@ -38,22 +38,21 @@ def render(
         ascii_only: use no character beyond ASCII.
     """
     results = _words.series(results)
-    page = _Page(ascii_only)
+    page = Page(ascii_only)
+    columns = width or 100
+    parts = [
+        page.headline(results, columns), page.sentences(results), page.facts(results), page.metrics(results),
+        *(page.layers(name, result) for name, result in _depth.named(results)), page.warnings(results),
+    ]  # fmt: skip
+    return printed(page.marked(parts, results), columns, color=color)
+
+
+def printed(parts: Sequence[RenderableType], width: int, *, color: bool) -> str:
+    """The text of some parts, one below the other."""
     console = Console(
-        file=io.StringIO(), width=width or 100, force_terminal=color, color_system="standard" if color else None,
+        file=io.StringIO(), width=width, force_terminal=color, color_system="standard" if color else None,
         legacy_windows=False, force_jupyter=False, highlight=False, markup=False, emoji=False, _environ={},
     )  # fmt: skip
-    synthetic = any(result.record.data.synthetic for result in results)
-    parts = [
-        *([page.loud(_words.SYNTHETIC)] if synthetic else []),
-        page.headline(results, console.width),
-        page.sentences(results),
-        page.facts(results),
-        page.metrics(results),
-        *(page.layers(name, result) for name, result in _depth.named(results)),
-        page.warnings(results),
-        *([page.loud(_words.SYNTHETIC)] if synthetic else []),
-    ]
     with console.capture() as capture:
         for part in parts:
             console.print(Padding(part, (0, 0, 1, 0)))
@@ -62,7 +61,7 @@ def render(
     return "\n".join(line if color else line.rstrip() for line in lines) + "\n"
 
 
-class _Page:
+class Page:
     """The parts of the page. Every text goes through `text`: no markup, no control character."""
 
     def __init__(self, ascii_only: bool) -> None:
@@ -80,6 +79,11 @@ class _Page:
 
     def loud(self, words: str) -> Text:
         return self.text(f"!!! {words} !!!", "bold red reverse")
+
+    def marked(self, parts: Sequence[RenderableType], results: Sequence[Results]) -> list[RenderableType]:
+        """The parts, with a loud line before and behind them when data were made up."""
+        loud = [self.loud(_words.SYNTHETIC)] if any(result.record.data.synthetic for result in results) else []
+        return [*loud, *parts, *loud]
 
     def headline(self, results: Sequence[Results], width: int) -> RenderableType:
         """D_LR of each model on the scale from rich to lazy."""

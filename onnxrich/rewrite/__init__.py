@@ -21,6 +21,8 @@ from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.moments import METADATA, TALLIES, Array, from_panels, with_outputs
 from onnxrich.rewrite.builder import Builder, prefix
+from onnxrich.rewrite.cross import Cross as Cross
+from onnxrich.rewrite.cross import cross as cross
 from onnxrich.rewrite.product import accumulate
 from onnxrich.rewrite.tables import Part, lay_out
 

@@ -1,16 +1,19 @@
 """The only part that knows ONNX Runtime: devices, sessions, and the blocks of moments that grow on them."""
 
 from onnxrich.cores import usable_cores
-from onnxrich.session.accumulator import Accumulator, Fleet
+from onnxrich.session.accumulator import Accumulator, Fleet, Held
 from onnxrich.session.devices import VERSION, Choice, choose, cuda_libraries_missing, cuda_missing
 from onnxrich.session.engine import OutOfMemoryError, Session
+from onnxrich.session.products import Products
 
 __all__ = [
     "VERSION",
     "Accumulator",
     "Choice",
     "Fleet",
+    "Held",
     "OutOfMemoryError",
+    "Products",
     "Session",
     "choose",
     "cuda_libraries_missing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import onnxruntime as ort
@@ -14,10 +14,18 @@ from onnxrich.moments import Array
 from onnxrich.rewrite import Patch
 from onnxrich.session.engine import Feed, Session, native_errors
 
+# A tensor that stays where the runtime has put it.
+Held: TypeAlias = ort.OrtValue
+
 # Batches that may wait for a device: one to begin with at once, while the next is read.
 AHEAD = 2
 # All accumulators of a block.
 ALL = slice(None)
+
+
+def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[Held]:
+    """Arrays in the memory of a session's device; on the CPU it is the arrays' own, and the runtime writes into it."""
+    return [ort.OrtValue.ortvalue_from_numpy(array, session.device.memory, session.number) for array in arrays]
 
 
 class Accumulator:
@@ -35,22 +43,21 @@ class Accumulator:
 
     def __init__(self, session: Session, patch: Patch, shift: Array, *, blocks: Sequence[int]) -> None:
         self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
-        self._sums = {block: self._place(_zeros(patch.shapes)) for block in blocks}
-        self._spare = self._place(_zeros(patch.shapes))
-        self._empty = self._place([part.empty for part in patch.parts]) if patch.held else []
+        self._sums = {block: placed(session, zeros(patch.shapes)) for block in blocks}
+        self._spare = placed(session, zeros(patch.shapes))
+        self._empty = placed(session, [part.empty for part in patch.parts]) if patch.held else []
 
-    def _place(self, arrays: Sequence[NDArray[Any]]) -> list[ort.OrtValue]:
-        memory, number = self._session.device.memory, self._session.number
-        # On the CPU the runtime takes the array's own memory, and will write into it.
-        return [ort.OrtValue.ortvalue_from_numpy(array, memory, number) for array in arrays]
-
-    def add(self, feeds: Sequence[Feed], block: int) -> None:
+    def add(self, feeds: Sequence[Feed], block: int, *, keep: Sequence[str] = ()) -> list[Held]:
         """Add the moments of some batches to a block, by one product of all their rows.
 
         Args:
             feeds: for each batch, the model's inputs, and the patch's weights and targets; at most as many as the patch
                 holds runs.
             block: number of the block.
+            keep: outputs of the last batch that are wanted as well.
+
+        Returns:
+            Those outputs, in the memory of the device.
 
         Raises:
             OutOfMemoryError: when they do not fit into memory; the sums are as they were before.
@@ -64,8 +71,11 @@ class Accumulator:
             binding = self._bound(feeds[-1], sums, held)
             for name, value in zip(patch.accumulated, self._spare, strict=True):
                 binding.bind_ortvalue_output(name, value)
+            for name in keep:
+                binding.bind_output(name, self._session.device.memory, self._session.number)
             self._session.live.run_with_iobinding(binding)
         self._sums[block], self._spare = self._spare, self._sums[block]
+        return list(binding.get_outputs()[len(patch.accumulated) :]) if keep else []
 
     def _hold(self, feed: Feed, sums: list[ort.OrtValue]) -> tuple[list[ort.OrtValue], list[ort.OrtValue]]:
         """Run a batch whose rows are to be added later: its parts of z, and the sums with its tallies."""
@@ -98,10 +108,10 @@ class Accumulator:
 
     def restore(self, block: int, sums: Sequence[Array]) -> None:
         """Set the sums of a block to what `read` gave before."""
-        self._sums[block] = self._place([np.array(array) for array in sums])
+        self._sums[block] = placed(self._session, [np.array(array) for array in sums])
 
 
-def _zeros(shapes: Sequence[tuple[int, int]]) -> list[Array]:
+def zeros(shapes: Sequence[tuple[int, int]]) -> list[Array]:
     """Zeros in one piece, written now: a large piece lies in large pages, and no batch waits for its memory."""
     sizes = [rows * columns for rows, columns in shapes]
     whole = np.empty(sum(sizes))

@@ -17,7 +17,9 @@ COMMANDS = sorted(cli.commands)
 
 def test_commands() -> None:
     """These are the commands; a new one has to be documented and tested."""
-    assert COMMANDS == ["demo", "doctor", "export", "expose", "inspect", "instrument", "metrics", "render", "run"]
+    assert COMMANDS == [
+        "compare", "demo", "doctor", "export", "expose", "inspect", "instrument", "metrics", "render", "run", "track",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from onnxrich.report import html
+from onnxrich.compared import Compared, Estimate
+from onnxrich.report import comparison, html, track
 from onnxrich.results import Results
+from onnxrich.tracked import Tracked
 
 BROWSER = Path(__file__).parent / "browser"
 
@@ -32,11 +34,11 @@ def programs() -> tuple[str, str]:
     return node, chromium
 
 
-def visit(programs: tuple[str, str], results: list[Results], folder: Path) -> dict[str, Any]:
-    """What happened when the page of these results was opened and used."""
+def visit(programs: tuple[str, str], results: list[Results] | str, folder: Path) -> dict[str, Any]:
+    """What happened when a page, or that of these results, was opened and used."""
     node, chromium = programs
     page = folder / "report.html"
-    page.write_text(html.render(results), encoding="utf-8")
+    page.write_text(results if isinstance(results, str) else html.render(results), encoding="utf-8")
     command = [node, str(BROWSER / "check.mjs"), chromium, str(page)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -93,3 +95,15 @@ def test_page_without_labels_on_made_up_data(programs: tuple[str, str], syntheti
     """The quality panel reads "-", and the page works all the same."""
     seen = visit(programs, [synthetic], tmp_path)
     assert [seen[step]["values"][0] for step in ("opened", "individual", "stepped")] == ["-"] * 3
+
+
+def test_pages_of_comparisons_and_trainings(
+    programs: tuple[str, str], tmp_path: Path, maker: Any, hostile: Results
+) -> None:
+    """They are as accessible as the page of one model, and names with tags stay text in them too."""
+    compared = Compared.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Estimate(0.5)})
+    visit(programs, comparison.html(compared), tmp_path)
+    results = [maker(f"m-{step}.onnx", rich=step > 5, blocks=8) for step in (1, 5, 200)]
+    tracked = Tracked.of([1, 5, 200], results, s_init=[Estimate(1.0), None, Estimate(0.2)])
+    seen = visit(programs, track.html(tracked), tmp_path)
+    assert seen["images"] == 0

@@ -1,0 +1,111 @@
+"""From several models and data to a comparison, in this process: joins reading, the joint pass and the metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from onnx import ModelProto
+
+from onnxrich import head as heads
+from onnxrich import joint, pipeline, session, sources
+from onnxrich import model as models
+from onnxrich.compared import Compared, similarities
+from onnxrich.errors import Notice, naming
+from onnxrich.metrics import select
+from onnxrich.moments import load_record
+from onnxrich.progress import Listener, Progress
+from onnxrich.results import Record, Results
+from onnxrich.sources.shared import leading, source_for
+from onnxrich.timing import Timing
+
+# What stands for a model: a file of one, of saved moments, or the model itself.
+Given = str | os.PathLike[str] | bytes | ModelProto
+
+
+def compare(
+    given: Sequence[Given],
+    data: Any = None,
+    labels: Any = None,
+    *,
+    initial: int | None = None,
+    features: str | None = None,
+    outputs: str | None = None,
+    head: int | None = None,
+    mask: str | None = None,
+    metrics: Sequence[str] | None = None,
+    batch_size: int | None = None,
+    blocks: int | None = None,
+    device: str = "auto",
+    provider: str | None = None,
+    seed: int = 0,
+    reading: Any = None,
+    preprocessing: Any = None,
+    listen: Listener = lambda _: None,
+) -> Compared:
+    """The comparison of several models; arguments and errors as in `onnxrich.compare`."""
+    timing = Timing()
+    saved = {number: load(each, metrics) for number, each in enumerate(given) if is_saved(each)}
+    fresh = [number for number in range(len(given)) if number not in saved]
+    if not fresh:
+        return Compared.of([saved[number] for number in range(len(given))], initial=initial, notices=[_NO_PRODUCTS])
+    choice = session.choose(device, provider)
+    with timing.measure("reading the model"):
+        read = []
+        for number in fresh:
+            listen(Progress(f"reading model {number + 1} of {len(given)}"))
+            read.append(_read(given[number], features=features, outputs=outputs, number=head))
+        leader = leading([model for model, _ in read])
+        source = sources.open_source(
+            leader, data, labels, seed=seed, reading=reading, preprocessing=preprocessing
+        )  # fmt: skip
+    passed = joint.run(
+        read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
+    )
+    listen(Progress("computing the metrics", passed.passes[0].samples, passed.passes[0].samples))
+    with timing.measure("computing the metrics"):
+        found = dict(saved)
+        for number, (model, _), each in zip(fresh, read, passed.passes, strict=True):
+            own = source_for(model, source, leader)
+            found[number] = pipeline.evaluated(
+                model, own, each, choice, metrics=metrics, batch_size=batch_size, listen=listen
+            )
+        alike = similarities(
+            [each.moments for each in passed.passes], [each.blocks for each in passed.passes], passed.products
+        )
+    cka = {(fresh[a], fresh[b]): estimate for (a, b), estimate in alike.items()}
+    notices = [*passed.notices, *([_NO_PRODUCTS] if saved else [])]
+    found |= {number: found[number].timed(timing.seconds) for number in fresh}
+    return Compared.of(
+        [found[number] for number in range(len(given))], initial=initial, cka=cka, notices=notices, memory=passed.memory
+    )
+
+
+_NO_PRODUCTS = Notice(
+    "saved_moments", "Saved moments hold no products of two models' features: there is no CKA with these."
+)
+
+
+def is_saved(given: Given) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a model is given by moments that were saved."""
+    return isinstance(given, str | os.PathLike) and os.fspath(given).lower().endswith(".npz")
+
+
+def load(path: str | os.PathLike[str], metrics: Sequence[str] | None) -> Results:
+    """The results of saved moments.
+
+    Raises:
+        DataError: when they can't be read; the message names the file.
+    """
+    with naming(os.fspath(path)):
+        moments, saved = load_record(Path(path))
+        return Results.from_moments(moments, replace(Record.from_dict(saved), asked=select(metrics)))
+
+
+def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
+    model = models.read(given)
+    with naming(model.path):
+        return model, heads.find(model, **chosen)

@@ -1,0 +1,75 @@
+"""The checkpoints of a training: which files they are, and in what order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from onnxrich.errors import DataError
+
+# Kinds of files in a folder of checkpoints; those of the first kind that is there are taken.
+KINDS = (".onnx", ".npz")
+
+# Where the steps stand: in the files themselves, in their names, or nowhere.
+Origin = Literal["metadata", "name", "position"]
+
+
+def files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths, patterns such as `step-*.onnx`, and folders stand for, in natural order.
+
+    Raises:
+        DataError: when one stands for nothing.
+    """
+    found = [path for each in given for path in _files(os.fspath(each))]
+    if not found:
+        raise DataError("no checkpoints", "at least one", "Pass ONNX files, a pattern, or a folder of them.")
+    return sorted(dict.fromkeys(found), key=natural)
+
+
+def _files(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_dir():
+        inside = sorted(path.iterdir())
+        kinds = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
+        found = next(filter(None, kinds), [])
+    else:
+        # A name with brackets is a pattern only where no file has it.
+        found = [path] if os.path.lexists(path) else [Path(name) for name in glob.glob(given, recursive=True)]  # noqa: PTH207 - absolute patterns too
+    if not found:
+        what = "a folder without .onnx or .npz files" if path.is_dir() else "no such file, folder or pattern"
+        raise DataError(f"{given}: {what}", "checkpoints", "Check the path; quote patterns.")
+    return found
+
+
+def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """A key by which `step-9` comes before `step-10`."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", str(path))
+    return tuple((0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts)
+
+
+def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, ...], Origin]:
+    """The step of each checkpoint, and where it stands: in all files, in all names (the last number), or nowhere.
+
+    Args:
+        paths: of the checkpoints, in natural order.
+        told: what each file says.
+
+    Raises:
+        DataError: when two files say the same step.
+    """
+    known = [step for step in told if step is not None]
+    if len(known) == len(paths):
+        for step in known:
+            if known.count(step) > 1:
+                both = " and ".join(path for path, each in zip(paths, known, strict=True) if each == step)
+                raise DataError(f"step {step} in {both}", "one checkpoint a step", "Leave all but one out.")
+        return tuple(known), "metadata"
+    named = [re.findall(r"[0-9]{1,18}", Path(path).stem) for path in paths]
+    last = tuple(int(numbers[-1]) for numbers in named if numbers)
+    if len(last) == len(paths) and len(set(last)) == len(last):
+        return last, "name"
+    return tuple(range(len(paths))), "position"
