@@ -27,7 +27,7 @@ from onnxrich.stream import Pass, passed, prepared
 from onnxrich.summing import Summing, check_finite, timed
 from onnxrich.timing import Timing
 
-# A progress a second suffices for people.
+# Seconds between two looks at how far the pass is.
 TELL_SECONDS = 0.25
 
 Pair = tuple[int, int]
