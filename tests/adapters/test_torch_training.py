@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,22 @@ def test_wandb(tmp_path: Path) -> None:
         summary = dict(run.summary)
     assert summary["onnxrich/d_lr"] == pytest.approx(truth(model), abs=THROUGH_FLOAT32)
     assert summary["onnxrich/step"] == 5
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python of docs/TRAINING.md runs, one block after the other."""
+    from adapters._transformers_models import bert, tokenizer
+
+    bert().save_pretrained(tmp_path / "my-model")
+    tokenizer().save_pretrained(tmp_path / "my-model")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "TRAINING.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["analysis"].record.data.n == 2
+    assert (tmp_path / "model.onnx").is_file()
+    assert len(list((tmp_path / "records").glob("step-*.json"))) == 3

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import oracle
 import pytest
+from adapters._transformers_models import ROWS, bert, texts, tokenizer
 
 import onnxrich
 from onnxrich import plugins
@@ -16,41 +17,9 @@ from onnxrich.errors import AdapterError
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # transformers' own
 torch = pytest.importorskip("torch")
-ROWS = 40
-WORDS = ["[PAD]", "[UNK]", "the", "network", "learns", "lazy", "rich", "features", "of", "images", "and", "texts"]
 
 # Two float32 runtimes differ in features and outputs by up to δ = 1e-5 of their size (measured: 1e-6); see test_torch.
 THROUGH_FLOAT32 = 4e-5
-
-
-def texts() -> list[str]:
-    """Sentences of different lengths."""
-    rng = np.random.default_rng(0)
-    return [" ".join(rng.choice(WORDS[2:], rng.integers(2, 9))) for _ in range(ROWS)]
-
-
-def tokenizer() -> Any:
-    """A tokenizer of a dozen words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", model_input_names=["input_ids", "attention_mask"]
-    )
-
-
-def bert() -> Any:
-    from transformers import BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(0)
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=16, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=16, num_labels=3, initializer_range=0.4,
-        )
-    )  # fmt: skip
 
 
 def hooked(model: Any, head: Any, given: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
