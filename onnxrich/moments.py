@@ -313,12 +313,12 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
 def merge_all(parts: Sequence[Moments]) -> Moments:
     """Moments of the rows of all parts, at least one, merged on a fixed tree: the order of the parts decides every bit.
 
-    Rounding grows with the depth of the tree, log₂ of their number, instead of with their number.
+    Rounding grows with the depth of the tree, log₂ of their number, instead of with their number, and so does memory.
     """
-    level = list(parts)
-    while len(level) > 1:
-        level = [level[i].merge(level[i + 1]) if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)]
-    return level[0]
+    if len(parts) == 1:
+        return parts[0]
+    half = 1 << ((len(parts) - 1).bit_length() - 1)
+    return merge_all(parts[:half]).merge(merge_all(parts[half:]))
 
 
 def _tallies(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:

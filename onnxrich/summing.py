@@ -55,11 +55,11 @@ class Summing:
         )  # fmt: skip
 
     def blocks(self) -> list[Moments]:
-        """The moments of each block."""
-        return [self._moments(sums) for sums in self.fleet.read(self._live.patch.spans[-1])]
+        """The moments of each block, at the end: their sums are let go of."""
+        return [self._moments(sums) for sums in self.fleet.take(self._live.patch.spans[-1])]
 
     def layer(self, index: int) -> list[Moments]:
-        """The moments of a hidden layer in each block."""
+        """The moments of a hidden layer in each block, at the end: their sums are let go of."""
         patch = self._live.patch.layers[index]
         zero = replace(
             self._zero,
@@ -67,7 +67,7 @@ class Summing:
             shift=self._live.given[patch.shift][0],
             p=patch.edges[-1] - len(self._shift) + self._zero.p,
         )
-        return [replace(zero, matrix=patch.matrix(sums)) for sums in self.fleet.read(self._live.patch.spans[index])]
+        return [replace(zero, matrix=patch.matrix(sums)) for sums in self.fleet.take(self._live.patch.spans[index])]
 
     def run(
         self,

@@ -53,7 +53,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         | {"targets"},
         {"numpy"},
     ),
-    "fingerprint": (set(), {"numpy"}),
+    "fingerprint": (set(), {"numpy", "xxhash"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),

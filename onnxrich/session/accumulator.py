@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeAlias
 
@@ -106,6 +106,10 @@ class Accumulator:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
         return [value.numpy() for value in self._sums[block][part]]
 
+    def forget(self, block: int, part: slice = ALL) -> None:
+        """Let go of sums of a block, and of their memory; no more can be added to it."""
+        self._sums[block][part] = placed(self._session, [np.empty(0) for _ in self._sums[block][part]])
+
     def restore(self, block: int, sums: Sequence[Array]) -> None:
         """Set the sums of a block to what `read` gave before."""
         self._sums[block] = placed(self._session, [np.array(array) for array in sums])
@@ -168,6 +172,14 @@ class Fleet:
         """The sums of all blocks so far, or a part of each, on the host; valid until more is added."""
         self.settle()
         return [self._accumulators[block % len(self._accumulators)].read(block, part) for block in range(self.blocks)]
+
+    def take(self, part: slice = ALL) -> Iterator[list[Array]]:
+        """The sums of each block at the end, or a part of each, on the host; those that were given are let go of."""
+        self.settle()
+        for block in range(self.blocks):
+            accumulator = self._accumulators[block % len(self._accumulators)]
+            yield accumulator.read(block, part)
+            accumulator.forget(block, part)
 
     def restore(self, sums: Sequence[Sequence[Array]]) -> None:
         """Set the sums of all blocks to what `read` gave before."""
