@@ -74,17 +74,23 @@ def reading_table(folder: Path, count: int, turns: int) -> None:
     print("| what | images a second | processor seconds an image |\n| --- | --- | --- |")
     for name, key, loop in (("decoded by one process", "one", one), (f"by {usable_cores()} processes", "all", all_)):
         print(f"| {name} | {count / fastest[key]:.0f} | {processor_seconds(loop) / count:.4f} |")
+    few = min(count, 256)
+    for name, pool_from in (("in the process itself", few + 1), (f"by {usable_cores()} processes", 0)):
+        print(_run_row(name, folder, few, pool_from))
+    print()
+
+
+def _run_row(name: str, folder: Path, few: int, pool_from: int) -> str:
+    """A whole run, its images decoded in one way or the other, with the share of its loop that it waits for them."""
     found: list[onnxrich.Analysis] = []
-    few = {"limit": min(count, 128)}
-    used = processor_seconds(
-        lambda: found.append(onnxrich.run(proto, folder, reading=few, preprocessing=STEPS, device="cpu"))
-    )
-    record = found[0].record
-    seconds = record.runtime.profile or {}
-    whole = seconds["reading"] + seconds["running"]
-    rate = record.data.samples / record.runtime.seconds
-    print(f"| run of a ResNet-18, 224×224 | {rate:.1f} | {used / record.data.samples:.4f} |")
-    print(f"\nWaiting for images: {seconds['reading'] / whole:.1%} of the loop.\n")
+    options = {"reading": {"limit": few}, "preprocessing": STEPS, "device": "cpu"}
+    with patch.object(decoding, "POOL_FROM", pool_from):
+        used = processor_seconds(lambda: found.append(onnxrich.run(resnet18(224), folder, **options)))
+    runtime = found[0].record.runtime
+    stages = runtime.profile or {}
+    waiting = stages["reading"] / (stages["reading"] + stages["running"])
+    what = f"run of a ResNet-18, decoded {name}, waiting {waiting:.1%}"
+    return f"| {what} | {few / runtime.seconds:.1f} | {used / few:.4f} |"
 
 
 def fingerprint_table(turns: int) -> None:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 # Blocks that are decoded ahead of the one that is used, and images of one request.
 AHEAD, CHUNK = 2, 16
-# Images below which they are decoded in this process: starting another costs as much as decoding about so many.
+# Images below which they are decoded in this process: starting two others takes about as long as decoding a hundred.
 POOL_FROM = 256
 
 
