@@ -11,7 +11,7 @@ import numpy as np
 from onnxrich.metrics import Metrics, evaluate, sample_of
 from onnxrich.metrics._spectra import centered
 from onnxrich.moments import Moments
-from onnxrich.uncertainty import Interval, estimate, ordered
+from onnxrich.uncertainty import Interval, intervals, ordered
 
 # What is computed for each layer.
 METRICS = (
@@ -62,11 +62,10 @@ class Layer:
         if samples and ordered(sample) is not None:
             sample = replace(sample, ordered=True)
         metrics, _ = evaluate(sample, METRICS)
-        sure = estimate(sample, METRICS)
         values = np.clip(sample.once(centered).values, 0, None)
         shares = values[:DIRECTIONS] / values.sum() if metrics["participation_ratio"] is not None else values[:0]
-        intervals = {} if sure is None else sure.intervals
-        return cls(**about, p=moments.p, metrics=metrics, intervals=intervals, spectrum=tuple(shares.tolist()))
+        ends = intervals(sample, METRICS)
+        return cls(**about, p=moments.p, metrics=metrics, intervals=ends, spectrum=tuple(shares.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """The layer as JSON-able values."""

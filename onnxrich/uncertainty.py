@@ -108,16 +108,25 @@ def estimate(sample: Sample, names: Sequence[str]) -> Uncertainty | None:
     """
     if len(sample.parts) < debiased.LEAST_BLOCKS:
         return None
-    defined = [name for name in names if ALL[name].scale != "fact" and sample.once(ALL[name].compute) is not None]
-    shares = np.array([part.moments.n for part in sample.parts]) / sample.moments.n
+    defined, shares = _defined(sample, names), _shares(sample)
     replicates = _replicates(sample, defined)
-    intervals = _intervals(sample, replicates, shares)
+    found = _intervals(sample, replicates, shares)
     rows, convergence = _convergence(sample, defined)
-    needed, summary = _rows_needed(sample, intervals.get("d_lr"))
-    kept = {name: tuple(replicates[name].tolist()) for name in intervals}
-    return Uncertainty(
-        len(sample.parts), intervals, rows, convergence, needed, summary, tuple(shares.tolist()), kept
-    )  # fmt: skip
+    needed, summary = _rows_needed(sample, found.get("d_lr"))
+    kept = {name: tuple(replicates[name].tolist()) for name in found}
+    return Uncertainty(len(sample.parts), found, rows, convergence, needed, summary, tuple(shares.tolist()), kept)
+
+
+def intervals(sample: Sample, names: Sequence[str]) -> dict[str, Interval]:
+    """95 % intervals alone, by name, of the metrics that have one; none without at least four blocks.
+
+    Args:
+        sample: all rows, with their blocks.
+        names: of metrics.
+    """
+    if len(sample.parts) < debiased.LEAST_BLOCKS:
+        return {}
+    return _intervals(sample, _replicates(sample, _defined(sample, names)), _shares(sample))
 
 
 def jackknife(value: float, left_out: Array, shares: Array) -> float:
@@ -178,6 +187,14 @@ def _left_out(sample: Sample) -> Iterator[Sample]:
         yield replace(sample, moments=rest, parts=(*sample.parts[:index], *sample.parts[index + 1 :]))
 
 
+def _defined(sample: Sample, names: Sequence[str]) -> list[str]:
+    return [name for name in names if ALL[name].scale != "fact" and sample.once(ALL[name].compute) is not None]
+
+
+def _shares(sample: Sample) -> Array:
+    return np.array([part.moments.n for part in sample.parts]) / sample.moments.n
+
+
 def _replicates(sample: Sample, names: Sequence[str]) -> dict[str, Array]:
     """Metrics without each block: float64 arrays of shape (G,), NaN where one is undefined."""
     stand_ins = {name: make(sample) for name in names if (make := ALL[name].first_order) is not None}
@@ -189,13 +206,13 @@ def _replicates(sample: Sample, names: Sequence[str]) -> dict[str, Array]:
 
 
 def _intervals(sample: Sample, replicates: Mapping[str, Array], shares: Array) -> dict[str, Interval]:
-    intervals: dict[str, Interval] = {}
+    kept: dict[str, Interval] = {}
     for name, left_out in replicates.items():
         value = sample.once(ALL[name].compute)
         if value is not None and np.isfinite(left_out).all():
             made = interval(float(value), left_out, shares, scale=ALL[name].scale)
-            intervals |= {name: made} if math.isfinite(made.high - made.low) else {}
-    return intervals
+            kept |= {name: made} if math.isfinite(made.high - made.low) else {}
+    return kept
 
 
 def interval(value: float, left_out: Array, shares: Array, *, scale: Scale) -> Interval:
