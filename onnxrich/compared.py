@@ -190,15 +190,15 @@ def similarities(
         products: by the numbers of the two models: Σ (φᵃ − shift)(φᵇ − shift)ᵀ of each block, or of all rows.
     """
     wholes = [Rows.of(each) for each in moments]
-    kept = len(blocks[0]) > 1 and all(len(each) == len(blocks[0]) for each in products.values())
-    rests = [left_out(whole, parts) for whole, parts in zip(moments, blocks, strict=True)] if kept else []
+    apart = any(len(each) > 1 for each in products.values())
+    rests = [left_out(whole, parts) for whole, parts in zip(moments, blocks, strict=True)] if apart else []
     found = {}
     for (a, b), each in products.items():
         total = np.sum(each, axis=0)
         value = linear_cka(wholes[a], wholes[b], total)
         if value is None:
             continue
-        if not kept:
+        if len(each) == 1:
             found[a, b] = Estimate(value)
             continue
         without = [linear_cka(rests[a][g], rests[b][g], total - part) for g, part in enumerate(each)]

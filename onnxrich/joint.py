@@ -17,7 +17,7 @@ from onnxrich.feeding import feed, row_weights
 from onnxrich.head import Head
 from onnxrich.live import Live, pilot_shift, rows_a_sample
 from onnxrich.model import Model
-from onnxrich.moments import Array
+from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener, Progress
 from onnxrich.rewrite import cross
 from onnxrich.session import Accumulator, Choice, Held, Products
@@ -133,10 +133,17 @@ def run(
         seconds = time.perf_counter() - start
         with timing.measure("merging"):
             size = min(member.live.plan.size for member in members)
-            passes = [_passed(member, batches, samples=samples, size=size, seconds=seconds) for member in members]
+            parts = [_parts(member, batches) for member in members]
+            passes = [
+                passed(
+                    member.live, member.first, part, residual=member.residual, samples=samples, batch_size=size,
+                    seconds=seconds, fingerprint=batches.fingerprint.hexdigest(), notices=(),
+                )
+                for member, part in zip(members, parts, strict=True)
+            ]  # fmt: skip
     memory = sum(8 * (G + 1) * math.prod(shape) for member in members for shape in member.live.patch.shapes)
     memory += products.memory if products else 0
-    return Joint(tuple(passes), _read(members, products), memory, tuple(notices))
+    return Joint(tuple(passes), _read(parts, products), memory, tuple(notices))
 
 
 def _block_count(heads: Sequence[Head], asked: int | None) -> int:
@@ -187,13 +194,17 @@ def _products(members: Sequence[_Member], G: int, device: Choice) -> tuple[Produ
     return Products(made, np.concatenate(shifts), blocks=G if room >= G else 1, device=device), notices
 
 
-def _read(members: Sequence[_Member], products: Products | None) -> dict[Pair, tuple[Array, ...]]:
+def _read(parts: Sequence[Sequence[Moments]], products: Products | None) -> dict[Pair, tuple[Array, ...]]:
     """The products of each pair, for the blocks that hold rows."""
     if products is None:
         return {}
-    counted = [block for block, part in enumerate(members[0].summing.blocks()) if part.n]
-    found = [[sums.copy() for sums in products.read(block)] for block in (counted if products.blocks > 1 else [0])]
-    return {pair: tuple(sums[j] for sums in found) for j, pair in enumerate(products.pairs)}
+    found = [[sums.copy() for sums in products.read(block)] for block in range(products.blocks)]
+    if products.blocks == 1:
+        return {pair: (found[0][j],) for j, pair in enumerate(products.pairs)}
+    return {
+        pair: tuple(sums[j] for sums, part in zip(found, parts[pair[0]], strict=True) if part.n)
+        for j, pair in enumerate(products.pairs)
+    }
 
 
 def _add(members: Sequence[_Member], products: Products | None, batch: Batch, block: int) -> None:
@@ -205,12 +216,10 @@ def _add(members: Sequence[_Member], products: Products | None, batch: Batch, bl
         products.add([held for held, _ in rows], [weights for _, weights in rows], block % products.blocks)
 
 
-def _passed(member: _Member, batches: Batches, *, samples: int, size: int, seconds: float) -> Pass:
+def _parts(member: _Member, batches: Batches) -> list[Moments]:
+    """The moments of each block, which are finite."""
     with naming(member.live.model.path):
         parts = member.summing.blocks()
         for part in parts:
             check_finite(part, batches)
-    return passed(
-        member.live, member.first, parts, residual=member.residual, samples=samples, batch_size=size, seconds=seconds,
-        fingerprint=batches.fingerprint.hexdigest(), notices=(),
-    )  # fmt: skip
+    return parts
