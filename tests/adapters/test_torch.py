@@ -151,6 +151,20 @@ def test_kinds_of_items() -> None:
         assert all(set(item) == {"a", "b", "labels"} for item in items)
 
 
+def test_random_numbers_of_a_loader() -> None:
+    """A loader that draws random numbers draws new ones for each item, and leaves PyTorch's own as they were."""
+
+    class Draws:
+        def __iter__(self) -> Any:
+            return (torch.rand(2, 12) for _ in range(3))
+
+    model = Mlp()
+    before = torch.get_rng_state()
+    drawn = np.concatenate([item["x"] for item in plugins.find(model).batches(model, Draws())])
+    assert len(np.unique(drawn)) == drawn.size
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_items_that_fit_nothing() -> None:
     """Items of too many or too few parts are named, and so is a module without data."""
     rows = torch.zeros(4, 12)
