@@ -144,10 +144,7 @@ def _exported(adapter: Adapter, obj: Any, rows: Item, path: Path) -> str:
     except OnnxrichError:
         raise
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        raise AdapterError(
-            f"no package {package}", f"it, to export {plugins.title(obj)}", f"Install it: pip install {package}."
-        ) from error
+        raise plugins.missing(error, f"to export {plugins.title(obj)}") from error
     except Exception as error:
         root = _root(error)
         lines = str(root).strip().splitlines() or ["no message"]

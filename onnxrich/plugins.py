@@ -94,8 +94,11 @@ def converted(loader: Iterable[Any], convert: Callable[[Any], Item]) -> Iterable
 
 
 def in_memory(data: Any) -> bool:
-    """Whether data are one item: an array of any framework, or a mapping of arrays."""
-    return hasattr(data, "shape") or hasattr(data, "keys")
+    """Whether data are one item: an array or a table of any framework, or a mapping of arrays.
+
+    A shape alone says nothing: data sets that are iterated over have one too.
+    """
+    return any(hasattr(data, name) for name in ("dtype", "dtypes", "keys"))
 
 
 def labelled(data: Any, labels: Any) -> tuple[Any, Any]:
@@ -152,9 +155,22 @@ def load(path: Path) -> tuple[Adapter, Any]:
     Raises:
         AdapterError: when no adapter reads it, or more than one.
     """
-    models = {name: model for name, adapter in adapters().items() if (model := adapter.load(path)) is not None}
+    models = {name: model for name, adapter in adapters().items() if (model := _loaded(adapter, path)) is not None}
     adapter = _only(str(path), {name: adapters()[name] for name in models})
     return adapter, next(iter(models.values()))
+
+
+def _loaded(adapter: Adapter, path: Path) -> Any | None:
+    try:
+        return adapter.load(path)
+    except ModuleNotFoundError as error:
+        raise missing(error, f"to read {path}") from error
+
+
+def missing(error: ModuleNotFoundError, why: str) -> AdapterError:
+    """The error that says which package a framework lacks, and how to get it."""
+    package = (error.name or "").partition(".")[0]
+    return AdapterError(f"no package {package}", f"it, {why}", f"Install it: pip install {package}.")
 
 
 def _only(what: str, matches: Mapping[str, Adapter]) -> Adapter:

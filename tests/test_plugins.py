@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,27 @@ def test_file_for_a_framework_model(site: Path) -> None:
 
     with pytest.raises(onnxrich.DataError, match=r"a model of type Model and a data file.*onnxrich\.export"):
         onnxrich.run(fake.load(Path("a.fake")), "test.npz")
+
+
+def test_framework_that_is_not_installed(site: Path) -> None:
+    """A file of a framework that is not installed says what to install."""
+    install(site, code=FAKE.replace("def load(path):", "def load(path):\n    import framework_of_nobody\n"))
+    with pytest.raises(AdapterError, match=r"no package framework_of_nobody; needed: it, to read a\.fake\. Install it"):
+        plugins.load(Path("a.fake"))
+
+
+def test_data_sets_are_read_whole(site: Path) -> None:
+    """A data set with a shape, as those of Hugging Face have, is iterated over; it is not taken for one array."""
+    import numpy as np
+
+    install(site)
+    import fake
+
+    class DataSet:
+        shape = (8, 2)
+
+        def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            rows = np.random.default_rng(0).standard_normal((8, 4)).astype(np.float32)
+            return iter([(rows, np.zeros(8, np.int64))] * 3)
+
+    assert onnxrich.run(fake.load(Path("a.fake")), DataSet()).record.data.n == 24
