@@ -5,8 +5,9 @@
 
 The baseline is a script of its own, below: the penultimate layer exposed as an output of the same ONNX model, run by
 ONNX Runtime with as many threads, features and outputs kept in NumPy arrays, kernels and centring by n × n matrices in
-double. A hook in a training framework does the same work, with the framework's own inference in place of ONNX
-Runtime's, which is not faster. Both sides are whole programs, from the start of the interpreter to the printed D_LR.
+double: once as the formula reads, by products with H, and once by taking means off. A hook in a training framework does
+the same work, with the framework's own inference in place of ONNX Runtime's, which is not faster. All sides are whole
+programs, from the start of the interpreter to the printed D_LR.
 """
 
 from __future__ import annotations
@@ -34,10 +35,15 @@ n = len(phi)
 u, s, _ = np.linalg.svd(f, full_matrices=False)
 u = u[:, s > 1e-6 * s[0]]
 K, P = phi @ phi.T, u @ u.T
+%s
+print(1 - np.sum(K * P) / np.linalg.norm(K) / np.linalg.norm(P))
+"""
+# HKH, as the formula reads and as public implementations of CKA have it; or the same numbers by taking means off.
+BY_PRODUCTS = "H = np.eye(n) - 1 / n; K, P = H @ K @ H, H @ P @ H"
+BY_MEANS = """
 for kernel in (K, P):
     kernel -= kernel.mean(axis=0, keepdims=True)
     kernel -= kernel.mean(axis=1, keepdims=True)
-print(1 - np.sum(K * P) / np.linalg.norm(K) / np.linalg.norm(P))
 """
 # The definition's D_LR and nothing else: curves, spectra and intervals are no part of it. With 0 blocks there can be no
 # intervals; 16 are the default.
@@ -71,19 +77,27 @@ def main() -> None:
         x = np.random.default_rng(0).standard_normal((options.rows, 784), dtype=np.float32)
         np.save(Path(folder) / "x.npy", x)
         features = model.graph.node[-1].input[0]
-        sides = {"today": (BASELINE, features), "D_LR": (OURS, "0"), "with blocks": (OURS, "16")}
+        sides = {
+            "today, centred by means": (BASELINE % BY_MEANS, features),
+            "D_LR": (OURS, "0"),
+            "with blocks": (OURS, "16"),
+        }
         turns = [
             {name: measured(program, folder, given) for name, (program, given) in sides.items()}
             for _ in range(options.turns)
         ]
+        # A minute long: once is enough.
+        literal = measured(BASELINE % BY_PRODUCTS, folder, features)
     fastest = {name: [min(turn[name][i] for turn in turns) for i in range(3)] for name in sides}
-    old, old_peak, value = fastest["today"]
+    old, old_peak, value = fastest["today, centred by means"]
+    fastest = {"today, as the formula reads": list(literal)} | fastest
     assert all(abs(value - made[2]) < 1e-5 for made in fastest.values()), fastest
     print(measure.machine() + "\n")
-    print(f"| n = {options.rows:,} | seconds | today's over it | peak memory | today's over it |")
-    print("| --- | --- | --- | --- | --- |")
+    print(f"| n = {options.rows:,} | seconds | formula over it | means over it | peak memory | means over it |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, (seconds, peak, _) in fastest.items():
-        print(f"| {name} | {seconds:.2f} | {old / seconds:.1f} | {peak / 2**20:,.0f} MiB | {old_peak / peak:.1f} |")
+        times = f"{seconds:.2f} | {literal[0] / seconds:.1f} | {old / seconds:.1f}"
+        print(f"| {name} | {times} | {peak / 2**20:,.0f} MiB | {old_peak / peak:.1f} |")
     print(f"\nD_LR {value:.9f} and {fastest['D_LR'][2]:.9f}")
 
 
