@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx import ModelProto
 
 from onnxrich import head, session, stream
 from onnxrich import model as models
+from onnxrich.batching import batch_size
 from onnxrich.sources import open_source
 
 Work = Callable[[], object]
@@ -72,6 +74,13 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
         return stream.run(read, found, source, device=session.choose("cpu"), batch=batch).seconds
 
     return loop
+
+
+def chosen(model: ModelProto) -> int:
+    """The batch size that onnxrich takes for many rows when none is asked for."""
+    read = models.read(model)
+    source = replace(open_source(read, None), n=None)
+    return batch_size(read, head.find(read), source, memory="cpu")
 
 
 def peak_memory(program: str, *arguments: str) -> tuple[int, list[str]]:

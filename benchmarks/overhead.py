@@ -3,6 +3,7 @@
     python benchmarks/overhead.py            prints Markdown tables
     python benchmarks/overhead.py --quick    fewer rows and turns
     python benchmarks/overhead.py --sweep    widths and batch sizes instead, with the model that explains them
+    python benchmarks/overhead.py --batches  time a row by batch size, and the size that is chosen
 
 See `measure.py` for how ratios are taken.
 """
@@ -51,13 +52,33 @@ def sweep(scale: int, turns: int) -> None:
             print(f"| {p} | {batch} | {over:.2f} | {expected:.2f} |", flush=True)
 
 
+def batches(turns: int) -> None:
+    """The table of batch sizes: time a row against the best, and which size is chosen."""
+    print("| model | time a row over the best, by batch size | chosen |\n| --- | --- | --- |")
+    for name, model, shape, rows, sizes in (
+        ("MLP 64-256-256-10", mlp((64, 256, 256, 10)), (64,), 32_768, (32, 128, 512, 2048)),
+        ("MLP 784-1024-1024-1024-10", mlp(), (784,), 8_192, (32, 128, 512, 2048)),
+        ("ResNet-18, 32×32", resnet18(), (3, 32, 32), 256, (8, 16, 64, 256)),
+        ("ResNet-18, 224×224", resnet18(224), (3, 224, 224), 16, (1, 2, 8, 16)),
+    ):
+        x = GENERATOR.standard_normal((rows, *shape), dtype=np.float32)
+        fastest = measure.by_turns({str(size): measure.ours(model, x, size) for size in sizes}, turns)
+        best = min(fastest.values())
+        told = ", ".join(f"{size}: {seconds / best:.2f}" for size, seconds in fastest.items())
+        print(f"| {name} | {told} | {measure.chosen(model)} |", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rows and turns")
     parser.add_argument("--sweep", action="store_true", help="widths and batch sizes")
+    parser.add_argument("--batches", action="store_true", help="time a row by batch size")
     options = parser.parse_args()
     print(measure.machine() + "\n")
+    if options.batches:
+        batches(3)
+        return
     (sweep if options.sweep else against_bare)(1 if options.quick else 4, 3 if options.quick else 7)
 
 

@@ -18,7 +18,9 @@ from onnxrich.sources.prefetch import prefetch
 # Bytes of input that a batch is cut to, and the sizes between which it is kept, by kind of memory: enough rows to fill
 # the device, little enough to stay out of memory's way. benchmarks/RESULTS.md has the curves.
 BATCH_BYTES = {"cpu": 2**23, "cuda": 2**26}
-SMALLEST, LARGEST = 2**3, {"cpu": 2**9, "cuda": 2**12}
+SMALLEST, LARGEST = 2**3, {"cpu": 2**11, "cuda": 2**12}
+# The same for images, whose few channels become many: their inner tensors are to stay in the processor's cache.
+MAP_BYTES = {"cpu": 2**20, "cuda": 2**26}
 # Bytes that features and outputs of a batch of tokens may have, in float32 and double.
 TOKEN_BYTES = {"cpu": 2**30, "cuda": 2**32}
 # What a symbolic dimension is taken for where the size of a row is estimated.
@@ -78,7 +80,8 @@ def batch_size(
     size = asked
     if size is None:
         row = sum(_row_bytes(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
-        free = 2 ** np.floor(np.log2(BATCH_BYTES[memory] / max(row, 1)))
+        maps = any(len(entry.shape or ()) > 3 for entry in model.inputs)
+        free = 2 ** np.floor(np.log2((MAP_BYTES if maps else BATCH_BYTES)[memory] / max(row, 1)))
         size = int(np.clip(free, SMALLEST, LARGEST[memory]))
         tokens = sum(_tokens(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
         while size > 1 and 12 * size * tokens * ((head.p or 0) + (head.C or 0)) > TOKEN_BYTES[memory]:
