@@ -63,17 +63,28 @@ def usable_mask(first: Batch, each: int, asked: str | None) -> str | None:
             "an input of the model with one entry for each token or position",
             f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
         )
-    if fits and array is not None and not np.isin(array, (0, 1)).all():
+    if fits and array is not None:
+        _check_mask(name, array)
+    return name if fits else None
+
+
+def _check_mask(name: str, array: AnyArray) -> None:
+    if not np.isin(array, (0, 1)).all():
         raise DataError(
             f"mask {name!r} with values from {array.min()} to {array.max()}",
             "0 for padding and 1 for the rest",
             "Pass such a mask, or another input to --mask.",
         )
-    return name if fits else None
 
 
 def feed(patch: Patch | Judge, plan: Plan, batch: Batch) -> dict[str, AnyArray]:
-    """What the patched model takes for a batch; padded where the model fixes the batch size."""
+    """What the patched model takes for a batch; padded where the model fixes the batch size.
+
+    Raises:
+        DataError: when the mask holds other values than 0 and 1, which would weigh rows.
+    """
+    if plan.mask is not None:
+        _check_mask(plan.mask, batch.inputs[plan.mask])
     whole = padded(batch, plan.size) if plan.fixed else batch
     fed = dict(whole.inputs)
     weights = np.ones((whole.rows, 1))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from onnxrich import live as lives
 from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, fixed_size, padded, product_runs
 from onnxrich.depth import Asked, added
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
 from onnxrich.feeding import Plan
 from onnxrich.head import Head
 from onnxrich.layers import Layer
@@ -156,8 +156,18 @@ def passed(
     fingerprint: str,
     notices: Sequence[Notice],
 ) -> Pass:
-    """What a pass gave, from the moments of its blocks; nothing of hidden layers."""
+    """What a pass gave, from the moments of its blocks; nothing of hidden layers.
+
+    Raises:
+        DataError: when the mask or the labels leave no row.
+    """
     total = merge_all(parts)
+    if total.n == 0:
+        raise DataError(
+            f"no row is left of {samples:,} samples: the mask, or labels below zero, leave all of them out",
+            "at least one row that counts",
+            "Check the mask and the labels.",
+        )
     return Pass(
         head=live.head,
         moments=total,

@@ -144,11 +144,11 @@ class Summing:
         return replace(self._zero, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
 
     def _look(self, batches: Batches) -> float | None:
-        """D_LR of the rows so far."""
+        """D_LR of the rows so far; None where none counts."""
         blocks = self.fleet.read(self._live.patch.spans[-1])
         running = self._moments([np.sum(same, axis=0) for same in zip(*blocks, strict=True)])
         check_finite(running, batches)
-        return from_moments(running).d_lr
+        return from_moments(running).d_lr if running.n else None
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         plan = self._live.plan
