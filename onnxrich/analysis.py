@@ -182,18 +182,18 @@ def run(
     >>> analysis.metrics["d_lr"] < 0.05
     True
     """
-    checked.check(isolate=isolate, timeout=timeout, max_memory=max_memory, batch_size=batch_size, blocks=blocks)
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed, token=token)
     if metrics is not None:
         metrics = select(metrics)
     listen = progress or (lambda _: None)
-    chosen: dict[str, Any] = {"features": features, "outputs": outputs, "head": head, "mask": mask}
+    chosen: dict[str, Any] = {"features": features, "outputs": outputs, "mask": mask}
     saved = None if checkpoint is None else os.fspath(checkpoint)
     where: dict[str, Any] = {"device": device, "provider": provider, "checkpoint": saved}
     chosen |= {"metrics": metrics} | where
-    options: dict[str, Any] = chosen | {"batch_size": batch_size, "blocks": blocks, "seed": seed}
-    options |= {"reading": reading, "preprocessing": preprocessing}
+    options: dict[str, Any] = chosen | numbers | {"reading": reading, "preprocessing": preprocessing}
     others = {"eval_data": eval_data, "eval_labels": eval_labels}
-    options |= {"layers": _names(layers, token), "token": token, "memory": max_memory}
+    options |= {"layers": _names(layers, token), "memory": max_memory}
     if isolate:
         given = {"data": data, "labels": labels, **others}
         request = _isolated(model, given) | options | checked.plain(reading=reading, preprocessing=preprocessing)
@@ -212,11 +212,14 @@ def _names(layers: str | Sequence[str] | None, token: int | None) -> list[str] |
     """The names of layers as a list.
 
     Raises:
-        DataError: when a token of no layers is asked for.
+        DataError: when a token of no layers is asked for, or layers without a name.
     """
     if layers is None and token is not None:
         raise DataError(f"token {token} without layers", "layers to take it from", "Pass --layers all as well.")
-    return None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    names = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    if names is not None and not (names and all(names)):
+        raise DataError(f"layers {layers!r}", '"all", or names', "Pass --layers all, or leave it out.")
+    return names
 
 
 def _isolated(model: Any, optional: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,17 +115,17 @@ def compare(
     >>> found.differences[1]["d_lr"].clear
     True
     """
-    checked.check(isolate=isolate, timeout=timeout, max_memory=max_memory, batch_size=batch_size, blocks=blocks)
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed)
     if not models:
         raise DataError("no models", "at least one", "Pass the models to compare.")
     for model in (*models, *([] if init is None else [init])):
         check_model(model)
     given, initial = with_initial(models, init)
     listen = progress or (lambda _: None)
-    options: dict[str, Any] = {
-        "initial": initial, "features": features, "outputs": outputs, "head": head, "mask": mask,
-        "metrics": None if metrics is None else select(metrics), "batch_size": batch_size, "blocks": blocks,
-        "device": device, "provider": provider, "seed": seed,
+    options: dict[str, Any] = numbers | {
+        "initial": initial, "features": features, "outputs": outputs, "mask": mask,
+        "metrics": None if metrics is None else select(metrics), "device": device, "provider": provider,
         "reading": reading, "preprocessing": preprocessing,
     }  # fmt: skip
     if isolate:

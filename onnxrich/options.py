@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from onnxrich.errors import DataError, WorkerError
 
+# The least of each whole number; a token may be counted from the end.
+LEAST = {"batch_size": 1, "blocks": 0, "head": 1, "seed": 0}
 
-def check(
-    *, isolate: bool, timeout: float | None, max_memory: int | None, batch_size: int | None, blocks: int | None
-) -> None:
-    """Check limits and sizes.
+
+def check_limits(*, isolate: bool, timeout: float | None, max_memory: int | None) -> None:
+    """Check that there is a process of its own that limits can end.
 
     Raises:
-        WorkerError: when there are limits, and no process of its own that they can end.
-        DataError: when a size can't be one.
+        WorkerError: when there is none.
     """
     if not isolate and (timeout is not None or max_memory is not None):
         raise WorkerError(
             "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
         )
-    if blocks is not None and blocks < 0:
-        raise DataError(f"{blocks} blocks", "a number from 0", "Pass --blocks N with N ≥ 0.")
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"batch size {batch_size}", "a positive number", "Pass --batch-size N with N ≥ 1.")
+
+
+def whole(**values: Any) -> dict[str, int | None]:
+    """Whole numbers as Python's own, those of NumPy too; None stays None.
+
+    Raises:
+        DataError: when one is none, or too small.
+    """
+    return {name: None if value is None else _whole(name, value) for name, value in values.items()}
+
+
+def _whole(name: str, value: Any) -> int:
+    least = LEAST.get(name)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        option = f"--{name.replace('_', '-')}"
+        raise DataError(
+            f"{name} {value!r}",
+            "a whole number" if least is None else f"a whole number from {least}",
+            f"Pass {option} N." if least is None else f"Pass {option} N with N ≥ {least}.",
+        )
+    return number
 
 
 def plain(**values: Any) -> dict[str, Any]:

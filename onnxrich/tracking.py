@@ -109,15 +109,15 @@ def track(
     >>> onnxrich.track(models, onnxrich.demo_file("evaluation.npz")).steps
     (0, 1)
     """
-    checked.check(isolate=isolate, timeout=timeout, max_memory=max_memory, batch_size=batch_size, blocks=blocks)
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed)
     given = [checkpoints] if isinstance(checkpoints, str | os.PathLike) else list(checkpoints)
     paths = [supervise.path_of(each, "checkpoint") for each in given]
     listen = progress or (lambda _: None)
-    options: dict[str, Any] = {
+    options: dict[str, Any] = numbers | {
         "initial": None if init is None else supervise.path_of(init, "init"), "features": features,
-        "outputs": outputs, "head": head, "mask": mask, "metrics": None if metrics is None else select(metrics),
-        "batch_size": batch_size, "blocks": blocks, "device": device, "provider": provider, "seed": seed,
-        "reading": reading, "preprocessing": preprocessing,
+        "outputs": outputs, "mask": mask, "metrics": None if metrics is None else select(metrics),
+        "device": device, "provider": provider, "reading": reading, "preprocessing": preprocessing,
     }  # fmt: skip
     if isolate:
         request = supervise.paths_of({"data": data, "labels": labels}) | options | {"given": paths}

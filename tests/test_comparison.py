@@ -277,7 +277,7 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
         onnxrich.compare([two_layers()], x, metrics=["d_rl"])
     with refused(WorkerError, "isolate=True"):
         onnxrich.compare([two_layers()], x, timeout=3)
-    with refused(DataError, "batch size 0"):
+    with refused(DataError, "batch_size 0"):
         onnxrich.compare([two_layers()], x, batch_size=0)
     with refused(DataError, "the path of a file"):
         onnxrich.compare([two_layers()], x, isolate=True)

@@ -90,6 +90,8 @@ USAGE = {
     "unknown option": [["run", "none.onnx", "--quick"], "No such option"],
     "no model": [["run"], "Missing argument 'MODEL'."],
     "batch size": [["run", "none.onnx", "--batch-size", "0"], "'--batch-size'"],
+    "seed": [["run", "none.onnx", "--seed", "-1"], "'--seed'"],
+    "seed of several": [["compare", "none.onnx", "--seed", "-1"], "'--seed'"],
     "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
