@@ -1,4 +1,4 @@
-"""Whether the moments of all layers fit into memory: estimated before the first batch, and refused with the numbers."""
+"""Whether all moments fit into memory: estimated before the first batch, and refused with the numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, me
 
     Args:
         patch: of the head with its layers.
-        names: of the layers.
+        names: of the layers, which may be none.
         blocks: that the user asks for.
         memory: bytes that the work may use; those that are free when left out.
 
@@ -36,17 +36,23 @@ def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, me
     for count in tried:
         if needed(patch, count) <= allowed:
             return count
+    count = tried[-1]
+    several = f"of {_count(len(names), 'layer')} " if names else ""
+    raise ModelError(
+        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count))} of memory",
+        f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
+        _remedy(patch, names, count),
+    )
+
+
+def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
+    if not names:
+        return "Pass fewer --blocks, or a larger --max-memory."
     widths = [layer.edges[-1] for layer in patch.layers]
     widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
     told = ", ".join(f"{name!r} (d = {d:,}: {_size(8 * d * d)} a block)" for d, name in widest)
-    count = tried[-1]
-    raise ModelError(
-        f"the moments of {_count(len(names), 'layer')} in {_count(count, 'block')} take {_size(needed(patch, count))} "
-        "of memory",
-        f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
-        f"Pass {'--blocks 0, ' if count > 1 else ''}fewer layers as --layers NAME,…, or a larger --max-memory. "
-        f"The widest are {told}.",
-    )
+    fewer = "--blocks 0, " if count > 1 else ""
+    return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
 
 
 def needed(patch: Patch, blocks: int) -> int:
@@ -57,7 +63,8 @@ def needed(patch: Patch, blocks: int) -> int:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**30:,.3g} GiB" if count >= 2**30 else f"{count / 2**20:,.3g} MiB"
+    number, unit = (count / 2**30, "GiB") if count >= 2**30 else (count / 2**20, "MiB")
+    return f"{number:,.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
 
 
 def _count(count: int, what: str) -> str:

@@ -57,7 +57,7 @@ def analyze(
 ) -> Results:
     """The results of one model; arguments and errors as in `onnxrich.run`.
 
-    Further arguments are how results and messages name the model, and the memory that layers may count on.
+    Further arguments are how results and messages name the model, and the memory that moments may count on.
     """
     timing = Timing()
     choice = session.choose(device, provider)
@@ -83,7 +83,7 @@ def analyze(
     for each, saved, deep in zip(others, (checkpoint, None), (asked, None), strict=False):
         passed = stream.run(
             read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved, layers=deep,
-            timing=timing, listen=listen,
+            memory=memory, timing=timing, listen=listen,
         )  # fmt: skip
         record = _record(read, each, passed, choice, batch_size)
         record = replace(record, asked=tuple(metrics or ()), layers=passed.layers)

@@ -12,6 +12,7 @@ from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, fixed_size
 from onnxrich.depth import Asked, added
 from onnxrich.errors import DataError, Notice
 from onnxrich.feeding import Plan
+from onnxrich.fitting import fitting_blocks
 from onnxrich.head import Head
 from onnxrich.layers import Layer
 from onnxrich.live import Live
@@ -81,6 +82,7 @@ def run(
     mask: str | None = None,
     saved: str | os.PathLike[str] | None = None,
     layers: Asked | None = None,
+    memory: int | None = None,
     timing: Timing | None = None,
     listen: Listener = lambda _: None,
 ) -> Pass:
@@ -96,13 +98,14 @@ def run(
         mask: input that is 0 for rows to be left out.
         saved: checkpoint file, from which to go on, and which is kept up to date.
         layers: hidden layers to measure in the same pass.
+        memory: bytes that the work may use, None for what the machine has.
         timing: gets the seconds of each stage.
         listen: hears of the progress.
 
     Raises:
         DataError: when the source is empty or holds what the model or the moments can't take.
         HeadError: when the head is not what its constants say.
-        ModelError: when the runtime refuses the model or fails.
+        ModelError: when the runtime refuses the model or fails, or there is no memory for so many blocks.
     """
     timing = timing or Timing()
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
@@ -116,6 +119,9 @@ def run(
             if layers is not None:
                 listen(Progress("measuring the layers"))
                 live, depth = added(live, first, layers)
+            elif blocks:
+                # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
+                fitting_blocks(live.patch, (), blocks=blocks, memory=memory)
             fitting = blocks if depth is None else depth.blocks
             summing = Summing(live, first, residual=distance or 0.0, blocks=fitting)
         start = time.perf_counter()

@@ -52,3 +52,11 @@ def test_the_whole_run_refuses() -> None:
     data = onnxrich.demo_file("evaluation.npz")
     with pytest.raises(ModelError, match=r"of memory; needed: at most 0\.5 MiB"):
         pipeline.analyze(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
+
+
+def test_more_blocks_than_memory_holds_are_refused() -> None:
+    """Any number of blocks can be asked for; one that does not fit is refused before the first batch."""
+    model, data = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
+    # 8d² of d = 1 + 160 + 10 + 10 is 256 KiB, in one panel: (10⁷ + 1) + (10⁷ + 4) of them are 4.77 TiB.
+    with pytest.raises(ModelError, match=r"the moments in 10000000 blocks take 4,88\d GiB of memory.*fewer --blocks"):
+        onnxrich.run(model, data, blocks=10**7, device="cpu")

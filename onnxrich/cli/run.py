@@ -58,7 +58,13 @@ class HeadNumber(click.ParamType[int]):
     help="Keep the sums and the position there, and go on from it when it is there.",
 )  # fmt: skip
 @click.option("--profile", is_flag=True, help="Print where the time went.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of --shuffle, and of rows made up without data.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of --shuffle, and of rows made up without data.",
+)
 @_common.worker_options
 def run(
     model: Path,
