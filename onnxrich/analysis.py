@@ -163,7 +163,8 @@ def run(
         device: "auto", "cpu", "cuda", "cuda:N", or several as "cuda:0,1" or "cuda:all".
         provider: another execution provider of ONNX Runtime, `NAME` or `NAME:key=value,key=value`.
         checkpoint: file in which the pass keeps its sums and its position; when it is there, the pass goes on from it,
-            and gives the same result, to the bit, as if it had never been stopped.
+            and gives the same result, to the bit, as if it had never been stopped. Passes over `eval_data`, and for
+            "readouts", begin anew.
         reading: which rows are read, a `Reading` or a mapping of its fields, such as `{"limit": 1000}`.
         preprocessing: what is done to the rows, a `Preprocessing` or a mapping of its fields, such as
             `{"scale": 1 / 255}`; what is left out is looked for in `onnxrich.toml`, the model and a

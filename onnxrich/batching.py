@@ -138,7 +138,7 @@ class Batches:
     Args:
         source: the source.
         size: rows a batch.
-        marked: whether `fingerprint_of` will be asked.
+        marked: whether `ended` and `fingerprint_of` will be asked.
     """
 
     def __init__(self, source: Source, size: int, *, marked: bool = False) -> None:
@@ -161,6 +161,10 @@ class Batches:
             raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
         self._stream = chain([first], self._stream)
         return first
+
+    def ended(self, rows: int) -> bool:
+        """Whether a batch of the source ended behind the first so many rows, as they were read."""
+        return rows in (self._marks or {})
 
     def fingerprint_of(self, rows: int) -> str | None:
         """Fingerprint of the first so many rows, where a batch ended behind them; those of fewer are forgotten."""

@@ -19,7 +19,7 @@ import numpy as np
 from onnxrich.errors import DataError, OutputError
 from onnxrich.moments import Array
 from onnxrich.sources.npy import read_arrays
-from onnxrich.writing import replace_file
+from onnxrich.writing import replace_file, sweep
 
 SCHEMA = "onnxrich.checkpoint/1"
 
@@ -31,7 +31,7 @@ class State:
     Attributes:
         batches: number of batches that were added.
         samples: number of samples in them.
-        fingerprint: of their rows, None where it is not known.
+        fingerprint: of their rows; None before the first batch.
         sums: accumulators of each block.
     """
 
@@ -63,7 +63,7 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
 
 
 def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[int, ...]]]) -> State | None:
-    """The state that a checkpoint holds, None when there is none yet.
+    """The state that a checkpoint holds, None when there is none yet; half of one, of a killed process, is removed.
 
     Args:
         path: the file.
@@ -74,9 +74,10 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         DataError: when the file is damaged or belongs to another pass.
         OutputError: when there can be no such file.
     """
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: no such folder", "a place for the checkpoint", "Make the folder first.")
+    sweep(path)
     if not os.path.lexists(path):
-        if not path.absolute().parent.is_dir():
-            raise OutputError(f"{path}: no such folder", "a place for the checkpoint", "Make the folder first.")
         return None
     arrays = read_arrays(path)
     try:
@@ -88,11 +89,13 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         if [[array.shape for array in block] for block in sums] != [list(block) for block in shapes]:
             raise ValueError("shapes")
         return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], sums)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"checkpoint {str(path)!r} is damaged or none", f"a file of schema {SCHEMA}", "Remove it, and begin anew."
+            f"checkpoint {str(path)!r} is damaged or none",
+            f"a file of schema {SCHEMA}",
+            "Pass another --checkpoint to begin anew.",
         ) from error
 
 

@@ -128,7 +128,8 @@ def run(
         about = {
             "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
             "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
-            "device": device.device,
+            "device": device.device, "batch size": size,
+            "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
         }  # fmt: skip
         with summing.fleet:
             summing.run(batches, total=source.n, about=about, saved=saved, timing=timing, listen=listen)

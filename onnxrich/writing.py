@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -74,6 +75,15 @@ def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
         if isinstance(error, OSError):
             raise refusal(path, error) from error
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what calls of `replace_file` for this path left behind when their processes were killed."""
+    with contextlib.suppress(OSError):
+        for file in path.absolute().parent.iterdir():
+            before, _, token = file.name.removesuffix(".tmp").rpartition(".")
+            if before == f".{path.name}" and file.suffix == ".tmp" and re.fullmatch(r"[0-9a-f]{16}", token):
+                _undo([file], [])
 
 
 def _make(folder: Path, made: list[Path]) -> None:

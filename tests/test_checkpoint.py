@@ -12,6 +12,7 @@ import pytest
 from zoo_text import build, refused
 
 import onnxrich
+from onnxrich import checkpoint, summing
 from onnxrich.errors import DataError, OutputError
 
 ROWS, BATCH = 1003, 20
@@ -23,7 +24,7 @@ VICTIM = """
 import os, signal, sys
 import numpy as np
 import onnxrich
-from onnxrich import summing
+from onnxrich import checkpoint, summing
 
 def items(x, y, last):
     for at in range(0, len(x), 20):
@@ -146,9 +147,63 @@ def test_damaged_checkpoint(place: Path, content: bytes) -> None:
     assert (place / "saved").read_bytes() == content
 
 
+def test_first_rows_that_changed_are_told_in_few_words(place: Path) -> None:
+    """The message has no room for thousands of means."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved", "layers": "all"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    np.savez(place / "data.npz", x=X + 1, labels=Y)
+    with pytest.raises(DataError) as caught:
+        onnxrich.run("model.onnx", "data.npz", **options)
+    assert "is of another run: its mean of the first rows is '" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_other_layers_are_refused(place: Path) -> None:
+    """Sums of one layer are not gone on with for another."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", layers=["a"], **options)
+    with refused(DataError, "its layers is ['a'], this one's ['x']"):
+        onnxrich.run("model.onnx", "data.npz", layers=["x"], **options)
+
+
+def test_rows_of_batches_that_were_cut_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the model fixes its batch size, a checkpoint knows its rows all the same: others are refused."""
+    monkeypatch.setattr(summing, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(summing, "SAVE_SHARE", 1e9)
+    # The rows of a batch are mixed, so that its size can't be opened.
+    body = "m = ReduceMean<axes = [0]>(x)\n c = Sub(x, m)\n a = MatMul(c, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    model = build(body, x="float[8,6] x", y="float[8,3] y")
+
+    written = list[checkpoint.State]()
+
+    def save(path: Path, about: dict, state: checkpoint.State) -> None:
+        written.append(state)
+        real(path, about, state)
+
+    real = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", save)
+    onnxrich.run(model, X[:480], batch_size=24, device="cpu", checkpoint="saved")
+    assert {state.samples for state in written} == set(range(24, 481, 24))
+    assert None not in [state.fingerprint for state in written]
+    changed = X[:480].copy()
+    changed[100] += 1
+    with refused(DataError, "the first 480 samples differ from those of the checkpoint"):
+        onnxrich.run(model, changed, batch_size=24, device="cpu", checkpoint="saved")
+
+
+def test_what_a_killed_process_left_is_removed(place: Path) -> None:
+    """Half a checkpoint, of a process that was killed while it wrote, does not lie there forever; other files do."""
+    (place / ".saved.0123456789abcdef.tmp").write_bytes(b"half")
+    others = [".saved.tmp", ".saved.0123456789abcdeg.tmp", ".other.0123456789abcdef.tmp", "saved.0123456789abcdef.tmp"]
+    for name in others:
+        (place / name).write_bytes(b"")
+    onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="saved")
+    assert {path.name for path in place.iterdir()} == {"model.onnx", "data.npz", "saved", *others}
+
+
 def test_another_archive_is_no_checkpoint(place: Path) -> None:
     """An archive of arrays that is none of ours is refused by name."""
-    with refused(DataError, "checkpoint 'data.npz' is damaged or none"):
+    with refused(DataError, "checkpoint 'data.npz' is damaged or none", "Pass another --checkpoint"):
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="data.npz")
 
 

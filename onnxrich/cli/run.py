@@ -94,6 +94,8 @@ def run(
     import onnxrich
     from onnxrich.report import files
 
+    if head == 0:
+        _check_all_heads(options)
     if output is not None:
         files.check(output, force=force)
     heads: list[int | None] = [head]
@@ -114,3 +116,10 @@ def run(
             _common.show_profile(analysis)
     if output is not None:
         _common.wrote(written)
+
+
+def _check_all_heads(options: dict[str, Any]) -> None:
+    """Refuse what can't be meant for several heads at once."""
+    given = [name for name in ("features", "outputs", "checkpoint") if options[name] is not None]
+    if given:
+        raise click.UsageError(f"--{given[0]} is of one head: leave out --head all, or pass --head K.")

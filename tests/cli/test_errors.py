@@ -96,6 +96,11 @@ USAGE = {
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
     "huge size": [["run", "none.onnx", "--max-memory", "9" * 400], "is no size"],
+    "one checkpoint for all heads": [
+        ["run", "none.onnx", "--head", "all", "--checkpoint", "saved"],
+        "--checkpoint is of one head",
+    ],
+    "features of all heads": [["run", "none.onnx", "--head", "all", "--features", "h"], "--features is of one head"],
     "limits in process": [
         ["run", "none.onnx", "--in-process", "--timeout", "9"],
         "--timeout and --max-memory need the worker process: leave --in-process out.",
