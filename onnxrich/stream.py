@@ -139,8 +139,9 @@ def run(
             for part in parts:
                 check_finite(part, batches)
         made = passed(
-            live, first, parts, residual=distance, samples=summing.samples, batch_size=live.plan.size, seconds=seconds,
-            fingerprint=batches.fingerprint.hexdigest(), notices=_notices(size, live, summing),
+            live, first, parts, residual=distance, samples=summing.samples, seconds=seconds,
+            batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint.hexdigest(),
+            notices=_notices(size, live, summing),
         )  # fmt: skip
         if depth is None:
             return made

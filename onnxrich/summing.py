@@ -138,7 +138,8 @@ class Summing:
                 largest = max(batch.rows for batch in together)
                 if largest == 1 or plan.fixed:
                     raise
-                self.most = largest // 2
+                # Another device may have found less room meanwhile.
+                self.most = min(self.most or largest, largest // 2)
                 self._add(together, accumulator, block)
 
     def _moments(self, sums: Any) -> Moments:

@@ -92,6 +92,12 @@ def find(model: Model, *, features: str | None = None, outputs: str | None = Non
     heads, dead_ends = candidates(graph, starts)
     if features is not None:
         fitting = [head for head in heads if head.features.tensor == features]
+        if not fitting and number is not None:
+            raise HeadError(
+                f"head {number} with features {features!r}, which belong to no head",
+                "one of the two",
+                "Leave out --head; pass --outputs NAME where several outputs are possible.",
+            )
         if not fitting:
             return _chosen(features, outputs, heads)
         heads = fitting

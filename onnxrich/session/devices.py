@@ -21,6 +21,8 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 # Providers whose inputs and outputs lie in the memory of an NVIDIA GPU.
 ON_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+# TF32 would round float32 products to 10 bits: onnxrich measures the model as it is.
+EXACT = ("use_tf32", "0")
 # The wheel that brings a provider, for the message when it is not there.
 WHEELS = {"openvino": "onnxruntime-openvino", "dml": "onnxruntime-directml", "qnn": "onnxruntime-qnn"}
 
@@ -74,8 +76,7 @@ def choose(device: str = "auto", provider: str | None = None) -> Choice:
     missing = cuda_missing()
     if missing is None:
         reason = "asked for" if match[1] == "cuda" else "a CUDA device is there"
-        # TF32 would round float32 products to 10 bits: onnxrich measures the model as it is.
-        return Choice("cuda", reason, CUDA, (("use_tf32", "0"),), _numbers(match[2] or "0", _cuda_devices()))
+        return Choice("cuda", reason, CUDA, (EXACT,), _numbers(match[2] or "0", _cuda_devices()))
     if match[1] == "cuda":
         raise DeviceError(f"no CUDA device: {missing}", "CUDA", "Run `onnxrich doctor`, or pass `--device cpu`.")
     return Choice("cpu", missing)
@@ -106,7 +107,14 @@ def _provider(asked: str) -> Choice:
         if not (key and equals):
             raise DeviceError(f"provider option {pair!r}", "key=value", "Pass --provider NAME:key=value,key=value.")
         options.append((key, value))
-    return Choice(_short(name), "asked for", full, tuple(options))
+    if options and full == CPU:
+        raise DeviceError(f"options {told!r} of the CPU", "none: it takes no options", "Pass --device cpu.")
+    # What it reads and writes must lie on the same device.
+    number = dict(options).get("device_id", "0") if full in ON_CUDA else "0"
+    if not re.fullmatch(r"[0-9]{1,4}", number):
+        raise DeviceError(f"device_id {number!r}", "a number from 0", "Pass --provider NAME:device_id=N.")
+    exact = [EXACT] if full == CUDA and EXACT[0] not in dict(options) else []
+    return Choice(_short(name), "asked for", full, (*exact, *options), (int(number),))
 
 
 def _short(name: str) -> str:

@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from onnxrich.cores import usable_cores
 from onnxrich.errors import DeviceError, ModelError
-from onnxrich.session.devices import CPU, CUDA, Choice
+from onnxrich.session.devices import CPU, CUDA, EXACT, Choice
 
 Feed = Mapping[str, NDArray[Any]]
 
@@ -106,7 +106,7 @@ def _providers(device: Choice, number: int) -> list[Any]:
     numbered = {"device_id": str(number)} if device.memory == "cuda" else {}
     first = (device.provider, numbered | dict(device.options))
     # TensorRT leaves to CUDA what it can't run; the CPU comes last for what no other provider has.
-    between = [(CUDA, numbered | {"use_tf32": "0"})] if device.memory == "cuda" and device.provider != CUDA else []
+    between = [(CUDA, numbered | dict([EXACT]))] if device.memory == "cuda" and device.provider != CUDA else []
     return [first, *between, CPU]
 
 

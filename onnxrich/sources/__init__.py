@@ -66,6 +66,8 @@ def open_source(
     if data is None and labels is not None:
         raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
+        if (wanted, steps) != (Reading(), Preprocessing()):
+            raise DataError("how to read data without data", "the data that are meant", "Pass --data FILE as well.")
         return synthesize(model, seed)
     place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     wish = Wish(declared(model, place, steps), wanted, seed, Ledger(wanted.max_errors))

@@ -207,6 +207,13 @@ def test_chosen_features() -> None:
     found = head.find(read, features="h")
     assert (found.features.tensor, found.outputs.tensor, found.affine) == ("h", "y", None)
     assert head.find(read, features="r").affine is not None
+    assert head.find(read, features="r", number=1).affine is not None
+
+
+def test_chosen_features_of_a_numbered_head() -> None:
+    """A number and features that belong to no head are two answers to one question."""
+    with pytest.raises(HeadError, match=r"head 1 with features 'h', which belong to no head.*Leave out --head"):
+        head.find(build(HIDDEN + "y = Gemm(r, w2, b2)"), features="h", number=1)
 
 
 def test_unknown_name() -> None:

@@ -212,3 +212,5 @@ def test_memory_that_shrinks_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None
     scale = np.abs(whole.moments.matrix).max()
     np.testing.assert_allclose(made.moments.matrix / scale, whole.moments.matrix / scale, atol=1e-14)
     assert [notice.code for notice in made.notices] == ["batch_halved"]
+    # What a second pass over the data, for readouts, is run with.
+    assert made.batch_size == 6

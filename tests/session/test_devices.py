@@ -48,12 +48,16 @@ def test_no_silent_fallback(device: str) -> None:
 
 
 def test_provider() -> None:
-    """A provider is found by its full or its short name, in any case; its options are kept."""
+    """A provider is found by its full or its short name, in any case."""
     for name in ("cpu", "CPU", "CPUExecutionProvider"):
         assert session.choose(provider=name).provider == "CPUExecutionProvider"
-    full = next(name for name in ort.get_available_providers())
-    made = session.choose(provider=f"{full}:a=1,b=x=y")
-    assert (made.provider, made.options) == (full, (("a", "1"), ("b", "x=y")))
+
+
+def test_provider_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of a provider are kept as they are."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
+    made = session.choose(provider="openvino:a=1,b=x=y")
+    assert (made.provider, made.options) == ("OpenVINOExecutionProvider", (("a", "1"), ("b", "x=y")))
 
 
 def test_provider_that_is_not_there() -> None:
@@ -68,6 +72,33 @@ def test_provider_options_are_pairs() -> None:
     """An option without a value is refused."""
     with refused(DeviceError, "provider option 'fast'; needed: key=value"):
         session.choose(provider="cpu:fast")
+
+
+def test_the_cpu_takes_no_options() -> None:
+    """Options that nothing would read are refused."""
+    with refused(DeviceError, "options 'arena=0' of the CPU; needed: none"):
+        session.choose(provider="cpu:arena=0")
+
+
+@pytest.fixture
+def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is built with CUDA, whatever this one is."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_cuda_as_a_provider_rounds_no_more_than_as_a_device() -> None:
+    """TF32 is off unless it is asked for."""
+    assert session.choose(provider="cuda").options == (("use_tf32", "0"),)
+    assert session.choose(provider="cuda:use_tf32=1").options == (("use_tf32", "1"),)
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_tensors_lie_on_the_device_of_the_provider() -> None:
+    """The number of the device is that of the provider's option."""
+    assert session.choose(provider="cuda:device_id=3").numbers == (3,)
+    with refused(DeviceError, "device_id 'x'"):
+        session.choose(provider="cuda:device_id=x")
 
 
 def test_device_or_provider() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from zoo_text import build, read_all, refused, two_layers
+from zoo_text import build, read_all, refused, source_of, two_layers
 
 from onnxrich import model
 from onnxrich.errors import DataError
@@ -68,3 +68,10 @@ def test_nothing_to_make_up(kind: str) -> None:
         "input 's' of unknown type or shape; needed: data: nothing can be made up for it. Pass --data FILE.",
     ):
         synthesize(model.read(proto), 0)
+
+
+@pytest.mark.parametrize("said", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])
+def test_how_to_read_is_not_taken_for_rows_that_are_made_up(said: dict) -> None:
+    """A limit or a scale of no data is refused, not forgotten."""
+    with refused(DataError, "how to read data without data", "Pass --data FILE"):
+        source_of(two_layers(), None, **said)
