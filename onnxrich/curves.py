@@ -10,7 +10,8 @@ from onnxrich.errors import Notice
 from onnxrich.metrics import _spectra
 from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import span
-from onnxrich.moments import EPS, Array, Block, Moments
+from onnxrich.moments import Array, Block, Moments
+from onnxrich.precision import EPS
 
 # Functions that are made orthonormal at a time.
 _PANEL = 64

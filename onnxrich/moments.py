@@ -10,37 +10,25 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from onnxrich.errors import DataError
+from onnxrich.panels import Array as Array
+from onnxrich.panels import from_panels
+from onnxrich.precision import EPS, GRAM_FLOOR
+from onnxrich.tallies import tallied
 from onnxrich.targets import TargetKind, one_hot, table
 
-Array = NDArray[np.float64]
 Block = Literal["one", "features", "outputs", "targets"]
 
 SCHEMA = "onnxrich.moments/1"
 # Key of the metadata in which an instrumented model says how its accumulators are read.
 METADATA = "onnxrich.moments"
-
-# What is summed over the rows of a classifier beside second moments: rows whose largest output is that of their class,
-# and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.
-TALLIES = ("correct", "cross_entropy")
-
-# Machine epsilon of the formats a head can compute in (bfloat16 is no NumPy dtype).
-EPS: Mapping[str, float] = {
-    "float64": float(np.finfo(np.float64).eps),
-    "float32": float(np.finfo(np.float32).eps),
-    "float16": float(np.finfo(np.float16).eps),
-    "bfloat16": 2.0**-7,
-}
-
-# A Gram matrix in double carries eigenvalues to some eps of the largest, so singular values below the square root of
-# that are rounding noise whatever the head computed in.
-GRAM_FLOOR = float(np.sqrt(64 * EPS["float64"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +51,8 @@ class Moments:
         targets: "classes" when targets are one-hot, "values" when they are real, None without labels.
         dtype: name of the arithmetic the head computed in; decides what counts as rounding noise.
         residual: relative residual of the check that the outputs are affine in the features.
-        tallies: sums over the rows of numbers that are no second moments, by name: `TALLIES`. Empty where outputs and
-            classes don't correspond.
+        tallies: sums over the rows of numbers that are no second moments, by name, as in `onnxrich.tallies`; empty
+            where outputs and classes don't correspond.
     """
 
     matrix: Array
@@ -87,16 +75,10 @@ class Moments:
                 "The file or array is damaged; compute the moments again.",
             )
         if self.dtype not in EPS:
-            raise DataError(
-                f"head arithmetic {self.dtype!r}", f"one of {', '.join(EPS)}", "Pass one of these as dtype."
-            )
-        edges = {
-            "one": (0, 1),
-            "features": (1, self.p),
-            "outputs": (1 + self.p, self.C),
-            "targets": (1 + self.p + self.C, self.K),
-        }
-        object.__setattr__(self, "_slices", {name: slice(start, start + size) for name, (start, size) in edges.items()})
+            raise DataError(f"arithmetic {self.dtype!r} of a head", f"one of {', '.join(EPS)}", "Pass one as dtype.")
+        starts = accumulate((1, self.p, self.C, self.K), initial=0)
+        slices = {name: slice(*edges) for name, edges in zip(get_args(Block), pairwise(starts), strict=True)}
+        object.__setattr__(self, "_slices", slices)
 
     @classmethod
     def empty(cls, p: int, C: int, K: int = 0, **kind: Any) -> Moments:
@@ -132,8 +114,7 @@ class Moments:
         """
         phi, f = table(features, "features"), table(outputs, "outputs")
         y, kind = one_hot(targets, C=f.shape[1])
-        if y is None:
-            y = np.empty((len(phi), 0))
+        y = np.empty((len(phi), 0)) if y is None else y
         if not len(phi) == len(f) == len(y):
             raise DataError(
                 f"{len(phi)} rows of features, {len(f)} of outputs, {len(y)} of targets",
@@ -141,16 +122,14 @@ class Moments:
                 "Pass arrays of the same samples.",
             )
         rows = np.concatenate([np.ones((len(phi), 1)), phi, f, y], axis=1)
-        pilot = np.zeros(rows.shape[1]) if not len(rows) else rows[:1024].mean(axis=0)
-        pilot = np.asarray(pilot if shift is None else shift, dtype=np.float64)
+        first = rows[:1024].mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+        pilot = np.array(first if shift is None else shift, dtype=np.float64)
         pilot[0] = 0.0
         rows = rows - pilot
         scaled = rows if weights is None else rows * np.asarray(weights, dtype=np.float64)[:, None]
-        dtype = np.asarray(outputs).dtype.name
-        moments = cls.empty(
-            phi.shape[1], f.shape[1], y.shape[1], targets=kind, dtype=dtype if dtype in EPS else "float64"
-        )
-        tallies = _tallies(f, y, weights) if moments.has_accuracy else {}
+        dtype, widths = np.asarray(outputs).dtype.name, (phi.shape[1], f.shape[1], y.shape[1])
+        moments = cls.empty(*widths, targets=kind, dtype=dtype if dtype in EPS else "float64")
+        tallies = tallied(f, y, weights) if moments.has_accuracy else {}
         return replace(moments, matrix=scaled.T @ rows, shift=pilot, tallies=tallies)
 
     @classmethod
@@ -225,8 +204,8 @@ class Moments:
             return replace(other, residual=residual)
         if other.n == 0:
             return replace(self, residual=residual)
-        shared = self.tallies.keys() & other.tallies.keys()
-        tallies = {name: self.tallies[name] + other.tallies[name] for name in self.tallies if name in shared}
+        both = self.tallies.keys() & other.tallies.keys()
+        tallies = {name: self.tallies[name] + other.tallies[name] for name in sorted(both)}
         return replace(self, matrix=self.matrix + other.about(self.shift).matrix, residual=residual, tallies=tallies)
 
     def about(self, shift: Array) -> Moments:
@@ -319,48 +298,3 @@ def merge_all(parts: Sequence[Moments]) -> Moments:
         return parts[0]
     half = 1 << ((len(parts) - 1).bit_length() - 1)
     return merge_all(parts[:half]).merge(merge_all(parts[half:]))
-
-
-def _tallies(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:
-    """The sums of `TALLIES` of some rows: outputs of shape (n, C), one-hot classes of shape (n, K)."""
-    scores = f if f.shape[1] > 1 else np.hstack([np.zeros_like(f), f])
-    hits = scores.argmax(axis=1) == y.argmax(axis=1)
-    highest = scores.max(axis=1, initial=-np.inf)
-    losses = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1)) - (scores * y).sum(axis=1)
-    scale = np.ones(len(f)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return dict(zip(TALLIES, (float((hits * scale).sum()), float((losses * scale).sum())), strict=True))
-
-
-def from_panels(panels: Sequence[Array]) -> Array:
-    """The symmetric matrix of which the block rows on and above the diagonal are given, the first one as wide as it."""
-    d = panels[0].shape[1]
-    matrix = np.empty((d, d))
-    start = 0
-    for panel in panels:
-        stop = start + len(panel)
-        corner = panel[:, : len(panel)]
-        matrix[start:stop, start:stop] = np.triu(corner) + np.triu(corner, 1).T
-        matrix[start:stop, stop:] = panel[:, len(panel) :]
-        matrix[stop:, start:stop] = panel[:, len(panel) :].T
-        start = stop
-    return matrix
-
-
-def with_outputs(matrix: Array, weight: Array) -> Array:
-    """The moment matrix of z = [1, φ, f, y] from that of [1, φ, y], for outputs f = Wφ about the shift W·(that of φ).
-
-    Args:
-        matrix: float64 array of shape (1 + p + K, 1 + p + K).
-        weight: W, float64 array of shape (C, p).
-    """
-    C, p = weight.shape
-    f, y = slice(1 + p, 1 + p + C), slice(1 + p + C, None)
-    across = matrix[:, 1 : 1 + p] @ weight.T
-    whole = np.empty((len(matrix) + C,) * 2)
-    whole[: 1 + p, : 1 + p], whole[: 1 + p, y] = matrix[: 1 + p, : 1 + p], matrix[: 1 + p, 1 + p :]
-    whole[y, : 1 + p], whole[y, y] = matrix[1 + p :, : 1 + p], matrix[1 + p :, 1 + p :]
-    whole[: 1 + p, f], whole[y, f] = across[: 1 + p], across[1 + p :]
-    whole[f, : 1 + p], whole[f, y] = across[: 1 + p].T, across[1 + p :].T
-    own = weight @ across[1 : 1 + p]
-    whole[f, f] = (own + own.T) / 2
-    return whole

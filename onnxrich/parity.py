@@ -11,8 +11,8 @@ import numpy as np
 from onnxrich import session
 from onnxrich.errors import AdapterError, DataError
 from onnxrich.model import Model
-from onnxrich.moments import EPS
 from onnxrich.plugins import LABELS, Item
+from onnxrich.precision import EPS
 
 # Rows that an export is made and checked with: two at least, for exporters take an axis of length 1 for a constant.
 FEWEST, MOST = 2, 4

@@ -12,7 +12,8 @@ from onnxrich.batching import padded, pieces
 from onnxrich.errors import ModelError
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.moments import EPS, Array
+from onnxrich.moments import Array
+from onnxrich.precision import EPS
 from onnxrich.session import Choice, Session
 from onnxrich.sources.base import Batch
 

@@ -25,9 +25,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "decoder": ({"errors", "files", "pictures", "preprocessing"}, {"numpy"}),
     "progress": (set(), set()),
     "targets": ({"errors"}, {"numpy"}),
-    "moments": ({"errors", "targets"}, {"numpy"}),
-    "metrics": ({"errors", "moments", "metrics"}, {"numpy"}),
-    "curves": ({"errors", "moments", "metrics"}, {"numpy"}),
+    "precision": (set(), {"numpy"}),
+    "panels": (set(), {"numpy"}),
+    "tallies": ({"panels"}, {"numpy"}),
+    "moments": ({"errors", "panels", "precision", "tallies", "targets"}, {"numpy"}),
+    "metrics": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
+    "curves": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
     "layers": ({"metrics", "moments", "uncertainty"}, {"numpy"}),
     "uncertainty": ({"errors", "moments", "metrics"}, {"numpy"}),
     "results": ({"errors", "layers", "moments", "metrics", "curves", "uncertainty"}, {"numpy"}),
@@ -44,8 +47,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "model": ({"errors", "files", "simplify"}, {"numpy", "onnx", "google"}),
     "lift": (set(), {"onnx"}),
     "simplify": ({"errors", "lift"}, {"onnx"}),
-    "head": ({"errors", "model", "moments", "head"}, {"numpy", "onnx"}),
-    "rewrite": ({"errors", "head", "model", "moments", "rewrite"}, {"numpy", "onnx"}),
+    "head": ({"errors", "model", "moments", "head", "precision"}, {"numpy", "onnx"}),
+    "rewrite": ({"errors", "head", "model", "moments", "panels", "rewrite", "tallies"}, {"numpy", "onnx"}),
     "timing": (set(), set()),
     "session": ({"cores", "errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
     "sources": (
@@ -56,7 +59,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "fingerprint": (set(), {"numpy", "xxhash"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
-    "unfix": ({"batching", "errors", "head", "model", "moments", "rewrite", "session", "sources"}, {"numpy", "onnx"}),
+    "unfix": (
+        {"batching", "errors", "head", "model", "moments", "precision", "rewrite", "session", "sources"},
+        {"numpy", "onnx"},
+    ),
     "live": (
         {"batching", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session", "sources"}
         | {"targets"},
@@ -124,7 +130,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "plugins": ({"errors"}, {"numpy"}),
     "specs": ({"errors", "files", "plugins"}, set()),
-    "parity": ({"errors", "model", "moments", "plugins", "session"}, {"numpy"}),
+    "parity": ({"errors", "model", "plugins", "precision", "session"}, {"numpy"}),
     "exporting": (
         {"errors", "model", "parity", "plugins", "sources", "specs", "supervise", "writing"},
         {"numpy", "onnx"},

@@ -213,3 +213,11 @@ def test_labels_beyond_the_outputs() -> None:
     assert Moments.from_rows(np.eye(3), np.eye(3), [0, 1, 7]).K == 8
     assert Moments.from_rows(np.eye(3), np.eye(3), [0, 1, 0]).K == 3
     assert Moments.from_rows(np.eye(3), np.eye(3), [0.5, 1, 0]).K == 1
+
+
+def test_a_shift_that_is_given_is_not_changed() -> None:
+    """The first entry of a shift counts as 0, in a copy of it."""
+    shift = np.ones(3)
+    made = Moments.from_rows([[1.0], [2.0]], [[1.0], [3.0]], shift=shift)
+    assert shift.tolist() == [1.0, 1.0, 1.0]
+    assert made.shift.tolist() == [0.0, 1.0, 1.0]

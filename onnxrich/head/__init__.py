@@ -16,7 +16,8 @@ from onnxrich.head.graph import Graph
 from onnxrich.head.pooling import Pool
 from onnxrich.head.walk import DeadEnd, walk
 from onnxrich.model import Model
-from onnxrich.moments import EPS, Array
+from onnxrich.moments import Array
+from onnxrich.precision import EPS
 
 # How many candidates an error names.
 LISTED = 8

@@ -12,7 +12,8 @@ from onnx import NodeProto
 
 from onnxrich.head.constants import STANDARD
 from onnxrich.head.graph import Graph, attribute
-from onnxrich.moments import EPS, Array
+from onnxrich.moments import Array
+from onnxrich.precision import EPS
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Affine:
         outputs_axes: how f lies in the operator's output.
         weight: float64 array of shape (C, p).
         bias: float64 array of shape (C,).
-        dtype: name of the arithmetic, a key of `onnxrich.moments.EPS`.
+        dtype: name of the arithmetic, a key of `onnxrich.precision.EPS`.
         biased: whether the operator adds a bias of its own.
         flat: whether all axes of φ behind the first are taken as features.
         steps: relative size of the steps to which the operator rounds its operands, where it works on integers.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxrich.moments import GRAM_FLOOR, Array, Block, Moments
+from onnxrich.moments import Array, Block, Moments
+from onnxrich.precision import GRAM_FLOOR
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.metrics._sample import Sample
-from onnxrich.moments import EPS, Array
+from onnxrich.moments import Array
+from onnxrich.precision import EPS
 
 # Secular equations that are solved at once: 32 × 4096 doubles are 1 MiB, which stays in a cache.
 _CHUNK = 32

@@ -7,7 +7,8 @@ import numpy as np
 from onnxrich.metrics import richness
 from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample
-from onnxrich.moments import EPS, Block
+from onnxrich.moments import Block
+from onnxrich.precision import EPS
 
 
 def kernel_target_alignment(sample: Sample) -> float | None:

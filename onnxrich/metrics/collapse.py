@@ -9,7 +9,8 @@ import numpy as np
 from onnxrich.errors import Notice
 from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample
-from onnxrich.moments import GRAM_FLOOR, Array
+from onnxrich.moments import Array
+from onnxrich.precision import GRAM_FLOOR
 
 # Definitions average over classes as if each had the same number of rows; beyond this ratio a notice says so.
 BALANCED = 2.0

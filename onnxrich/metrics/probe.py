@@ -10,7 +10,8 @@ import numpy as np
 from onnxrich.metrics import richness
 from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample
-from onnxrich.moments import EPS, Array
+from onnxrich.moments import Array
+from onnxrich.precision import EPS
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from onnxrich.errors import Notice
 from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import Span, span
-from onnxrich.moments import EPS, Array, Moments
+from onnxrich.moments import Array, Moments
+from onnxrich.precision import EPS
 
 # D_LR is biased towards rich when n is not much larger than p; at ten rows a feature the bias is about 0.02.
 ROWS_PER_FEATURE = 10

@@ -19,12 +19,14 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.moments import METADATA, TALLIES, Array, from_panels, with_outputs
+from onnxrich.moments import METADATA, Array
+from onnxrich.panels import from_panels, with_outputs
 from onnxrich.rewrite.builder import Builder, prefix
 from onnxrich.rewrite.cross import Cross as Cross
 from onnxrich.rewrite.cross import cross as cross
 from onnxrich.rewrite.product import accumulate
 from onnxrich.rewrite.tables import Part, lay_out
+from onnxrich.tallies import TALLIES
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Patch:
 
     Each run takes one batch and the accumulators, and gives the next accumulators. Accumulator j is the block row
     Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of
-    shape (2, 1) holds the sums of `moments.TALLIES`.
+    shape (2, 1) holds the sums of `tallies.TALLIES`.
 
     Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
     to the last one; tallies are added by each run. The sums of a run that is not the last are not to be fetched.
@@ -128,7 +130,7 @@ class Patch:
         return before + rows + ((len(TALLIES), 1),) * self.counts
 
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
-        """The sums of `moments.TALLIES`, where they are counted, from the patch's own sums."""
+        """The sums of `tallies.TALLIES`, where they are counted, from the patch's own sums."""
         return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:

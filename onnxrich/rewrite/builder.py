@@ -131,7 +131,7 @@ class Builder:
         return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
 
     def tallies(self, outputs: str, targets: str, weights: str, *, C: int, K: int) -> tuple[str, str]:
-        """Sums of `moments.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
+        """Sums of `tallies.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
 
         Outputs and targets have shape (rows, C) and (rows, K), weights (1, rows).
         """

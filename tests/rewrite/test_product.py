@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, checker, helper
 
-from onnxrich.moments import from_panels
+from onnxrich.panels import from_panels
 from onnxrich.rewrite import product
 from onnxrich.rewrite.builder import Builder
 from onnxrich.rewrite.tables import Part
