@@ -101,3 +101,12 @@ def test_version_stands_in_one_place() -> None:
     from importlib.metadata import version
 
     assert version("onnxrich") == onnxrich.__version__
+
+
+def test_each_module_has_its_place() -> None:
+    """The table of CONTRIBUTING names every module and folder of the package, and none that is not there."""
+    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])}
+    package = ROOT / "onnxrich"
+    there = {path.stem for path in package.glob("[a-z]*.py")} | {path.parent.name for path in package.glob("*/*.py")}
+    assert named == there | {"adapters"}
