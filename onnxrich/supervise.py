@@ -239,7 +239,7 @@ class _Watch:
             raise WorkerError(
                 f"not done after {self._timeout:g} s, while {self.stage}",
                 "an end within --timeout",
-                "Pass a larger --timeout, less data, or --device cuda.",
+                "Pass a larger --timeout, or less data.",
             )
         if self._max_memory is not None and (used := self._memory()) > self._max_memory:
             raise WorkerError(
