@@ -124,8 +124,9 @@ def _measured(
     weight = None if passed.head.affine is None else passed.head.affine.weight
     sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
     if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
-        counted = readouts.decisions(passed.live, source, sample, size=passed.batch_size, listen=listen)
-        sample = replace(sample, decisions=counted)
+        sample = readouts.judged(
+            passed.live, source, sample, size=passed.batch_size, runs=passed.runs, listen=listen
+        )  # fmt: skip
     return Results.from_sample(sample, record, fitted=fitted), sample
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from onnxrich.batching import Batches
 from onnxrich.feeding import feed
 from onnxrich.live import Live, open_session
-from onnxrich.metrics import Sample
+from onnxrich.metrics import Part, Sample
 from onnxrich.metrics.readouts import READOUTS
+from onnxrich.moments import Array
 from onnxrich.progress import Listener, Progress
 from onnxrich.rewrite.judge import judge
 from onnxrich.sources.base import Source
 
 
-def decisions(live: Live, source: Source, sample: Sample, *, size: int, listen: Listener) -> Mapping[str, float]:
-    """Shares of rows by name of the metric; none where outputs and classes don't correspond, or data are read but once.
+def judged(live: Live, source: Source, sample: Sample, *, size: int, runs: int, listen: Listener) -> Sample:
+    """The sample, its parts with the decisions of readouts; as it was where outputs and classes don't correspond.
+
+    The same where data can be read but once.
 
     Args:
         live: the model, as the first pass ran it.
         source: the rows of the first pass.
         sample: what it found of them.
         size: samples a run.
+        runs: consecutive batches that went to the same part.
         listen: hears of the progress.
 
     Raises:
@@ -32,21 +37,31 @@ def decisions(live: Live, source: Source, sample: Sample, *, size: int, listen: 
     made = {name: make(sample) for name, make in READOUTS.items()}
     chosen = {name: (readout.weight, readout.bias) for name, readout in made.items() if readout is not None}
     if source.n is None or not sample.moments.has_accuracy or not chosen:
-        return {}
+        return sample
     plan = live.plan
     patch = judge(
         live.model, live.head, list(chosen.values()), K=plan.K, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
     )
     session = open_session(live.model, patch.data, live.session.device)
-    total, samples = np.zeros(1 + 2 * len(chosen)), 0
+    parts = sample.parts or (Part(sample.moments),)
+    counts, samples = np.zeros((len(parts), 1 + 2 * len(chosen))), 0
     with Batches(source, size) as batches:
-        for batch in batches:
-            total += session.run([patch.counts], feed(patch, plan, batch))[0][:, 0]
+        for number, batch in enumerate(batches):
+            # The rotation of the first pass, so that the same rows are left out of all metrics together.
+            counts[number // runs % len(parts)] += session.run([patch.counts], feed(patch, plan, batch))[0][:, 0]
             samples += batch.rows
             listen(Progress("counting decisions", samples, source.n))
-    shares = total[1:].reshape(-1, 2) / total[0]
-    found = dict(zip(chosen, shares.tolist(), strict=True))
-    return {
-        **({"nc4": 1 - found["nearest_mean"][1]} if "nearest_mean" in found else {}),
-        **{f"{name}_accuracy": right for name, (right, _) in found.items()},
-    }
+    return replace(
+        sample,
+        parts=tuple(
+            replace(part, decisions=_decisions(chosen, row), judged=float(row[0]))
+            for part, row in zip(parts, counts, strict=True)
+        ),
+    )
+
+
+def _decisions(names: Iterable[str], counts: Array) -> dict[str, float]:
+    """Rows by name of the metric, from how many there are, and for each readout those it gets right and agrees in."""
+    pairs = dict(zip(names, counts[1:].reshape(-1, 2).tolist(), strict=True))
+    found = {f"{name}_accuracy": right for name, (right, _) in pairs.items()}
+    return found | ({"nc4": float(counts[0]) - pairs["nearest_mean"][1]} if "nearest_mean" in pairs else {})

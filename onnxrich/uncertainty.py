@@ -272,8 +272,9 @@ def _within(t: float, freedom: int) -> float:
 
 def _convergence(sample: Sample, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, tuple[float | None, ...]]]:
     # Metrics that stand-ins follow are too costly to compute again and again, and of few rows no stand-in tells them;
-    # but for D_LR without bias, whose sums over pairs of blocks are cheap.
-    ways = {name: ALL[name].compute for name in names if ALL[name].first_order is None}
+    # but for D_LR without bias, whose sums over pairs of blocks are cheap. Readouts are those that were fitted to all.
+    followed = (name for name in names if ALL[name].first_order is None and ALL[name].family != "readouts")
+    ways = {name: ALL[name].compute for name in followed}
     if "d_lr_debiased" in names:
         ways["d_lr_debiased"] = _debiased_of_some(sample)
     rows: list[float] = []
@@ -307,7 +308,8 @@ def _rows_needed(sample: Sample, spread: Interval | None) -> tuple[int | None, s
     bias = debiased.bias(sample, n)
     if spread is None or bias is None:
         return None, "Whether there are enough rows can't be said of these blocks."
-    now = f"D_LR is known to ±{spread.half:.2g}, and its bias at so many rows is {bias:+.1g}"
+    sign = "−" if bias < 0 else "+"
+    now = f"D_LR is known to ±{spread.half:.2g}, and its bias at so many rows is {sign}{abs(bias):.1g}"
     factor = max(1.0, (spread.half / ENOUGH) ** 2)
     while abs(debiased.bias(sample, n * factor) or 0.0) > ENOUGH and factor < 1e6:
         factor *= 1.05

@@ -86,7 +86,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         set(),
     ),
     "readouts": (
-        {"batching", "feeding", "live", "metrics", "progress", "rewrite", "sources"},
+        {"batching", "feeding", "live", "metrics", "moments", "progress", "rewrite", "sources"},
         {"numpy"},
     ),
     "parameters": ({"errors", "head", "model"}, {"numpy", "onnx"}),

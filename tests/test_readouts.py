@@ -50,6 +50,35 @@ def test_shares_are_those_of_loops(exposed: tuple[np.ndarray, ...]) -> None:
             assert found.metrics[name] == pytest.approx(value, abs=1.5 / 2000), name
 
 
+@pytest.mark.parametrize("size", [60, 125])
+def test_errors_are_those_of_blocks_left_out(exposed: tuple[np.ndarray, ...], size: int) -> None:
+    """Without a block the share is that of the other rows, its error that of so many draws; none without blocks."""
+    features, outputs, labels = exposed
+    model, data = onnxrich.demo_file("lazy.onnx"), onnxrich.demo_file("evaluation.npz")
+    found = onnxrich.run(model, data, metrics=["readouts"], batch_size=size)
+    classes = np.unique(labels)
+    distances = [np.sum((features - features[labels == c].mean(axis=0)) ** 2, axis=1) for c in classes]
+    hits = {
+        "nc4": classes[np.argmin(distances, axis=0)] != outputs.argmax(axis=1),
+        "nearest_mean_accuracy": classes[np.argmin(distances, axis=0)] == labels,
+    }
+    assert found.uncertainty is not None and found.uncertainty.blocks == 16
+    block = np.arange(2000) // size // found.record.runtime.runs % 16
+    for name, hit in hits.items():
+        without = [np.mean(hit[block != left]) for left in range(16)]
+        # A row on the border between two classes may fall to either: one of at least 1 800.
+        assert found.uncertainty.replicates[name] == pytest.approx(without, abs=1.5 / 1800), name
+        share = found.metrics[name]
+        assert share is not None
+        # The binomial error; one of 16 blocks scatters by 1/√30 = 18 %, three of which are 55 %.
+        binomial = np.sqrt(share * (1 - share) / 2000)
+        assert found.uncertainty.intervals[name].error == pytest.approx(binomial, rel=0.55), name
+        assert name not in found.uncertainty.convergence
+    alone = onnxrich.run(model, data, metrics=["readouts"], batch_size=size, blocks=0)
+    assert alone.uncertainty is None
+    assert [alone.metrics[name] for name in hits] == pytest.approx([found.metrics[name] for name in hits], abs=1e-12)
+
+
 def test_readouts_decide_alike_in_numpy(exposed: tuple[np.ndarray, ...]) -> None:
     """The scores themselves name the nearest mean and the largest prediction, also when a class has no rows."""
     features, outputs, labels = exposed

@@ -27,6 +27,7 @@ __all__ = [
     "MEANINGS",
     "Metric",
     "Metrics",
+    "Part",
     "Sample",
     "evaluate",
     "measure",

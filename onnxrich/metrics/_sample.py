@@ -16,9 +16,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One block of the rows, with what is asked of it again and again."""
+    """One block of the rows, with what is asked of it again and again.
+
+    Attributes:
+        moments: its moments.
+        decisions: number of its rows that a second pass counted, by name of the metric; empty without one.
+        judged: number of all rows that it looked at.
+    """
 
     moments: Moments
+    decisions: Mapping[str, float] = field(default_factory=dict)
+    judged: float = 0.0
 
     @cached_property
     def squared_norm(self) -> float:
@@ -40,7 +48,6 @@ class Sample:
         parts: the blocks that they are the sum of; empty where blocks were not kept.
         weight: the head's W, float64 array of shape (C, p); None when it is not known.
         parameter_norm: ‖θ‖² of the model; None when it is not known.
-        decisions: what a second pass counted, by name of the metric.
         ordered: whether the blocks hold different mixtures of rows, so that they are no samples of the same kind.
     """
 
@@ -48,7 +55,6 @@ class Sample:
     parts: tuple[Part, ...] = ()
     weight: Array | None = None
     parameter_norm: float | None = None
-    decisions: Mapping[str, float] = field(default_factory=dict)
     ordered: bool = False
     _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 

@@ -57,7 +57,13 @@ READOUTS = {"nearest_mean": nearest_mean, "probe": least_squares}
 
 
 def _metric(name: str, meaning: str) -> Metric:
-    return Metric(name, "readouts", meaning, lambda sample: sample.decisions.get(name), "fact", False, beyond=True)
+    def share(sample: Sample) -> float | None:
+        judged = sum(part.judged for part in sample.parts)
+        if not judged or not all(name in part.decisions for part in sample.parts):
+            return None
+        return sum(part.decisions[name] for part in sample.parts) / judged
+
+    return Metric(name, "readouts", meaning, share, "share", False, beyond=True)
 
 
 METRICS = (
