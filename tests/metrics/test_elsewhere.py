@@ -1,0 +1,110 @@
+"""Metrics agree with scikit-learn where it has them, and linear CKA with its definition by HSIC."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxrich.metrics import measure, sample_of
+from onnxrich.metrics.readouts import least_squares, nearest_mean
+from onnxrich.metrics.similarity import Rows, linear_cka
+from onnxrich.moments import Moments
+
+# Both sides solve the same well-conditioned problem in double: rounding of some hundred rows, times the condition.
+EXACT = 1e-9
+
+
+def rows(seed: int = 0, n: int = 500, p: int = 24, K: int = 6) -> tuple[np.ndarray, ...]:
+    """Features about class means, outputs, classes of uneven size, and real targets of unlike scales."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(K, n, p=np.arange(1, K + 1) / (K * (K + 1) / 2))
+    features = rng.standard_normal((K, p))[labels] + rng.standard_normal((n, p)) * rng.gamma(2.0, size=p) + 0.5
+    values = np.tanh(features[:, :3]) * [1.0, 10.0, 0.1] + rng.standard_normal((n, 3)) + [0.0, 100.0, -3.0]
+    return features, features @ rng.standard_normal((p, K)), labels, values
+
+
+@pytest.mark.sklearn
+@pytest.mark.parametrize("seed", range(3))
+def test_probe_is_scikit_learn_s(seed: int) -> None:
+    """Probe R² is r2_score of LinearRegression, targets weighted by their variance; adjusted as its formula says."""
+    from sklearn.linear_model import LinearRegression
+    from sklearn.metrics import r2_score
+
+    features, outputs, labels, values = rows(seed)
+    for given, targets in ((labels, np.eye(6)[labels]), (values, values), (values[:, 0], values[:, :1])):
+        got, _ = measure(Moments.from_rows(features, outputs, given), metrics=["probe"])
+        fitted = LinearRegression().fit(features, targets).predict(features)
+        expected = r2_score(targets, fitted, multioutput="variance_weighted")
+        assert got["probe_r2"] == pytest.approx(expected, abs=EXACT)
+        assert got["probe_r2_adjusted"] == pytest.approx(1 - (1 - expected) * 499 / (499 - 24), abs=EXACT)
+
+
+@pytest.mark.sklearn
+def test_readouts_are_scikit_learn_s() -> None:
+    """Nearest class means decide as NearestCentroid does, least squares as LinearRegression on one-hot classes."""
+    from sklearn.linear_model import LinearRegression
+    from sklearn.neighbors import NearestCentroid
+
+    features, outputs, labels, _ = rows()
+    sample = sample_of(Moments.from_rows(features, outputs, labels))
+    nearest, probe = nearest_mean(sample), least_squares(sample)
+    assert nearest is not None and probe is not None
+    decided = NearestCentroid().fit(features, labels).predict(features)
+    np.testing.assert_array_equal((features @ nearest.weight.T + nearest.bias).argmax(axis=1), decided)
+    predicted = LinearRegression().fit(features, np.eye(6)[labels]).predict(features)
+    np.testing.assert_allclose(features @ probe.weight.T + probe.bias, predicted, atol=1e-9)
+
+
+@pytest.mark.sklearn
+def test_performance_is_scikit_learn_s() -> None:
+    """Accuracy, cross-entropy and mean squared error are accuracy_score, log_loss and mean_squared_error."""
+    from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
+
+    features, outputs, labels, values = rows()
+    outputs = outputs / 10
+    got, _ = measure(Moments.from_rows(features, outputs, labels), metrics=["performance"])
+    softmax = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    assert got["accuracy"] == accuracy_score(labels, outputs.argmax(axis=1))
+    assert got["cross_entropy"] == pytest.approx(log_loss(labels, softmax), rel=1e-9)
+    got, _ = measure(Moments.from_rows(features, outputs[:, :3], values), metrics=["performance"])
+    assert got["mean_squared_error"] == pytest.approx(mean_squared_error(values, outputs[:, :3]), rel=1e-9)
+
+
+@pytest.mark.sklearn
+def test_covariance_spectrum_is_scikit_learn_s() -> None:
+    """Participation ratio and stable rank follow from the variances of PCA."""
+    from sklearn.decomposition import PCA
+
+    features, outputs, _, _ = rows()
+    variances = PCA().fit(features).explained_variance_
+    got, _ = measure(Moments.from_rows(features, outputs), metrics=["spectrum"])
+    assert got["participation_ratio"] == pytest.approx(variances.sum() ** 2 / np.sum(variances**2), rel=1e-9)
+    assert got["stable_rank"] == pytest.approx(variances.sum() / variances[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [30, 500])
+def test_cka_is_that_of_hsic(n: int) -> None:
+    """Linear CKA, of features and outputs, targets, or two models, is HSIC(K, L)/√(HSIC(K, K)·HSIC(L, L))."""
+    features, outputs, labels, _ = rows(n=n)
+    other = np.maximum(features @ np.random.default_rng(1).standard_normal((24, 40)) + 3, 0)
+    moments, second = Moments.from_rows(features, outputs, labels), Moments.from_rows(other, outputs)
+    got, _ = measure(moments, metrics=["alignment"])
+    assert got["cka_outputs"] == pytest.approx(by_hsic(features, outputs), abs=EXACT)
+    targets = np.eye(moments.K)[labels]
+    assert got["kernel_target_alignment"] == pytest.approx(by_hsic(features, targets), abs=EXACT)
+    products = (features - moments.shift[1:25]).T @ (other - second.shift[1:41])
+    between = linear_cka(Rows.of(moments), Rows.of(second), products)
+    assert between == pytest.approx(by_hsic(features, other), abs=EXACT)
+
+
+def by_hsic(a: np.ndarray, b: np.ndarray) -> float:
+    """Kornblith et al. 2019, eq. 1 and 2: HSIC(K, L) = tr(KHLH)/(n − 1)², by n × n matrices."""
+    n = len(a)
+    H = np.eye(n) - 1 / n
+
+    def hsic(K: np.ndarray, L: np.ndarray) -> float:
+        return float(np.trace(K @ H @ L @ H)) / (n - 1) ** 2
+
+    K, L = a @ a.T, b @ b.T
+    return hsic(K, L) / float(np.sqrt(hsic(K, K) * hsic(L, L)))
