@@ -1,4 +1,4 @@
-"""Metrics agree with scikit-learn where it has them, and linear CKA with its definition by HSIC."""
+"""Metrics agree with scikit-learn, with the code of the papers, and linear CKA with its definition by HSIC."""
 
 from __future__ import annotations
 
@@ -96,6 +96,45 @@ def test_cka_is_that_of_hsic(n: int) -> None:
     products = (features - moments.shift[1:25]).T @ (other - second.shift[1:41])
     between = linear_cka(Rows.of(moments), Rows.of(second), products)
     assert between == pytest.approx(by_hsic(features, other), abs=EXACT)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_collapse_is_that_of_the_papers_code(seed: int) -> None:
+    """What the released code of Papyan et al. and of Zhu et al. computes, but for what docs/METRICS.md says of it."""
+    features, outputs, labels, _ = rows(seed)
+    weight = np.random.default_rng(seed).standard_normal((6, 24))
+    moments = Moments.from_rows(features, outputs, labels)
+    got = {name: float(value or 0) for name, value in measure(moments, metrics=["collapse"], weight=weight)[0].items()}
+    means = np.array([features[labels == c].mean(axis=0) for c in range(6)])
+    centred, noise = (means - features.mean(axis=0)).T, features - means[labels]
+    # The K − 1 largest of the scatter between classes are inverted, without /K.
+    u, s, _ = np.linalg.svd(centred @ centred.T / 6)
+    inverse = (u[:, :5] / s[:5]) @ u[:, :5].T
+    assert got["nc1_unscaled"] == pytest.approx(np.trace(noise.T @ noise / 500 @ inverse), rel=1e-8)
+    # The standard deviation is that of a sample, of K − 1 degrees of freedom.
+    norms = np.linalg.norm(centred, axis=0)
+    assert got["nc2_equinorm"] * np.sqrt(6 / 5) == pytest.approx(np.std(norms, ddof=1) / norms.mean(), rel=1e-9)
+    # Coherence sums both triangles of the cosines, each plus 1/(K − 1), without the diagonal.
+    cosines = (centred / norms).T @ (centred / norms) + 1 / 5
+    assert got["nc2_equiangle"] == pytest.approx((np.abs(cosines).sum() - 6 * 1.2) / 30, rel=1e-9)
+    # The distance of weights and means is squared.
+    apart = weight.T / np.linalg.norm(weight) - centred / np.linalg.norm(centred)
+    assert got["nc3"] ** 2 == pytest.approx(np.sum(apart**2), rel=1e-9)
+    simplex = (np.eye(6) - 1 / 6) / np.sqrt(5)
+    for name, gram in (("nc2_zhu", weight @ weight.T), ("nc3_zhu", weight @ centred)):
+        assert got[name] == pytest.approx(np.linalg.norm(gram / np.linalg.norm(gram) - simplex), rel=1e-9)
+
+
+def test_alpha_is_that_of_the_papers_code() -> None:
+    """The weighted fit of Stringer et al. 2019, which α-ReQ takes over, by its normal equations."""
+    features = np.random.default_rng(0).standard_normal((900, 70)) / np.arange(1, 71) ** 0.6
+    got, _ = measure(Moments.from_rows(features, features[:, :2]), metrics=["alpha_req"])
+    variances = np.linalg.svd(features - features.mean(axis=0), compute_uv=False) ** 2
+    ranks = np.arange(11, 51)
+    design = np.column_stack([-np.log(ranks), np.ones(40)])
+    weighted = design / ranks[:, None]
+    solved = np.linalg.solve(design.T @ weighted, weighted.T @ np.log(variances[10:50]))
+    assert got["alpha_req"] == pytest.approx(solved[0], rel=1e-9)
 
 
 def by_hsic(a: np.ndarray, b: np.ndarray) -> float:
