@@ -14,6 +14,13 @@ from onnxrich.moments import Array, Block, Moments
 T = TypeVar("T")
 
 
+def inner(a: Array, b: Array) -> float:
+    """⟨a, b⟩ = Σ_ij a_ij b_ij of two matrices."""
+    # Neither a p × p product that is written and read again, nor the threads of BLAS, which on a machine that is busy
+    # wait for each other for longer than the sum takes.
+    return float(np.einsum("ij,ij->", a, b))
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """One block of the rows, with what is asked of it again and again.
@@ -31,7 +38,8 @@ class Part:
     @cached_property
     def squared_norm(self) -> float:
         """‖C_φφ‖_F² about the block's own mean."""
-        return float(np.sum(self.moments.centered("features", "features") ** 2))
+        scatter = self.moments.centered("features", "features")
+        return inner(scatter, scatter)
 
     @cached_property
     def cross(self) -> Array:
@@ -69,6 +77,11 @@ class Sample:
     def scatter(self) -> Array:
         """C_φφ, the centred second moments of the features: float64 array of shape (p, p)."""
         return self.moments.centered("features", "features")
+
+    @cached_property
+    def squared_norm(self) -> float:
+        """‖C_φφ‖_F²."""
+        return inner(self.scatter, self.scatter)
 
     def cross(self, block: Block) -> Array:
         """C_φg, the centred products of the features with a block: float64 array of shape (p, width)."""

@@ -32,7 +32,7 @@ def _cka(sample: Sample, block: Block) -> float | None:
     constant = float(np.trace(own)) <= (8 * EPS["float64"]) ** 2 * mean
     if constant or sample.once(richness.measured).participation_ratio is None:
         return None
-    scale = float(np.linalg.norm(sample.scatter) * np.linalg.norm(own))
+    scale = float(np.sqrt(sample.squared_norm) * np.linalg.norm(own))
     return float(min(1.0, np.sum(sample.cross(block) ** 2) / scale)) if scale > 0 else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxrich.metrics import richness
 from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
+from onnxrich.metrics._sample import Sample, inner
 from onnxrich.metrics._span import span
 from onnxrich.moments import Array, Moments
 
@@ -78,7 +78,7 @@ def of_infinitely_many(sample: Sample) -> Limit | None:
     numerator *= corrected / whole
     basis = np.sqrt(moments.n) * span(moments, "outputs").coefficients
     plain = float(np.sum((sample.cross("outputs") @ basis) ** 2)) / moments.n**2
-    norm = float(np.sum(sample.scatter**2)) / moments.n**2
+    norm = sample.squared_norm / moments.n**2
     return Limit((numerator, (plain - numerator) * moments.n), (squared_norm, (norm - squared_norm) * moments.n), scale)
 
 
@@ -138,7 +138,7 @@ def _pairs(sample: Sample) -> _Pairs:
     # ‖Σ_b C_b‖² = ‖C − UUᵀ‖², for the scatter of the blocks' means is not in the C_b. So the p × p matrices of the
     # blocks are not summed again: that of all rows is there already.
     between = _between(sample)
-    square = float(np.sum(sample.scatter**2)) - 2 * float(np.sum(between * (sample.scatter @ between)))
+    square = sample.squared_norm - 2 * float(np.sum(between * (sample.scatter @ between)))
     square += float(np.sum((between.T @ between) ** 2))
     crosses = tuple(part.cross for part in sample.parts)
     return _Pairs(
@@ -156,7 +156,7 @@ def _along(sample: Sample) -> list[float]:
     """⟨Σ_c C_c, C_b⟩ for each block b."""
     between = _between(sample)
     total = sample.scatter - between @ between.T
-    return [float(np.vdot(total, part.moments.centered("features", "features"))) for part in sample.parts]
+    return [inner(total, part.moments.centered("features", "features")) for part in sample.parts]
 
 
 def _between(sample: Sample) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from onnxrich.errors import Notice
 from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
+from onnxrich.metrics._sample import Sample, inner
 from onnxrich.metrics._span import Span, span
 from onnxrich.moments import Array, Moments
 from onnxrich.precision import EPS
@@ -82,10 +82,11 @@ def measured(sample: Sample) -> Richness:
     """
     moments = sample.moments
     raw, centered = span(moments, "outputs"), span(moments, "outputs", centered=True)
-    trace, norm = float(np.trace(sample.scatter)), float(np.linalg.norm(sample.scatter))
+    trace, norm = float(np.trace(sample.scatter)), float(np.sqrt(sample.squared_norm))
     varies = varies_at_all(moments, trace)
     cross = sample.cross("outputs")
-    projected = float(np.linalg.norm(cross @ centered.coefficients) ** 2)
+    along = cross @ centered.coefficients
+    projected = inner(along, along)
     return Richness(
         d_lr=_distance(moments, raw, cross, norm) if varies else None,
         d_lr_centered=_distance(moments, centered, cross, norm) if varies else None,
@@ -104,7 +105,8 @@ def measured(sample: Sample) -> Richness:
 def _distance(moments: Moments, outputs: Span, cross: Array, norm: float) -> float | None:
     # With g = f·V/s an orthonormal basis of the span, P = ggᵀ on the sample:
     #   tr(HKH·HPH) = ‖Φᵀ H g‖_F² = ‖C_φf V/s‖_F²,   ‖HKH‖_F = ‖C_φφ‖_F,   ‖HPH‖_F = ‖gᵀHg‖_F = ‖(V/s)ᵀ C_ff V/s‖_F.
-    numerator = float(np.linalg.norm(cross @ outputs.coefficients) ** 2)
+    along = cross @ outputs.coefficients
+    numerator = inner(along, along)
     projector = outputs.coefficients.T @ moments.centered("outputs", "outputs") @ outputs.coefficients
     scale = float(np.linalg.norm(projector)) if outputs.rank else 0.0
     if scale <= outputs.tolerance**2:

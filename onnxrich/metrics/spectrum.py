@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxrich.metrics import _spectra, richness
 from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
+from onnxrich.metrics._sample import Sample, inner
 from onnxrich.metrics._spectra import Spectrum
 from onnxrich.moments import Array
 
@@ -106,9 +106,9 @@ def _metric(
 
 def _along(gradient: Array, sample: Sample, *, raw: bool) -> float:
     """⟨gradient, C_φφ/n⟩, or with S_φφ/n = C_φφ/n + mmᵀ."""
-    inner = float(np.vdot(gradient, sample.scatter)) / sample.moments.n
+    along = inner(gradient, sample.scatter) / sample.moments.n
     mean = sample.moments.mean("features")
-    return inner + float(mean @ gradient @ mean) if raw else inner
+    return along + float(mean @ gradient @ mean) if raw else along
 
 
 METRICS = (
