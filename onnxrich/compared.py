@@ -146,9 +146,13 @@ class Compared:
 
 
 def same_rows(a: Results, b: Results) -> bool:
-    """Whether two results rest on the same rows, in the same blocks."""
-    cuts = [(result.record.runtime.batch_size, result.record.runtime.runs) for result in (a, b)]
-    return a.record.data == b.record.data and cuts[0] == cuts[1]
+    """Whether two results rest on the same rows, in the same blocks, whatever their file is called."""
+    return _rows(a) == _rows(b)
+
+
+def _rows(result: Results) -> tuple[str, int, str, int, int]:
+    data, runtime = result.record.data, result.record.runtime
+    return data.fingerprint, data.n, runtime.sequence, runtime.batch_size, runtime.runs
 
 
 def difference(first: Results, other: Results) -> dict[str, Estimate]:

@@ -24,6 +24,7 @@ class Fingerprint:
     def __init__(self) -> None:
         self.rows = 0
         self._sum = 0
+        self._sequence = xxhash.xxh3_128()
 
     def add(self, inputs: Mapping[str, NDArray[Any]], labels: NDArray[Any] | None, rows: int) -> None:
         """Add the rows of a batch."""
@@ -44,11 +45,16 @@ class Fingerprint:
                 digest.update(view[row * size : (row + 1) * size])
             total += digest.intdigest()
         self._sum = (self._sum + total) % _MODULUS
+        self._sequence.update((total % _MODULUS).to_bytes(16, "little"))
         self.rows += rows
 
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""
         return f"{self._sum:032x}"
+
+    def sequence(self) -> str:
+        """32 hexadecimal digits that tell which rows came in which batch: the hash of the sums of the batches."""
+        return self._sequence.hexdigest()
 
 
 def _by_row(array: NDArray[Any]) -> tuple[memoryview, int]:

@@ -137,7 +137,7 @@ def run(
             passes = [
                 passed(
                     member.live, member.first, part, residual=member.residual, samples=samples, batch_size=size,
-                    seconds=seconds, fingerprint=batches.fingerprint.hexdigest(), notices=(),
+                    seconds=seconds, fingerprint=batches.fingerprint, notices=(),
                 )
                 for member, part in zip(members, parts, strict=True)
             ]  # fmt: skip

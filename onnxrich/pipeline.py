@@ -174,6 +174,7 @@ def _record(
             nodes=passed.nodes,
             blocks=max(1, len(passed.blocks)),
             runs=passed.runs,
+            sequence=passed.sequence,
         ),
         tuple(notices),
     )

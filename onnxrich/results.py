@@ -104,6 +104,7 @@ class RuntimeInfo:
         blocks: number of blocks of moments, 1 where no uncertainties can be had.
         runs: consecutive batches that went to the same block.
         profile: seconds by stage.
+        sequence: the same for two passes that had the same rows in the same batches.
     """
 
     device: str
@@ -117,6 +118,7 @@ class RuntimeInfo:
     blocks: int = 1
     runs: int = 1
     profile: Mapping[str, float] = field(default_factory=dict)
+    sequence: str = ""
 
 
 @dataclass(frozen=True)

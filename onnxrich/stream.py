@@ -12,6 +12,7 @@ from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, fixed_size
 from onnxrich.depth import Asked, added
 from onnxrich.errors import DataError, Notice
 from onnxrich.feeding import Plan
+from onnxrich.fingerprint import Fingerprint
 from onnxrich.fitting import fitting_blocks
 from onnxrich.head import Head
 from onnxrich.layers import Layer
@@ -47,6 +48,7 @@ class Pass:
         seconds: that the pass took, without loading the model.
         notices: what a reader of the result should know.
         fingerprint: of the rows.
+        sequence: of which rows came in which batch.
         live: the model as it ran.
         layers: the hidden layers that were asked for, and at last the features of the head.
     """
@@ -67,6 +69,7 @@ class Pass:
     seconds: float
     notices: tuple[Notice, ...]
     fingerprint: str
+    sequence: str
     live: Live
     layers: tuple[Layer, ...] = ()
 
@@ -140,7 +143,7 @@ def run(
                 check_finite(part, batches)
         made = passed(
             live, first, parts, residual=distance, samples=summing.samples, seconds=seconds,
-            batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint.hexdigest(),
+            batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint,
             notices=_notices(size, live, summing),
         )  # fmt: skip
         if depth is None:
@@ -161,7 +164,7 @@ def passed(
     samples: int,
     batch_size: int,
     seconds: float,
-    fingerprint: str,
+    fingerprint: Fingerprint,
     notices: Sequence[Notice],
 ) -> Pass:
     """What a pass gave, from the moments of its blocks; nothing of hidden layers.
@@ -193,7 +196,8 @@ def passed(
         seconds=seconds,
         notices=tuple(notices),
         layers=(),
-        fingerprint=fingerprint,
+        fingerprint=fingerprint.hexdigest(),
+        sequence=fingerprint.sequence(),
         live=live,
     )
 

@@ -231,6 +231,22 @@ def test_saved_moments_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp
         assert [notice.code for notice in found.notices] == ["saved_moments"]
 
 
+def test_pairs_need_the_same_blocks_and_no_name(x: np.ndarray, labels: np.ndarray) -> None:
+    """Rows in another order lie in other blocks, so errors are not paired; what the data are called is no matter."""
+    turned = np.random.default_rng(0).permutation(len(x))
+    options: dict[str, Any] = {"batch_size": 16, "device": "cpu"}
+    first = onnxrich.run(two_layers(), x, labels, **options)
+    other = onnxrich.run(wide(), x[turned], labels[turned], **options)
+    assert first.record.data.fingerprint == other.record.data.fingerprint
+    found = Compared.of([first, other])
+    assert not found.differences[1]["d_lr"].paired
+    assert [notice.code for notice in found.notices] == ["other_data"]
+    same = onnxrich.run(wide(), x, labels, **options)
+    renamed = replace(same, record=replace(same.record, data=replace(same.record.data, source="of another name")))
+    found = Compared.of([first, renamed])
+    assert found.differences[1]["d_lr"].paired and not found.notices
+
+
 def test_document(x: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
     """JSON without NaN, the same from a worker process, and whole again from it."""
     np.savez(tmp_path / "data.npz", x=x, labels=labels)

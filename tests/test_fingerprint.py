@@ -33,6 +33,23 @@ def test_sum_of_hashes(order: list[int], cuts: list[int]) -> None:
     assert of(np.array(order), cuts) == f"{expected:032x}"
 
 
+def test_sequence() -> None:
+    """It tells which rows came in which batch: their order within one is no matter."""
+
+    def sequence(order: list[int], cut: int) -> str:
+        found = Fingerprint()
+        for part in np.split(np.array(order), [cut]):
+            found.add({"x": X[part]}, LABELS[part], len(part))
+        return found.sequence()
+
+    rows = list(range(30))
+    plain = sequence(rows, 10)
+    assert plain == sequence(rows[:10][::-1] + rows[10:], 10)
+    assert (
+        len({plain, sequence(rows, 12), sequence(rows[::-1], 10), sequence(rows[1:11] + rows[:1] + rows[11:], 10)}) == 4
+    )
+
+
 def test_what_it_tells_apart() -> None:
     """Another value, another label, another type, a row more or twice: each gives another fingerprint."""
     rows = np.arange(30)
