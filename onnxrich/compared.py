@@ -90,7 +90,10 @@ class Compared:
         """
         differences = tuple(difference(results[0], result) for result in results)
         if not all(same_rows(results[0], result) for result in results):
-            said = "The results rest on different data: their differences have the errors of independent samples."
+            said = (
+                "The results rest on different data, or on other blocks of them: their differences have the errors of "
+                "independent samples."
+            )
             notices = (*notices, Notice("other_data", said))
         return cls(tuple(results), initial, differences, dict(cka or {}), tuple(notices), memory)
 

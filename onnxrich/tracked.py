@@ -186,7 +186,10 @@ def _notices(results: Sequence[Results], origin: Origin) -> list[Notice]:
         said = "Neither the files nor their names say the steps: checkpoints are numbered in the order of their names."
         notices.append(Notice("steps_unknown", said))
     if not all(same_rows(results[0], result) for result in results):
-        said = "The checkpoints were measured on different data: changes have the errors of independent samples."
+        said = (
+            "The checkpoints were measured on different data, or on other blocks of them: changes have the errors of "
+            "independent samples."
+        )
         notices.append(Notice("other_data", said))
     if len(results) > 1 and any(result.uncertainty is None for result in results):
         said = "Some checkpoints have no blocks of rows, from which errors follow: no transition can be marked there."

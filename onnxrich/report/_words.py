@@ -115,10 +115,11 @@ def value(name: str, measured: float | int | None) -> str:
 
 
 def spread(results: Results, name: str) -> str:
-    """Half the 95 % interval, such as " ± 0.012"; its ends where it is lopsided; nothing where there is none."""
+    """Half the 95 % interval, such as " ± 0.012"; its ends where it is lopsided; nothing where it has no width."""
     sure, value = results.uncertainty, results.metrics[name]
     found = None if sure is None else sure.intervals.get(name)
-    if found is None or value is None:
+    # Blocks that all say the same, as of an accuracy of 1, don't tell how far another sample would be from it.
+    if found is None or value is None or found.low == found.high:
         return ""
     below, above = value - found.low, found.high - value
     if max(below, above) > _LOPSIDED * min(below, above):

@@ -12,6 +12,7 @@ from onnxrich.errors import Notice
 from onnxrich.metrics import ALL, FAMILIES, MEANINGS
 from onnxrich.report import terminal
 from onnxrich.results import Results
+from onnxrich.uncertainty import Interval
 
 
 def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results) -> None:
@@ -54,6 +55,16 @@ def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None
     assert re.sub(r"\s+", " ", sure.uncertainty.summary) in re.sub(r"\s+", " ", text)
     assert "±" not in terminal.render([lazy], width=120)
     assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
+
+
+def test_no_width_is_no_certainty(sure: Results) -> None:
+    """Where all blocks say 1 nothing is known of other rows, and no "± 0" is claimed."""
+    known = sure.uncertainty
+    assert known is not None
+    intervals = {**known.intervals, "accuracy": Interval(0.0, 1.0, 1.0)}
+    record = replace(sure.record, uncertainty=replace(known, intervals=intervals))
+    perfect = replace(sure, record=record, metrics={**sure.metrics, "accuracy": 1.0})
+    assert re.search(r"accuracy +1  ", terminal.render([perfect]))
 
 
 def test_a_family_that_is_undefined_takes_one_line(unlabelled: Results) -> None:
