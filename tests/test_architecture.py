@@ -81,8 +81,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "stream": (
-        {"batching", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers", "live", "model", "moments"}
-        | {"progress", "session", "sources", "summing", "timing", "unfix"},
+        {"batching", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers", "live", "model"}
+        | {"moments", "progress", "session", "sources", "summing", "timing", "unfix"},
         set(),
     ),
     "readouts": (
