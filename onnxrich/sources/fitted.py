@@ -80,16 +80,21 @@ def _blocks(
     table: Table, names: list[str], marks: Marks | None, rows: Rows, size: int
 ) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
     """Fields, labels and number of rows of each block, without rows that could not be read."""
-    key = "" if marks is None else marks.field.name
-    apart = marks is not None and marks.table is not table
-    others = marks.table.read([key], rows, size) if marks is not None and apart else iter(())
-    for block in table.read(names if not key or apart or key in names else [*names, key], rows, size):
-        labels = None if not key else next(others).arrays[key] if apart else block.arrays[key]
-        kept = block.rows if block.kept is None else int(block.kept.sum())
-        if apart and labels is not None and block.kept is not None:
-            labels = labels[block.kept]
+    if marks is None or marks.table is table:
+        key = None if marks is None else marks.field.name
+        for block in table.read(names if key is None or key in names else [*names, key], rows, size):
+            kept = block.rows if block.kept is None else int(block.kept.sum())
+            if kept:
+                yield block.arrays, None if key is None else block.arrays[key], kept
+        return
+    key = marks.field.name
+    for block, other in zip(table.read(names, rows, size), marks.table.read([key], rows, size), strict=True):
+        there, told = (np.ones(part.rows, bool) if part.kept is None else part.kept for part in (block, other))
+        kept = int((there & told).sum())
         if kept:
-            yield block.arrays, labels, kept
+            # Each holds the rows that it could read: what is left are those that both have.
+            arrays = {name: array[told[there]] for name, array in block.arrays.items() if array.ndim}
+            yield {**block.arrays, **arrays}, other.arrays[key][there[told]], kept
 
 
 def _matched(table: Table, marks: Marks | None, inputs: tuple[Input, ...]) -> list[Match]:
@@ -159,7 +164,7 @@ def _scanned(marks: Marks | None, n: int, rows: Rows, ledger: Ledger) -> int | N
     if isinstance(rows, range) and 0 < changes <= highest and n > 2 * (highest + 1):
         message = "The rows lie class by class, and intervals rest on blocks of rows that are alike: pass --shuffle."
         ledger.known.append(Notice("sorted_by_class", message))
-    return highest + 1 if marks.field.classes is None else len(marks.field.classes)
+    return max(highest + 1, len(marks.field.classes or ()))
 
 
 def _parts(marks: Marks, n: int) -> Iterator[AnyArray]:

@@ -128,11 +128,11 @@ def _listed(place: Place) -> _Listing:
             f"{place.name} names {outside!r}", "files in its own folder or below", "Move the list or the images."
         )
     labels = [row.get("label") for row in rows]
-    if labels[0] is None:
+    if "label" not in rows[0]:
         return _Listing(place.beside(""), files, None, None)
-    if None in labels:
-        row = labels.index(None) + 2
-        raise DataError(f"{place.name}: no label in line {row}", "a label in each line", "Fill it in.")
+    blank = next((at for at, label in enumerate(labels) if not (label or "").strip()), None)
+    if blank is not None:
+        raise DataError(f"{place.name}: no label in line {blank + 2}", "a label in each line", "Fill it in.")
     return _Listing(place.beside(""), files, *numbered([label or "" for label in labels]))
 
 

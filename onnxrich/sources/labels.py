@@ -66,6 +66,9 @@ def _named(marks: Marks) -> Marks:
     texts = [text for block in blocks for text in block.arrays[name]]
     if not all(isinstance(text, str) for text in texts):
         return marks
+    blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
+    if blank is not None:
+        raise DataError(f"{name!r} holds no label in row {blank}", "a label in each row", "Leave these rows out.")
     values, classes = numbered(texts)
     field = Field(name, values.dtype, (n,), classes=classes)
     return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)

@@ -137,6 +137,8 @@ def test_listed(tmp_path: Path) -> None:
         ("file,label\ns3://bucket/a.png,1", "list.csv names 's3://bucket/a.png'; needed"),
         ("file,label\n,1", "list.csv names ''; needed"),
         ("file,label\na.png,1\nb.png", "list.csv: no label in line 3; needed: a label in each line."),
+        ("file,label\na.png\nb.png,1", "list.csv: no label in line 2; needed: a label in each line."),
+        ("file,label\na.png,0\nb.png,", "list.csv: no label in line 3; needed: a label in each line."),
         (b"\xff\xfe", "list.csv is no CSV file ('utf-8' codec can't decode"),
         ('file,label\n"a,1', "list.csv is no CSV file (unexpected end of data)"),
     ],

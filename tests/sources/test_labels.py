@@ -190,3 +190,47 @@ def test_apart_from_an_iterable() -> None:
         DataError, "an iterable with separate labels; needed: labels inside its items. Yield them under a key."
     ):
         source_of(two_layers(), [{"x": X}], LABELS)
+
+
+def joined(source: Any, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and labels of batches of any size, each with as many labels as rows."""
+    batches = list(source.batches(size))
+    assert all(len(batch.labels) == len(batch.inputs["x"]) == batch.rows for batch in batches)
+    return tuple(np.concatenate(parts) for parts in zip(*((b.inputs["x"], b.labels) for b in batches), strict=True))
+
+
+def test_rows_that_labels_lack(tmp_path: Path) -> None:
+    """A label that can't be read takes its row with it, and no row gets the label of another."""
+    lines = ["" if row in (2, 9) else str(label) for row, label in enumerate(LABELS)]
+    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{line},1\n" for line in lines))
+    source = source_of(two_layers(), saved(tmp_path, x=X), str(tmp_path / "marks.csv"), reading={"max_errors": 2})
+    whole = [row for row in range(ROWS) if row not in (2, 9)]
+    for size in (1, 4, ROWS):
+        rows, labels = joined(source, size)
+        np.testing.assert_array_equal(rows, X[whole])
+        np.testing.assert_array_equal(labels, LABELS[whole])
+    assert [name for name, _ in source.ledger.skipped] == ["marks.csv, line 4", "marks.csv, line 11"]
+
+
+def test_rows_that_data_and_labels_lack(tmp_path: Path) -> None:
+    """Rows that the data lack, and others that the labels lack, leave those that both have."""
+    header, table = "a,b,c,d,e,f\n", np.arange(ROWS * 6, dtype=np.float64).reshape(ROWS, 6) + 0.5
+    lines = [",".join(map(str, row)) for row in table]
+    lines[1], marks = lines[1].replace("6.5", "none"), [str(label) for label in LABELS]
+    marks[2] = ""
+    (tmp_path / "x.csv").write_text(header + "\n".join(lines) + "\n")
+    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{mark},1\n" for mark in marks))
+    model = build("h = Cast<to = 1>(x)", x="double[N,6] x", y="float[N,6] h")
+    data, told = tmp_path / "x.csv", str(tmp_path / "marks.csv")
+    rows, labels = joined(source_of(model, data, told, reading={"max_errors": 2}), 4)
+    whole = [0, *range(3, ROWS)]
+    np.testing.assert_array_equal(rows, table[whole])
+    np.testing.assert_array_equal(labels, LABELS[whole])
+
+
+def test_a_text_without_a_word(tmp_path: Path) -> None:
+    """An empty cell is no class: it would be the first in the alphabet, and move all others."""
+    words = ["cat", "", *["dog"] * (ROWS - 2)]
+    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{word},1\n" for word in words))
+    with refused(DataError, "'labels' holds no label in row 1; needed: a label in each row. Leave these rows out."):
+        source_of(two_layers(), saved(tmp_path, x=X), str(tmp_path / "marks.csv"))
