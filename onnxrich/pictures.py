@@ -78,7 +78,10 @@ class Look:
     def _shaped(self, image: Image) -> AnyArray:
         image = self._colored(image)
         if self.steps.resize is not None:
-            image = image.resize(_size(image, self.steps.resize), RESAMPLINGS[self.steps.resample or "bilinear"])
+            size = _size(image, self.steps.resize)
+            if size[0] * size[1] > MOST_PIXELS:
+                raise UnreadableError(f"{size[0]} × {size[1]} pixels after resizing, more than {MOST_PIXELS:,}")
+            image = image.resize(size, RESAMPLINGS[self.steps.resample or "bilinear"])
         pixels = np.asarray(image)
         pixels = pixels if pixels.ndim == 3 else pixels[..., None]
         return pixels if self.steps.crop is None else _cropped(pixels, self.steps.crop)

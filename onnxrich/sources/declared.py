@@ -14,6 +14,8 @@ from onnxrich.sources.beside import settings
 from onnxrich.sources.places import Place
 
 CONFIG = "preprocessor_config.json"
+# Steps of such a file that are done here; others, such as padding, would be left out without a word.
+_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_flip_channel_order")
 LARGEST_CONFIG = 2**20
 
 # ONNX's image metadata (docs/MetadataProps.md of the ONNX specification): what turns bytes into the stated range.
@@ -88,6 +90,7 @@ def from_config(config: Mapping[str, Any], known: Preprocessing) -> Preprocessin
     steps: dict[str, Any] = {}
     if not any(key.startswith("do_") for key in config):
         return Preprocessing()
+    _check_steps(config, known)
     if config.get("do_resize") and known.resize is None:
         steps |= _config_size(config)
     if config.get("do_center_crop") and known.crop is None:
@@ -101,12 +104,25 @@ def from_config(config: Mapping[str, Any], known: Preprocessing) -> Preprocessin
     return Preprocessing.of({name: value for name, value in steps.items() if value is not None}, CONFIG)
 
 
+def _check_steps(config: Mapping[str, Any], known: Preprocessing) -> None:
+    """Refuse steps that are not done here, unless an option says what is done instead."""
+    others = [key for key in ("rescale_offset", "offset") if config.get(key) and known.scale is None]
+    if known.resize is None and known.crop is None:
+        others += [key for key, value in config.items() if key.startswith("do_") and value and key not in _STEPS]
+    if others:
+        raise DataError(
+            f"{CONFIG} asks for {', '.join(others)}",
+            f"no steps but {', '.join(_STEPS)}",
+            "Pass --resize, --crop and --scale as in training, or prepare the images yourself.",
+        )
+
+
 def _config_size(config: Mapping[str, Any]) -> dict[str, Any]:
     if "crop_pct" in config:
         raise _not_understood(f"crop_pct = {config['crop_pct']!r}")
     numbers = {number: name for name, number in RESAMPLINGS.items()}
     resample = config.get("resample")
-    if resample is not None and resample not in numbers:
+    if resample is not None and not (type(resample) is int and resample in numbers):
         raise _not_understood(f"resample = {resample!r}")
     size = config.get("size")
     if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:

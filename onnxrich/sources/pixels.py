@@ -41,7 +41,8 @@ class Pixels:
             return self._scaled(array, self._channel_axis(array))
         images = self._shaped(self._channels_last(array))
         if self.steps.color == "bgr":
-            images = images[..., ::-1]
+            # Transparency stays behind the colours.
+            images = np.concatenate([images[..., 2::-1], images[..., 3:]], axis=-1)
         return self._arranged(self._scaled(images, images.ndim - 1))
 
     def _is_image(self, array: AnyArray) -> bool:

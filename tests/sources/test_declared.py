@@ -97,6 +97,10 @@ def test_config(where: str, folder: Path) -> None:
         ({"crop_pct": 0.9}, "says crop_pct = 0.9, which has several meanings"),
         ({"crop_size": [4, 4]}, "says crop_size = [4, 4], which has"),
         ({"resample": 9}, "says resample = 9, which has"),
+        ({"resample": [3]}, "says resample = [3], which has"),
+        ({"rescale_factor": 10**400}, "finite numbers, scale and std not 0"),
+        ({"rescale_offset": True}, "asks for rescale_offset; needed: no steps but do_resize, do_center_crop"),
+        ({"do_pad": True, "do_thumbnail": False}, "asks for do_pad; needed: no steps but do_resize"),
         ({"image_mean": "none"}, "mean 'none'; needed: finite numbers"),
     ],
 )
@@ -113,6 +117,10 @@ def test_options_excuse_a_config(folder: Path) -> None:
     found = source(folder, resize=5)
     assert found.preprocessing["resize"] == 5
     assert found.preprocessing["declared_by"]["resize"] == "options"
+    (folder / "preprocessor_config.json").write_text(json.dumps(HUB | {"rescale_offset": True, "do_pad": True}))
+    assert source(folder, resize=5, scale=1 / 255).preprocessing["scale"] == 1 / 255
+    with refused(DataError, "asks for rescale_offset; needed"):
+        source(folder, resize=5)
 
 
 def test_old_configs(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -177,6 +178,13 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
+def thin() -> bytes:
+    """A PNG of some bytes, whose long side grows to 16 million pixels when the short one is made 255."""
+    file = io.BytesIO()
+    Image.new("L", (2**16, 1)).save(file, "png")
+    return file.getvalue()
+
+
 def broken(kind: str, path: Path) -> str:
     """Puts something in the place of an image that is none; gives the reason that is to be told."""
     save(path, 5)
@@ -215,6 +223,14 @@ def test_unreadable_images(kind: str, tmp_path: Path) -> None:
     reason = broken(kind, tmp_path / "a/1.png")
     with within(10), refused(DataError, "a/1.png: ", reason, "pass --max-errors N to leave out up to N."):
         read(tmp_path)
+
+
+@pytest.mark.usefixtures("where")
+def test_an_image_that_resizing_makes_huge(tmp_path: Path) -> None:
+    """A file of some bytes can't ask for gigabytes by its shape."""
+    (tmp_path / "a.png").write_bytes(thin())
+    with refused(DataError, "a.png: 16711680 × 255 pixels after resizing, more than 67,108,864"):
+        read(tmp_path, preprocessing={"resize": 255, "crop": 2})
 
 
 @pytest.mark.usefixtures("where")

@@ -61,6 +61,14 @@ def test_type_does_not_matter(dtype: Any) -> None:
     np.testing.assert_array_equal(read("N,3,H,W", array.astype(dtype), **steps), read("N,3,H,W", array, **steps))
 
 
+def test_transparency_stays_last() -> None:
+    """BGR with transparency is BGRA, not ABGR."""
+    model = build("h = Relu(x)", x="float[N,4,2,2] x", y="float[N,4,2,2] h")
+    data = np.broadcast_to(np.array([1, 2, 3, 4], np.uint8), (3, 2, 2, 4))
+    source = source_of(model, data, preprocessing={"color": "bgr", "scale": 1.0})
+    assert read_all(source, 2)[0]["x"][0, :, 0, 0].tolist() == [3, 2, 1, 4]
+
+
 @pytest.mark.parametrize("layout", [None, "NCHW", "NHWC"])
 @pytest.mark.parametrize("lies", ["folder", "NCHW", "NHWC"])
 @pytest.mark.parametrize("color", ["rgb", "bgr", None])
