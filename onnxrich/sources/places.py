@@ -123,6 +123,11 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+        elif entry.is_dir():
+            # Followed, it could lead anywhere, or round in a circle; left out, a class would be missing without a word.
+            raise DataError(
+                f"{entry.path} is a link to a folder", "folders themselves", "Put the folder itself in its place."
+            )
         else:
             yield prefix + entry.name
 

@@ -184,17 +184,25 @@ def open_json(request: Request) -> Table:
     Raises:
         DataError: when it is missing, damaged, or larger than memory is trusted with.
     """
-    pa, place = arrow(), request.place
+    place = request.place
     with _reading(place, "JSON"), place.open("a readable JSON file") as file:
         _check_size(place, file)
         first = file.read(64).lstrip(b"\xef\xbb\xbf").lstrip()[:1]
         file.seek(0)
         if first == b"[":
-            table = pa.Table.from_pylist(json.loads(file.read()))
+            table = _of_objects(json.loads(file.read()))
         else:
             table = required("pyarrow.json", "parquet", "a JSON file").read_json(file)
         _check_names(table.schema)
     return table_of(of_memory(place.name, table, line=lambda row: f"object {row + 1}"), request)
+
+
+def _of_objects(rows: list[Any]) -> Any:
+    """A table of objects, with a column for each key of any of them."""
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("an array of something else than objects")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return arrow().table({name: [row.get(name) for row in rows] for name in names})
 
 
 def _check_size(place: Place, file: Any) -> None:

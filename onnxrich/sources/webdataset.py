@@ -19,9 +19,6 @@ from onnxrich.sources.request import Request
 from onnxrich.sources.table import AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.sources.tabular import parts_of
 
-# Files of a sample that are no images: how each is read.
-LARGEST_TEXT = 2**20
-
 
 @dataclass(frozen=True)
 class _Member:
@@ -119,8 +116,19 @@ def _block(
         for name in names:
             values[name].append(read[name])
     arrays = {name: array if kept is None else array[good[kept]] for name, array in arrays.items()}
-    arrays |= {name: np.array(values[name], dtype=object if name == "txt" else None) for name in names}
+    arrays |= {name: _stacked(values[name], name, reader) for name in names}
     return Block(arrays, len(part), None if good.all() else good)
+
+
+def _stacked(values: list[Any], name: str, reader: _Reader) -> AnyArray:
+    shapes = sorted({np.shape(value) for value in values})
+    if len(shapes) > 1:
+        raise DataError(
+            f"{reader.name} holds arrays {name!r} of shapes {shapes[0]} and {shapes[1]}",
+            "arrays of one shape within a batch",
+            "Pad them to the same shape, or pass --batch-size 1.",
+        )
+    return np.array(values, dtype=object if name == "txt" else None)
 
 
 def _value(reader: _Reader, row: int, name: str) -> Any:

@@ -171,6 +171,13 @@ def test_samples_of_a_tar(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_arrays_of_different_shapes_in_a_tar(tmp_path: Path) -> None:
+    """Rows of two shapes can't be one batch, and the message says which shapes."""
+    path = tar(tmp_path / "d.tar", {"0.x.npy": npy(X[0]), "1.x.npy": npy(X[1, :3])})
+    with refused(DataError, "d.tar holds arrays 'x' of shapes (3,) and (6,); needed: arrays of one shape within"):
+        read_all(source_of(two_layers(), path), 4)
+
+
 def test_pickles_in_a_tar(tmp_path: Path) -> None:
     """Python objects in a NumPy array are never unpickled."""
     path = tar(tmp_path / "d.tar", {"a.x.npy": npy(X[0]), "b.x.npy": npy(np.array([print], dtype=object))})

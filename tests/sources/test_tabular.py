@@ -247,3 +247,18 @@ def test_paths_in_a_table_are_not_followed(tmp_path: Path) -> None:
     model = build("h = Relu(x)", x="float[N,1,H,W] x", y="float[N,1,H,W] h")
     with refused(DataError, "d.parquet, row 0: no image"):
         read_all(source_of(model, tmp_path / "d.parquet", preprocessing={"scale": 1.0}), 1)
+
+
+def test_json_that_is_no_table(tmp_path: Path) -> None:
+    """An array of numbers is no table."""
+    (tmp_path / "d.json").write_text("[1, 2, 3]")
+    with refused(DataError, "d.json is damaged or no JSON file (an array of something else than objects); needed"):
+        source_of(two_layers(), tmp_path / "d.json")
+
+
+def test_json_keys_of_later_objects(tmp_path: Path) -> None:
+    """A key that the first object lacks is a column, and the first row lacks a value there."""
+    rows = [{"x": X[row].tolist()} | ({"label": row} if row else {}) for row in range(3)]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    with refused(DataError, "d.json, object 1: no value in column 'label'"):
+        read_all(source_of(build("h = Cast<to = 1>(x)", x="double[N,6] x", y="float[N,6] h"), tmp_path / "d.json"), 4)
