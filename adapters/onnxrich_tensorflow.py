@@ -40,9 +40,9 @@ def is_native(obj: Any) -> bool:
 def load(path: Path) -> Any | None:
     """The model of a `.keras` file, or of the folder of a SavedModel."""
     if path.is_dir() and (path / "saved_model.pb").is_file():
-        import tensorflow as tf
+        import _onnxrich_savedmodel
 
-        return tf.saved_model.load(str(path))
+        return _onnxrich_savedmodel.load(path)
     if path.suffix != ".keras":
         return None
     import keras

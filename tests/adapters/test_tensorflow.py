@@ -129,6 +129,60 @@ def test_files(tmp_path: Path) -> None:
         onnxrich.export(tmp_path / "code.keras", tmp_path / "code.onnx")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "lstm"])
+def test_saved_models_of_all_kinds(kind: str, tmp_path: Path) -> None:
+    """What Keras saves of its own layers is taken, with the functions for training that it saves beside."""
+    import keras
+    import tensorflow as tf
+
+    model = case(kind)
+    model.model.export(tmp_path / "exported", format="tf_saved_model", verbose=False)
+    inputs = [tf.TensorSpec((None, *entry.shape[1:]), entry.dtype) for entry in model.model.inputs]
+    serving = tf.function(lambda x: {"output": model.model(x)}, input_signature=inputs)
+    tf.saved_model.save(keras.Sequential([model.model]), str(tmp_path / "saved"), signatures=serving)
+    for name in ("exported", "saved"):
+        onnxrich.export(tmp_path / name, tmp_path / f"{name}.onnx")
+
+
+@pytest.mark.parametrize("where", ["called", "inside", "branch"])
+def test_saved_models_that_write_files(where: str, tmp_path: Path) -> None:
+    """A SavedModel that would write a file as it computes is refused, and writes none."""
+    import tensorflow as tf
+
+    def write(x: Any) -> Any:
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "written"), "")]):
+            return tf.identity(x)
+
+    bodies = {
+        "called": write,
+        "inside": tf.function(write),
+        "branch": lambda x: tf.cond(tf.reduce_sum(x) < 1e9, lambda: write(x), lambda: x),
+    }
+    module = tf.Module()
+    module.weight = tf.Variable(tf.ones((4, 3)))
+    module.call = tf.function(
+        lambda x: {"y": bodies[where](x) @ module.weight}, input_signature=[tf.TensorSpec((None, 4), tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.call)
+    (tmp_path / "written").unlink(missing_ok=True)
+    with pytest.raises(onnxrich.OnnxrichError, match=r"saved holds the operator WriteFile, and a SavedModel can run"):
+        onnxrich.export(tmp_path / "saved", tmp_path / "model.onnx")
+    assert not (tmp_path / "written").exists()
+
+
+def test_folders_that_are_no_saved_models(tmp_path: Path) -> None:
+    """What is damaged, and graphs of TensorFlow 1, are refused."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    old = saved_model_pb2.SavedModel()
+    old.meta_graphs.add()
+    for content, message in ((b"\xff", "no SavedModel in its"), (old.SerializeToString(), "a graph of TensorFlow 1")):
+        (tmp_path / "saved_model.pb").write_bytes(content)
+        with pytest.raises(onnxrich.OnnxrichError, match=message):
+            onnxrich.export(tmp_path, tmp_path / "model.onnx")
+
+
 def test_several_inputs_and_outputs() -> None:
     """Inputs go by name, outputs have the names of their layers, and one head is chosen."""
     import keras
