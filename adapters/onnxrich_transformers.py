@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import _onnxrich_pretrained
 import numpy as np
 import onnxrich_torch as base
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError
 from onnxrich.exporting import peek
-from onnxrich.files import open_regular
 from onnxrich.plugins import LABELS, Item
 
 # What rows are called in mappings, by the first input of the model that is made from them.
@@ -55,20 +54,11 @@ def load(path: Path) -> Any | None:
     """The model of a folder that `save_pretrained` wrote.
 
     Raises:
-        AdapterError: when its weights are pickled, or its class is none of transformers' own.
+        AdapterError: when its weights are pickled or lie elsewhere, or its class is none of transformers' own.
     """
-    if not (path.is_dir() and (path / "config.json").is_file()):
+    config = _onnxrich_pretrained.configuration(path)
+    if config is None:
         return None
-    with open_regular(path / "config.json", AdapterError, "a readable file") as file:
-        config = json.loads(file.read())
-    if "model_type" not in config:
-        return None
-    if not list(path.glob("*.safetensors")):
-        raise AdapterError(
-            f"{path} holds no safetensors: weights in pickles run whatever code somebody put into them",
-            "model.safetensors",
-            "Save the model again where you trust it: model.save_pretrained(folder, safe_serialization=True).",
-        )
     import transformers
 
     name = (config.get("architectures") or ["none"])[0]
@@ -184,7 +174,9 @@ def _read(folder: str, kind: str) -> Any:
     import transformers
 
     try:
-        return getattr(transformers, PROCESSOR[kind]).from_pretrained(folder, local_files_only=True)
+        # Where nothing is said, transformers may ask at the terminal whether to run the folder's code.
+        found = getattr(transformers, PROCESSOR[kind])
+        return found.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError):
         return None
 

@@ -143,6 +143,40 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
         onnxrich.run((bert(), tokenizer()), [("the", 0), {"words": "the"}])
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", {"transformers_weights": "../other.safetensors"}, r"weights in '\.\./other\.safetensors'"),
+        ("config.json", {"attn_implementation": "somebody/kernel"}, r"attn_implementation = 'somebody/kernel'"),
+        ("config.json", {"text_config": {"attn_implementation": "a/b"}}, r"attn_implementation = 'a/b'"),
+        ("model.safetensors.index.json", {"weight_map": {"w": "../w.safetensors"}}, r"weights in '\.\./w\.saf"),
+        ("model.safetensors.index.json", {"weight_map": {"w": "w.bin"}}, r"weights in 'w\.bin'"),
+        ("model.safetensors.index.json", {"weight_map": None}, r"weights in None"),
+        ("adapter_config.json", {}, r"a file adapter_config\.json, which names other weights"),
+        ("config.json", "{", r"config\.json is no JSON; needed: a whole JSON file"),
+    ],
+)
+def test_folders_that_lead_elsewhere(tmp_path: Path, file: str, content: Any, message: str) -> None:
+    """Weights outside the folder, pickles behind an index, and code from elsewhere are refused."""
+    bert().save_pretrained(tmp_path)
+    path = tmp_path / file
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(content if isinstance(content, str) else json.dumps(before | content))
+    with pytest.raises(AdapterError, match=message):
+        onnxrich.export(tmp_path, tmp_path / "model.onnx")
+
+
+def test_code_in_a_folder(tmp_path: Path) -> None:
+    """Code that a tokenizer's folder names is not run."""
+    bert().save_pretrained(tmp_path)
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    auto = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(auto))
+    with pytest.raises(AdapterError, match=r"texts for .*, and nothing that prepares them"):
+        onnxrich.run(tmp_path, texts())
+    assert not (tmp_path / "ran").exists()
+
+
 def test_trainer(tmp_path: Path) -> None:
     """The callback of a Trainer measures before the first step and after each epoch, and logs beside the Trainer."""
     import onnxrich_transformers
