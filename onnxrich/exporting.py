@@ -100,8 +100,13 @@ def export(
         with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".onnxrich-") as folder:
             done = write(adapter, model, first, Path(folder) / target.name, step=step)
             # The model comes last: it names the others.
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name):
+            files = sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name)
+            for file in files:
+                _check_target(target.with_name(file.name), force)
+            for file in files:
                 file.replace(target.with_name(file.name))
+    except OnnxrichError:
+        raise
     except OSError as error:
         raise refusal(target.parent, error) from error
     return replace(done, path=target)

@@ -165,6 +165,15 @@ def _joined(items: Any) -> Item:
     parts = list(items)
     if not parts:
         raise DataError("no rows in the sample", "at least one row", "Pass a sample with rows.")
+    shapes = {name: sorted({part[name].shape[1:] for part in parts if name in part}) for name in parts[0]}
+    unlike = next((name for name, found in shapes.items() if len(found) > 1), None)
+    if unlike is not None or any(set(part) != set(parts[0]) for part in parts):
+        told = "other names" if unlike is None else f"rows of shapes {shapes[unlike][0]} and {shapes[unlike][1]}"
+        raise DataError(
+            f"a sample with {told} in its items" + ("" if unlike is None else f" for {unlike!r}"),
+            "items alike, for they are kept as one",
+            "Pad them to one shape, or pass the sample as one item.",
+        )
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -60,6 +60,21 @@ def test_nothing_is_replaced(fake: Path) -> None:
         onnxrich.export(fake / "net.fake", fake / "nowhere" / "net.onnx", EXAMPLE)
 
 
+def test_weights_beside_are_not_replaced(site: Path, tmp_path: Path) -> None:
+    """A file of weights that is there is not replaced either, unless asked to be."""
+    install(
+        site, code=FAKE.replace('return "fake 1.0"', 'path.with_name(path.name + ".data").touch(); return "fake 1.0"')
+    )
+    (tmp_path / "model.fake").touch()
+    weights, model = tmp_path / "model.onnx.data", tmp_path / "model.onnx"
+    weights.write_text("of another model")
+    with pytest.raises(OutputError, match=r"model\.onnx\.data is there; needed: a new file"):
+        onnxrich.export(tmp_path / "model.fake", model, EXAMPLE)
+    assert (weights.read_text(), model.exists()) == ("of another model", False)
+    onnxrich.export(tmp_path / "model.fake", model, EXAMPLE, force=True)
+    assert (weights.read_text(), model.exists()) == ("", True)
+
+
 def test_exporter_that_fails(fake: Path) -> None:
     """What a framework's exporter raises becomes one line, with its cause kept."""
     broken = onnxrich.plugins.load(fake / "net.fake")[1]

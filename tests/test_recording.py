@@ -114,3 +114,11 @@ def test_samples(fake: Any) -> None:
     analysis = onnxrich.Recorder(whole, features="phi", outputs="logits", device="cpu")(model, 0)
     assert analysis.record.head.features == "phi"
     assert plugins.find(model) is fake
+
+
+def test_samples_of_unlike_items(fake: Any) -> None:
+    """Items that can't be joined are refused in words."""
+    model = random_model(fake)
+    unlike = [(ROWS[:50], LABELS[:50]), (ROWS[:50], LABELS[:50, None])]
+    with pytest.raises(DataError, match=r"a sample with rows of shapes \(\) and \(1,\) in its items for 'labels'; nee"):
+        onnxrich.Recorder(unlike)(model, 0)
