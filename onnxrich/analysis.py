@@ -104,7 +104,8 @@ class Analysis(Results):
     def __repr__(self) -> str:
         d_lr = self.metrics["d_lr"]
         number = "undefined" if d_lr is None else f"{d_lr:.4f}"
-        return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}>"
+        made_up = ", SYNTHETIC DATA" if self.record.data.synthetic else ""
+        return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}{made_up}>"
 
 
 def run(

@@ -117,11 +117,13 @@ def compare(
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
     numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed)
-    if not models:
-        raise DataError("no models", "at least one", "Pass the models to compare.")
+    if isinstance(models, str | os.PathLike | bytes):
+        raise DataError("a single model", "a list of models", "Pass [model, other_model].")
     for model in (*models, *([] if init is None else [init])):
         check_model(model)
     given, initial = with_initial(models, init)
+    if len(given) < 2:
+        raise DataError(f"{len(given) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
     listen = progress or (lambda _: None)
     options: dict[str, Any] = numbers | {
         "initial": initial, "features": features, "outputs": outputs, "mask": mask,

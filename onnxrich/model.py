@@ -153,7 +153,7 @@ def _parse(data: bytes, path: str) -> ModelProto:
         raise ModelError(
             f"{path} is no ONNX model, or only a part of one ({len(data):,} bytes)",
             "a whole ONNX protobuf file",
-            "Export or copy the model again.",
+            "Export or copy the model again. `onnxrich export` makes one of a framework's model.",
         ) from error
     lacks = "graph with nodes and outputs" if not proto.graph.node or not proto.graph.output else ""
     if lacks or not proto.opset_import:

@@ -175,6 +175,7 @@ def _record(
             blocks=max(1, len(passed.blocks)),
             runs=passed.runs,
             sequence=passed.sequence,
+            resumed=passed.resumed,
         ),
         tuple(notices),
     )

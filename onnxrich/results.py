@@ -103,6 +103,7 @@ class RuntimeInfo:
         nodes: how many nodes of the graph each provider runs.
         blocks: number of blocks of moments, 1 where no uncertainties can be had.
         runs: consecutive batches that went to the same block.
+        resumed: number of samples that a checkpoint brought.
         profile: seconds by stage.
         sequence: the same for two passes that had the same rows in the same batches.
     """
@@ -117,6 +118,7 @@ class RuntimeInfo:
     nodes: Mapping[str, int] = field(default_factory=dict)
     blocks: int = 1
     runs: int = 1
+    resumed: int = 0
     profile: Mapping[str, float] = field(default_factory=dict)
     sequence: str = ""
 

@@ -39,6 +39,7 @@ class Pass:
         rows_kind: "sample", "token" or "position".
         mask: input that said which rows to leave out.
         samples: number of samples.
+        resumed: those of them that a checkpoint brought.
         batch_size: samples a run.
         runs: consecutive runs that went to the same block.
         fixed: whether the model fixes that.
@@ -72,6 +73,7 @@ class Pass:
     sequence: str
     live: Live
     layers: tuple[Layer, ...] = ()
+    resumed: int = 0
 
 
 def run(
@@ -146,6 +148,7 @@ def run(
             batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint,
             notices=_notices(size, live, summing),
         )  # fmt: skip
+        made = replace(made, resumed=summing.resumed)
         if depth is None:
             return made
         listen(Progress("computing the layers", summing.samples, summing.samples))

@@ -38,6 +38,7 @@ class Summing:
     Attributes:
         fleet: the sessions and their blocks; to be entered while batches are added.
         samples: number of samples that were added.
+        resumed: those of them that a checkpoint brought.
         most: samples that fit into a device's memory at once, None as long as whole batches do.
     """
 
@@ -47,7 +48,7 @@ class Summing:
         sessions = [live.session, *(live.another(number) for number in range(1, devices))]
         G = max(block_count(len(self._shift), blocks), devices)
         self.fleet = Fleet(sessions, live.patch, live.patch.summed(self._shift), blocks=G)
-        self.samples = 0
+        self.samples = self.resumed = 0
         self.most: int | None = None
         affine, plan = live.head.affine, live.plan
         self._zero = Moments.empty(
@@ -99,18 +100,18 @@ class Summing:
         numbers = self.fleet.blocks * self._live.patch.edges[-1] ** 2
         looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
         saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
-        start, number, skipped = time.perf_counter(), -1, 0
+        start, number = time.perf_counter(), -1
         for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
-                skipped = self.samples
+                self.resumed = self.samples
                 self._check_position(done, number, batches)
                 continue
             with timing.measure("running"):
                 self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
             if looks.due():
                 with timing.measure("looking"), looks:
-                    rate = (self.samples - skipped) / (time.perf_counter() - start)
+                    rate = (self.samples - self.resumed) / (time.perf_counter() - start)
                     waiting = timing.seconds["reading"] / (timing.seconds["reading"] + timing.seconds["running"])
                     listen(Progress("running", self.samples, total, rate, self._look(batches), waiting))
             # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.

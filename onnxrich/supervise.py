@@ -239,7 +239,7 @@ class _Watch:
             raise WorkerError(
                 f"not done after {self._timeout:g} s, while {self.stage}",
                 "an end within --timeout",
-                "Pass a larger --timeout, or less data.",
+                "Pass a larger --timeout, or fewer rows, such as --limit 10000.",
             )
         if self._max_memory is not None and (used := self._memory()) > self._max_memory:
             raise WorkerError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -88,15 +89,18 @@ def test_a_finished_pass_is_not_run_again(place: Path) -> None:
     )
     np.testing.assert_array_equal(first.moments.matrix, again.moments.matrix)
     assert first.metrics == again.metrics
+    assert (first.record.runtime.resumed, again.record.runtime.resumed) == (0, ROWS)
     assert again.record.runtime.profile["running"] < first.record.runtime.profile["running"]
 
 
 def test_on_the_command_line(place: Path) -> None:
     """`--checkpoint` goes on from the file that is there."""
-    command = [str(Path(sys.executable).with_name("onnxrich")), "run", "model.onnx", "--data", "data.npz", "--json"]
-    for _ in range(2):
-        done = subprocess.run([*command, "--checkpoint", "saved"], capture_output=True, text=True, check=False)
+    command = [str(Path(sys.executable).with_name("onnxrich")), "run", "model.onnx", "--data", "data.npz"]
+    for more in (["--json"], []):
+        done = subprocess.run([*command, "--checkpoint", "saved", *more], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+    assert re.search(r" s; 1,003 of 1,003 samples were in the\s+checkpoint\n", done.stdout)
+    assert "rows/s" not in done.stdout
     assert (place / "saved").stat().st_size > 16 * 8 * 15**2 / 2
 
 

@@ -285,18 +285,23 @@ def test_errors_name_the_model(x: np.ndarray, tmp_path: Path) -> None:
 
 def test_arguments_are_checked(x: np.ndarray) -> None:
     """Nothing begins with arguments that can't be meant."""
-    with refused(DataError, "no models"):
-        onnxrich.compare([], x)
+    for few in ([], [two_layers()]):
+        with refused(DataError, "; needed: two or more to compare"):
+            onnxrich.compare(few, x)
+    with refused(DataError, "a single model; needed: a list of models. Pass [model, other_model]."):
+        onnxrich.compare("a.onnx", "b.onnx")
+    with refused(DataError, "head 'all'; needed: the number of one head"):
+        onnxrich.compare([two_layers()] * 2, x, head="all")  # type: ignore[arg-type]
     with refused(DataError, "a model of type dict", "onnxrich.export"):
         onnxrich.compare([two_layers(), {}], x)  # type: ignore[list-item]
     with refused(DataError, "no metric 'd_rl'"):
-        onnxrich.compare([two_layers()], x, metrics=["d_rl"])
+        onnxrich.compare([two_layers()] * 2, x, metrics=["d_rl"])
     with refused(WorkerError, "isolate=True"):
-        onnxrich.compare([two_layers()], x, timeout=3)
+        onnxrich.compare([two_layers()] * 2, x, timeout=3)
     with refused(DataError, "batch_size 0"):
-        onnxrich.compare([two_layers()], x, batch_size=0)
+        onnxrich.compare([two_layers()] * 2, x, batch_size=0)
     with refused(DataError, "the path of a file"):
-        onnxrich.compare([two_layers()], x, isolate=True)
+        onnxrich.compare([two_layers()] * 2, x, isolate=True)
 
 
 def test_several_devices_are_refused(x: np.ndarray) -> None:

@@ -276,7 +276,8 @@ def test_timeout(tmp_path: Path, data: Path, trouble: str, stage: str) -> None:
         onnxrich.run(_models.model(tmp_path, trouble), data, device="cpu", isolate=True, timeout=2, progress=keep)
     assert 2 <= time.monotonic() - start < 3
     assert str(caught.value) == (
-        f"not done after 2 s, while {stage}; needed: an end within --timeout. Pass a larger --timeout, or less data."
+        f"not done after 2 s, while {stage}; needed: an end within --timeout. "
+        "Pass a larger --timeout, or fewer rows, such as --limit 10000."
     )
     assert not listen[0].is_running()
 

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _show(error)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("onnxrich: interrupted; nothing was written", err=True)
+        click.echo("onnxrich: interrupted; no result was written", err=True)
         sys.exit(INTERRUPTED)
     except (BrokenPipeError, _ReaderLeftError):
         _discard_stdout()

@@ -25,7 +25,18 @@ class HeadNumber(click.ParamType[int]):
         return int(value)
 
 
-@click.command()
+class _TakesData(click.Command):
+    """A command whose data are an option; in Python they stand behind the model, and so people write them here too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            ctx.fail(f"Got unexpected extra argument ({extra[0]}). Data are an option: --data {extra[0]}")
+        return extra
+
+
+@click.command(cls=_TakesData)
 @click.argument("model", type=click.Path(path_type=Path))
 @data_options
 @click.option("--eval-data", metavar="FILE", help="Other data to evaluate on, over the eigenfunctions of the first.")
@@ -55,7 +66,7 @@ class HeadNumber(click.ParamType[int]):
 )  # fmt: skip
 @click.option(
     "--checkpoint", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Keep the sums and the position there, and go on from it when it is there.",
+    help="Keep the sums and the position there every 10 s, and go on from it when it is there.",
 )  # fmt: skip
 @click.option("--profile", is_flag=True, help="Print where the time went.")
 @click.option(

@@ -180,10 +180,17 @@ def facts(results: Results) -> dict[str, str]:
         + kinds[results.moments.targets]
         + (f" ({_some(data.class_names)})" if data.class_names else ""),
         "device": _device(runtime),
-        "speed": f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s"
-        + (f", {data.n / runtime.seconds:,.0f} rows/s" if runtime.seconds > 0 else ""),
+        "speed": _speed(data, runtime),
     }
     return {name: printable(text) for name, text in words.items()}
+
+
+def _speed(data: DataInfo, runtime: RuntimeInfo) -> str:
+    # Rows are counted at the end, samples on the way: of the rows that a checkpoint brought only the share is known.
+    fresh = data.n * (1 - runtime.resumed / data.samples)
+    rate = f", {fresh / runtime.seconds:,.0f} rows/s" if fresh and runtime.seconds > 0 else ""
+    before = f"; {runtime.resumed:,} of {data.samples:,} samples were in the checkpoint" if runtime.resumed else ""
+    return f"batches of {runtime.batch_size:,}, {runtime.seconds:.3g} s{rate}{before}"
 
 
 def _device(runtime: RuntimeInfo) -> str:

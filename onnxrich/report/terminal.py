@@ -148,7 +148,7 @@ class Page:
         table.add_column(self.text("meaning"), ratio=1)
         for family, members in _words.families(results).items():
             reason = _words.shared_reason(results, members)
-            said = FAMILIES[family] + (f" (-: {reason.rstrip('.')})" if reason else "")
+            said = FAMILIES[family] + (f" (-: {_inside(reason)})" if reason else "")
             table.add_row(self.text(family, "bold cyan"), *[""] * len(results), self.text(said))
             for name in members if reason is None else ():
                 values = [self.text(_words.metric(result, name), "bold") for result in results]
@@ -157,7 +157,7 @@ class Page:
 
     def meaning(self, results: Sequence[Results], name: str) -> str:
         reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
-        return " ".join([MEANINGS[name], *(f"(-: {reason.rstrip('.')})" for reason in sorted(reasons))])
+        return " ".join([MEANINGS[name], *(f"(-: {_inside(reason)})" for reason in sorted(reasons))])
 
     def layers(self, name: str, result: Results) -> Group:
         """The depth profile of one model, a line a layer."""
@@ -178,3 +178,8 @@ class Page:
             for notice in result.notices:
                 table.add_row(self.text("warning", "bold yellow"), self.text(f"{prefix}{notice.message}", "yellow"))
         return table
+
+
+def _inside(sentence: str) -> str:
+    """A sentence as it is written within brackets."""
+    return sentence[0].lower() + sentence[1:].rstrip(".")

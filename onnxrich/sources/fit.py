@@ -142,8 +142,16 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...
         raise DataError(
             f"data of shape {_shown(shape)} for input {entry.name!r}",
             f"shape {_shown(entry.shape)}",
-            "Reshape or transpose the array (first axis: rows) and save it again.",
+            _reshaping(entry.shape, shape),
         )
+
+
+def _reshaping(want: tuple[int | str | None, ...], have: tuple[int | str | None, ...]) -> str:
+    """What to do about data of another shape than the input's; grey images often lack the axis of channels."""
+    for axis in range(1, len(want)):
+        if want[axis] == 1 and have[1:] == (*want[1:axis], *want[axis + 1 :]):
+            return f"An axis of length 1 is missing: save numpy.expand_dims(array, {axis})."
+    return "Reshape or transpose the array (first axis: rows) and save it again."
 
 
 def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input, ...]) -> bool:

@@ -111,11 +111,28 @@ def _matched(table: Table, marks: Marks | None, inputs: tuple[Input, ...]) -> li
         if found:
             return [(inputs[0], found)]
         fields = {field.name: field for field in free}
+        _check_columns(table, inputs[0], free)
     raise DataError(
         f"{table.name} holds {listing(fields)}, and nothing for "
         f"{listing([entry.name for entry in inputs if entry.name not in fields])}",
         f"arrays named as the model's inputs: {listing([entry.name for entry in inputs])}",
-        "Save it with numpy.savez(file, NAME=array, …).",
+        "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
+    )
+
+
+def _check_columns(table: Table, entry: Input, free: list[Field]) -> None:
+    """Check that the columns of a table are as many as the features of the input that takes them.
+
+    Raises:
+        DataError: when they are not; most often one of them is the label.
+    """
+    columns, shape = _columns(free), entry.shape or ()
+    if len(columns) < 2 or len(shape) != 2 or not isinstance(shape[1], int):
+        return
+    raise DataError(
+        f"{table.name} holds {len(columns)} columns of numbers, {listing(field.name for field in columns)}",
+        f"the {shape[1]} features of input {entry.name!r}",
+        "Name the column of the labels with --labels, and leave out what the model doesn't take.",
     )
 
 
@@ -127,8 +144,13 @@ def _only(entry: Input, free: list[Field]) -> tuple[Field, ...]:
     images = [field for field in free if field.image]
     if len(images) == 1:
         return (images[0],)
-    columns = tuple(field for field in free if len(field.shape) == 1 and field.dtype.kind in "biuf")
+    columns = _columns(free)
     return columns if len(entry.shape or ()) == 2 and entry.shape and entry.shape[1] == len(columns) else ()
+
+
+def _columns(free: list[Field]) -> tuple[Field, ...]:
+    """Fields of one number a row."""
+    return tuple(field for field in free if len(field.shape) == 1 and field.dtype.kind in "biuf")
 
 
 def _count(table: Table, marks: Marks | None, matched: list[Match], inputs: tuple[Input, ...]) -> int:

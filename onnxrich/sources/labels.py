@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from onnxrich.sources.request import Request
 from onnxrich.sources.table import SCAN, AnyArray, Column, Field, Table, of_array, of_columns
 
 KEYS = ("labels", "label", "y")
+# Names that a message lists at most.
+_LISTED = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,10 @@ def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...])
         )
 
 
-def listing(names: Any) -> str:
-    """Names for a message."""
-    return ", ".join(repr(name) for name in names) or "no arrays"
+def listing(names: Iterable[Any]) -> str:
+    """Names for a message; of many, the first and the last ones."""
+    told = [repr(name) for name in names]
+    if len(told) > _LISTED:
+        half = _LISTED // 2
+        told = [*told[:half], f"… ({len(told) - 2 * half} more)", *told[-half:]]
+    return ", ".join(told) or "no arrays"

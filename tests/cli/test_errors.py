@@ -39,6 +39,8 @@ FAILURES = {
     "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
     "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz': it is not there; needed: "),
     "other moments": (["render", "data.npz"], "moments file 'data.npz': it can't be read"),
+    "data among models": (["compare", "none.onnx", "data.npz"], "wrote; data are given by --data."),
+    "one model to compare": (["compare", "none.onnx", "--data", "data.npz"], "1 model; needed: two or more to compare"),
 }  # fmt: skip
 
 
@@ -92,6 +94,7 @@ USAGE = {
     "batch size": [["run", "none.onnx", "--batch-size", "0"], "'--batch-size'"],
     "seed": [["run", "none.onnx", "--seed", "-1"], "'--seed'"],
     "seed of several": [["compare", "none.onnx", "--seed", "-1"], "'--seed'"],
+    "data as an argument": [["run", "none.onnx", "data.npz"], "(data.npz). Data are an option: --data data.npz"],
     "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],

@@ -10,6 +10,7 @@ import pytest
 from cli._processes import onnxrich
 
 import onnxrich as library
+from onnxrich.errors import DataError
 from onnxrich.metrics import select
 
 NUMBER = (int, float)
@@ -94,6 +95,15 @@ def test_json_without_data(folder: Path, tmp_path: Path) -> None:
     assert_schema(found, labels=False)
     assert found["data"]["synthetic"] and "synthetic_data" in {warning["code"] for warning in found["warnings"]}
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_in_python_without_data(folder: Path) -> None:
+    """What a notebook shows of a run without data says so too; one head is one number."""
+    model, data = folder / "none.onnx", folder / "data.npz"
+    assert repr(library.run(model)).endswith(", SYNTHETIC DATA>")
+    assert "SYNTHETIC" not in repr(library.run(model, data))
+    with pytest.raises(DataError, match="head 'all'; needed: the number of one head, from 1"):
+        library.run(model, data, head="all")  # type: ignore[arg-type]
 
 
 def test_table(folder: Path) -> None:

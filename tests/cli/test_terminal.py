@@ -54,7 +54,7 @@ def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> Non
         assert not worker.is_running()
         shown = terminal.rest()
         assert terminal.process.stdout.read() == b""
-    assert shown.rstrip().endswith(b"onnxrich: interrupted; nothing was written")
+    assert shown.rstrip().endswith(b"onnxrich: interrupted; no result was written")
     assert b"Traceback" not in shown
     assert not (tmp_path / "report").exists()
 
@@ -72,7 +72,7 @@ def test_interrupt_without_terminal(folder: Path) -> None:
         assert time.monotonic() - start < 1
     finally:
         end(process)
-    assert (process.returncode, out, err) == (130, b"", b"\nonnxrich: interrupted; nothing was written\n")
+    assert (process.returncode, out, err) == (130, b"", b"\nonnxrich: interrupted; no result was written\n")
     assert not worker.is_running()
 
 

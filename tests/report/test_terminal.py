@@ -70,7 +70,7 @@ def test_no_width_is_no_certainty(sure: Results) -> None:
 def test_a_family_that_is_undefined_takes_one_line(unlabelled: Results) -> None:
     """Without labels, the family of neural collapse is one line with the reason, not one a metric."""
     text = terminal.render([unlabelled], width=160)
-    assert re.search(r"^collapse +.*\(-: It needs class labels\)", text, re.MULTILINE)
+    assert re.search(r"^collapse +.*\(-: it needs class labels\)", text, re.MULTILINE)
     assert not re.search(r"^nc", text, re.MULTILINE)
 
 
@@ -114,15 +114,23 @@ def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
     assert "SYNTHETIC" not in terminal.render([lazy])
 
 
+def test_speed_is_that_of_this_run(lazy: Results) -> None:
+    """Samples that a checkpoint brought took no time of this run: 3 tokens a sample, 60 of 100 samples in 2 s."""
+    record = lazy.record
+    data, runtime = replace(record.data, n=300, samples=100), replace(record.runtime, seconds=2.0, resumed=40)
+    text = terminal.render([replace(lazy, record=replace(record, data=data, runtime=runtime))], width=160)
+    assert "2 s, 90 rows/s; 40 of 100 samples were in the checkpoint" in text
+
+
 def test_null_is_a_dash_with_its_reason(undefined: Results, unlabelled: Results) -> None:
     """An undefined number is "-", never nan or a guess, and the text says why."""
     text = terminal.render([undefined], width=300)
     assert "D_LR -" in text
     assert "●" not in text
-    assert re.search(r"^d_lr +- +.*\(-: The features are the same for every row", text, re.MULTILINE)
+    assert re.search(r"^d_lr +- +.*\(-: the features are the same for every row", text, re.MULTILINE)
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     without = terminal.render([unlabelled], width=160)
-    assert re.search(r"^kernel_target_alignment +- +.*\(-: It needs labels\)", without, re.MULTILINE)
+    assert re.search(r"^kernel_target_alignment +- +.*\(-: it needs labels\)", without, re.MULTILINE)
 
 
 def test_warnings_come_with_the_name_of_their_model(lazy: Results, maker: Callable[..., Results]) -> None:

@@ -292,7 +292,7 @@ def test_missing_input(tmp_path: Path) -> None:
     with refused(
         DataError,
         "d.npz holds 'a', 'b', and nothing for 'x'; needed: arrays named as the model's inputs: 'x'. "
-        "Save it with numpy.savez(file, NAME=array, …).",
+        "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
     ):
         read(tmp_path / "d.npz")
 

@@ -60,6 +60,18 @@ def test_columns_one_by_one(kind: str, size: int, tmp_path: Path) -> None:
     assert source.preprocessing == {"columns": NAMES}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_numbers_of_columns(kind: str, tmp_path: Path) -> None:
+    """A column too many is most often the label, and the message says so; of many columns it lists some."""
+    path = save(kind, tmp_path, scalars(species=np.arange(23)))
+    remedy = "Name the column of the labels with --labels, and leave out what the model doesn't take."
+    with refused(DataError, "holds 7 columns of numbers, 'f0', ", f"; needed: the 6 features of input 'x'. {remedy}"):
+        source_of(two_layers(), path)
+    many = save(kind, tmp_path, {f"c{at}": np.arange(3.0) for at in range(40)})
+    with refused(DataError, "'c5', … (28 more), 'c34', "):
+        source_of(two_layers(), many)
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "jsonl"])
 def test_lists(kind: str, tmp_path: Path) -> None:
     """A column of lists is an input of its name; others are passed over."""

@@ -161,3 +161,14 @@ def test_ragged_lists(iterable: bool) -> None:
     data: Any = {"x": [[1.0, 2.0], [3.0]]}
     with refused(DataError, "'x' of type list: setting an array element with a sequence", "rows of equal shape."):
         read_all(source_of(two_layers(), [data] if iterable else data), 4)
+
+
+def test_a_missing_axis_is_named() -> None:
+    """Grey images without an axis of channels: the remedy says which axis to add."""
+    model = build(
+        "a = Flatten(x)\n h = Relu(a)\n y = MatMul(h, w)", x="float[N,1,2,3] x", w=np.ones((6, 3), np.float32)
+    )
+    with refused(DataError, "shape N × 1 × 2 × 3. An axis of length 1 is missing: save numpy.expand_dims(array, 1)."):
+        read_all(source_of(model, np.zeros((4, 2, 3), np.float32)), 4)
+    with refused(DataError, "shape N × 1 × 2 × 3. Reshape or transpose the array"):
+        read_all(source_of(model, np.zeros((4, 3, 2), np.float32)), 4)
