@@ -14,7 +14,7 @@ from onnxrich.compared import Estimate, difference, same_rows
 from onnxrich.errors import Notice
 from onnxrich.results import Results
 from onnxrich.series import Origin
-from onnxrich.uncertainty import student_t
+from onnxrich.student import student_t
 
 SCHEMA = "onnxrich.track/1"
 

@@ -18,6 +18,7 @@ from onnxrich.metrics._metric import Scale
 from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import span
 from onnxrich.moments import Array, Block, Moments
+from onnxrich.student import student_t
 
 # Half the interval of D_LR, and its bias, that are small enough to compare models by.
 ENOUGH = 0.01
@@ -245,29 +246,6 @@ _SCALES: Mapping[Scale, tuple[Callable[[Array], Array], Callable[[Array], Array]
 _BOUNDS: Mapping[Scale, tuple[float, float]] = {
     "share": (0.0, 1.0), "positive": (0.0, math.inf), "real": (-math.inf, math.inf),
 }  # fmt: skip
-
-
-def student_t(freedom: int, level: float = 0.95) -> float:
-    """The t for which P(|T| < t) is the level, T Student's with so many degrees of freedom: by bisection."""
-    low, high = 0.0, 1e6
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < level else (low, middle)
-    return (low + high) / 2
-
-
-def _within(t: float, freedom: int) -> float:
-    """P(|T| < t), by the finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term = total = cosine if odd else 1.0
-    for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= (k - 1) / k * cosine**2
-        total += term
-    if not odd:
-        return sine * total
-    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
 
 
 def _convergence(sample: Sample, names: Sequence[str]) -> tuple[tuple[float, ...], dict[str, tuple[float | None, ...]]]:

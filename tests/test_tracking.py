@@ -20,8 +20,8 @@ from onnxrich import series
 from onnxrich.errors import DataError, ModelError
 from onnxrich.moments import Moments
 from onnxrich.results import Results
+from onnxrich.student import student_t
 from onnxrich.tracked import Tracked
-from onnxrich.uncertainty import student_t
 
 X = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
 

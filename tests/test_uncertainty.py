@@ -13,7 +13,8 @@ from onnxrich import uncertainty
 from onnxrich.metrics import ALL, Sample, evaluate, richness, sample_of, select
 from onnxrich.metrics.debiased import bias, d_lr_debiased
 from onnxrich.moments import Moments
-from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife, ordered, student_t
+from onnxrich.student import student_t
+from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife, ordered
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
