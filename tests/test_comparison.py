@@ -290,7 +290,7 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
             onnxrich.compare(few, x)
     with refused(DataError, "a single model; needed: a list of models. Pass [model, other_model]."):
         onnxrich.compare("a.onnx", "b.onnx")
-    with refused(DataError, "head 'all'; needed: the number of one head"):
+    with refused(DataError, "head 'all'; needed: a whole number from 1"):
         onnxrich.compare([two_layers()] * 2, x, head="all")  # type: ignore[arg-type]
     with refused(DataError, "a model of type dict", "onnxrich.export"):
         onnxrich.compare([two_layers(), {}], x)  # type: ignore[list-item]

@@ -102,7 +102,7 @@ def test_in_python_without_data(folder: Path) -> None:
     model, data = folder / "none.onnx", folder / "data.npz"
     assert repr(library.run(model)).endswith(", SYNTHETIC DATA>")
     assert "SYNTHETIC" not in repr(library.run(model, data))
-    with pytest.raises(DataError, match="head 'all'; needed: the number of one head, from 1"):
+    with pytest.raises(DataError, match="head 'all'; needed: a whole number from 1"):
         library.run(model, data, head="all")  # type: ignore[arg-type]
 
 
