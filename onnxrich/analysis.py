@@ -15,8 +15,9 @@ from onnxrich.errors import DataError
 from onnxrich.metrics import Sample, sample_of, select
 from onnxrich.moments import load_record
 from onnxrich.progress import Progress
+from onnxrich.record import Record
 from onnxrich.report import figure, files, html
-from onnxrich.results import Record, Results
+from onnxrich.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,8 @@ from onnxrich.errors import Notice, naming
 from onnxrich.metrics import select
 from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
-from onnxrich.results import Record, Results
+from onnxrich.record import Record
+from onnxrich.results import Results
 from onnxrich.sources.shared import leading, source_for
 from onnxrich.timing import Timing
 

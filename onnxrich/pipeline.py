@@ -16,7 +16,8 @@ from onnxrich.depth import Asked
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import ALL, Sample, sample_of, select
 from onnxrich.progress import Listener, Progress
-from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
+from onnxrich.record import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
+from onnxrich.results import Results
 from onnxrich.timing import Timing
 
 # The name that stands for all layers.

@@ -33,7 +33,8 @@ from onnxrich import errors
 from onnxrich.errors import DataError, OnnxrichError, WorkerError
 from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
-from onnxrich.results import Record, Results
+from onnxrich.record import Record
+from onnxrich.results import Results
 
 # Seconds between two looks at the clock and at the worker's memory.
 LOOK = 0.05

@@ -34,14 +34,16 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "layers": ({"metrics", "moments", "uncertainty"}, {"numpy"}),
     "student": (set(), set()),
     "uncertainty": ({"errors", "moments", "metrics", "student"}, {"numpy"}),
-    "results": ({"errors", "layers", "moments", "metrics", "curves", "uncertainty"}, {"numpy"}),
+    "record": ({"errors", "layers", "metrics", "uncertainty"}, set()),
+    "results": ({"errors", "layers", "moments", "metrics", "curves", "record", "uncertainty"}, {"numpy"}),
     "compared": ({"errors", "metrics", "moments", "results", "uncertainty"}, {"numpy"}),
     "series": ({"errors"}, set()),
     "tracked": ({"compared", "errors", "results", "series", "student"}, set()),
     "writing": ({"errors"}, set()),
     "options": ({"errors"}, set()),
     "report": (
-        {"compared", "errors", "layers", "metrics", "moments", "curves", "results", "report", "tracked", "uncertainty"}
+        {"compared", "errors", "layers", "metrics", "moments", "curves", "record", "results"}
+        | {"report", "tracked", "uncertainty"}
         | {"writing"},
         {"numpy", "rich", "jinja2"},
     ),
@@ -101,6 +103,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "parameters",
             "readouts",
             "progress",
+            "record",
             "results",
             "session",
             "sources",
@@ -115,14 +118,14 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "comparing": (
-        {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "results"}
-        | {"session", "sources", "timing"},
+        {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "record"}
+        | {"results", "session", "sources", "timing"},
         {"onnx"},
     ),
     "following": ({"compared", "comparing", "errors", "pipeline", "progress", "results", "series", "tracked"}, set()),
     "tracking": ({"metrics", "options", "progress", "report", "supervise", "tracked"}, set()),
     "comparison": ({"compared", "errors", "metrics", "options", "progress", "report", "supervise"}, set()),
-    "supervise": ({"errors", "moments", "progress", "results"}, {"psutil"}),
+    "supervise": ({"errors", "moments", "progress", "record", "results"}, {"psutil"}),
     "worker": (set(), set()),
     "inspection": ({"errors", "head", "live", "model", "session", "sources", "supervise"}, {"onnx"}),
     "patching": (
@@ -140,7 +143,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "loggers": (set(), set()),
     "recording": ({"errors", "loggers", "plugins", "writing"}, {"numpy"}),
     "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
-    "analysis": ({"errors", "metrics", "moments", "options", "progress", "report", "results", "supervise"}, set()),
+    "analysis": (
+        {"errors", "metrics", "moments", "options", "progress", "record", "report", "results", "supervise"},
+        set(),
+    ),
     "demo": (set(), set()),
     "doctor": ({"errors"}, set()),
     "cli": ({"cli", "errors", "progress"}, {"click"}),

@@ -14,7 +14,7 @@ from onnx import numpy_helper, parser
 import onnxrich
 from onnxrich.batching import product_runs
 from onnxrich.errors import DataError, HeadError
-from onnxrich.results import Record
+from onnxrich.record import Record
 
 RNG = np.random.default_rng(11)
 N, T = 96, 5

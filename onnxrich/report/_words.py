@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from onnxrich.errors import printable
 from onnxrich.metrics import ALL, FAMILIES
-from onnxrich.results import DataInfo, HeadInfo, Results, RuntimeInfo
+from onnxrich.record import DataInfo, HeadInfo, RuntimeInfo
+from onnxrich.results import Results
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."

@@ -10,7 +10,8 @@ import pytest
 
 from onnxrich.errors import Notice
 from onnxrich.moments import Moments
-from onnxrich.results import DataInfo, HeadInfo, ModelInfo, Record, Results, RuntimeInfo
+from onnxrich.record import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
+from onnxrich.results import Results
 
 HOSTILE = "models/</script><img src=x onerror=alert(1)>[red]x[/red]\x1b[31m\u202e$x_1$\udcff.onnx"
 

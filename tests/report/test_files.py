@@ -15,8 +15,9 @@ import pytest
 
 from onnxrich.errors import OutputError
 from onnxrich.moments import load_record
+from onnxrich.record import Record
 from onnxrich.report import figure, files, html
-from onnxrich.results import Record, Results
+from onnxrich.results import Results
 
 NAMES = ["analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
 
