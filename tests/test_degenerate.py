@@ -103,7 +103,7 @@ def test_scalar_input(kind: str, tmp_path: Any) -> None:
 @pytest.mark.parametrize("size", [0, -3])
 def test_batch_size_without_meaning(size: int) -> None:
     """A batch of no rows is refused."""
-    with refused(DataError, f"batch size {size}; needed: a positive number. Pass --batch-size N with N ≥ 1."):
+    with refused(DataError, f"batch_size {size}; needed: a whole number from 1. Pass --batch-size N with N ≥ 1."):
         run(two_layers(), batch_size=size)
 
 
