@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnxrich.errors import AdapterError
+from onnxrich.plugins import quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,7 +33,8 @@ def convert(function: Callable[..., Any], signature: Sequence[Any]) -> ModelProt
     import tf2onnx
 
     try:
-        with _quiet():
+        # It logs what it tries and gives up; what matters is raised.
+        with quiet("tf2onnx", logging.CRITICAL):
             model: ModelProto = tf2onnx.convert.from_function(
                 tf.function(function, autograph=False),
                 input_signature=signature,
@@ -68,17 +68,3 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
     context.make_node(
         "Sub", [cast.output[0], erf.output[0]], outputs=[output], name=name, dtypes=[kind], shapes=[shape]
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """tf2onnx logs what it tries and gives up; what matters is raised."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -12,7 +12,6 @@ import contextlib
 import inspect
 import logging
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import LABELS, Item, converted
+from onnxrich.plugins import LABELS, Item, converted, quiet
 
 # Bytes of weights above which they go to a file of their own: one protobuf file holds 2 GiB.
 LARGEST_IN_FILE = 2**30
@@ -97,7 +96,8 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
         axes = {name: _axes(array) for name, array in example.items()}
         options |= {"kwargs": _tensors(obj, example), "dynamic_shapes": axes}
     names = {"input_names": list(example), "output_names": list(_outputs(obj, example))}
-    with _evaluating(obj), _quiet():
+    # It tells about optional packages and about its own plans on every call.
+    with _evaluating(obj), quiet("torch.onnx", logging.ERROR):
         # Not optimised: so each weight keeps its name and its values, and a training can swap them; the runtime
         # optimises by itself.
         torch.onnx.export(obj, (), path, dynamo=True, verbose=False, optimize=False, **names, **options)
@@ -214,20 +214,6 @@ def _outputs(obj: Any, given: Item) -> dict[str, NDArray[Any]]:
 def _place(path: Any) -> str:
     keys = [str(getattr(part, "key", getattr(part, "idx", ""))) for part in path]
     return "_".join(keys) if keys and not keys[0].isdigit() else f"output_{'_'.join(keys)}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells about optional packages and about its own plans on every call."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextlib.contextmanager

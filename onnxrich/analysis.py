@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -98,9 +97,7 @@ class Analysis(Results):
         return files.save(self, Path(directory), force=force)
 
     def _repr_html_(self) -> str:
-        # A frame keeps the page's style and script apart from the notebook's.
-        page = escape(html.render([self]), quote=True)
-        return f'<iframe srcdoc="{page}" title="onnxrich report" width="100%" height="900" frameborder="0"></iframe>'
+        return html.framed(html.render([self]))
 
     def __repr__(self) -> str:
         d_lr = self.metrics["d_lr"]

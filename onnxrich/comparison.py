@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from onnxrich.compared import Compared
 from onnxrich.errors import DataError
 from onnxrich.metrics import select
 from onnxrich.progress import Progress
-from onnxrich.report import comparison, figure
+from onnxrich.report import comparison, figure, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,8 +44,7 @@ class Comparison(Compared):
         return comparison.save(self, Path(directory), force=force)
 
     def _repr_html_(self) -> str:
-        page = escape(comparison.html(self), quote=True)
-        return f'<iframe srcdoc="{page}" title="onnxrich report" width="100%" height="900" frameborder="0"></iframe>'
+        return html.framed(comparison.html(self))
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(result.record.model.path for result in self.results)}>"

@@ -9,9 +9,12 @@ Requirements of an adapter, which is a module, or any object with the same verbs
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
+import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,3 +190,17 @@ def _only(what: str, matches: Mapping[str, Adapter]) -> Adapter:
         f"an ONNX model, or one of {', '.join(sorted(adapters())) or 'an adapter; none is installed'}",
         "Export it to ONNX, or install an adapter for it (pip install 'onnxrich[torch]').",
     )
+
+
+@contextlib.contextmanager
+def quiet(logger: str, level: int) -> Iterator[None]:
+    """For an exporter that talks: no warnings, and of its logger nothing below a level of `logging`."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)

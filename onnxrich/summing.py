@@ -100,7 +100,7 @@ class Summing:
         numbers = self.fleet.blocks * self._live.patch.edges[-1] ** 2
         looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
         saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
-        start, number = time.perf_counter(), -1
+        start, number, written = time.perf_counter(), -1, done.batches
         for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
@@ -118,10 +118,11 @@ class Summing:
             if path is not None and saves.due() and batches.ended(self.samples):
                 with timing.measure("saving"), saves:
                     self._save(path, about, number + 1, batches)
+                written = number + 1
         with timing.measure("running"):
             self.fleet.settle()
         self._check_position(done, number, batches, last=True)
-        if path is not None and number + 1 > done.batches:
+        if path is not None and number + 1 > written:
             with timing.measure("saving"):
                 self._save(path, about, number + 1, batches)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from onnxrich import options as checked
 from onnxrich import supervise
 from onnxrich.metrics import select
 from onnxrich.progress import Progress
+from onnxrich.report import html
 from onnxrich.report import track as report
 from onnxrich.tracked import Tracked
 
@@ -42,8 +42,7 @@ class Track(Tracked):
         return report.save(self, Path(directory), force=force)
 
     def _repr_html_(self) -> str:
-        page = escape(report.html(self), quote=True)
-        return f'<iframe srcdoc="{page}" title="onnxrich report" width="100%" height="900" frameborder="0"></iframe>'
+        return html.framed(report.html(self))
 
     def __repr__(self) -> str:
         return f"<Track of {len(self.steps)} checkpoints, steps {self.steps[0]} to {self.steps[-1]}>"

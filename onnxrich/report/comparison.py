@@ -12,7 +12,6 @@ from rich.text import Text
 from onnxrich.compared import Compared, Estimate
 from onnxrich.report import _words, files, terminal
 from onnxrich.report import html as pages
-from onnxrich.writing import write_files
 
 # Models whose differences have columns of their own in the table; those of more stand below their values.
 SIDE_BY_SIDE = 3
@@ -60,8 +59,7 @@ def save(compared: Compared, directory: str | os.PathLike[str], *, force: bool =
     contents = files.views(compared.results) | {"report.html": html(compared).encode()}
     contents |= files.documents(compared.results)
     contents["comparison.json"] = compared.to_json().encode("utf-8", errors="backslashreplace")
-    folder = Path(directory)
-    return write_files({folder / name: content for name, content in contents.items()}, folder)
+    return files.write(directory, contents)
 
 
 def sections(compared: Compared) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def save(results: Results, directory: str | os.PathLike[str], *, force: bool = F
     document = _document(results)
     # What lists the other files comes last.
     last = {"analysis.json": document.pop("analysis.json")}
-    return _write(Path(directory), {**document, **views([results]), **last})
+    return write(directory, {**document, **views([results]), **last})
 
 
 def save_comparison(
@@ -59,7 +59,7 @@ def save_comparison(
     """
     check(directory, force=force)
     contents = views(results) | documents(results)
-    return _write(Path(directory), contents)
+    return write(directory, contents)
 
 
 def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -141,5 +141,11 @@ def _moments(results: Results) -> bytes:
     return file.getvalue()
 
 
-def _write(directory: Path, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
+def write(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files of a folder, by their names in it; whole or not at all.
+
+    Raises:
+        OutputError: when one can't be written.
+    """
+    directory = Path(directory)
     return write_files({directory / name: content for name, content in contents.items()}, directory)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -70,6 +71,12 @@ def render(
         documents={name: embed(document) for name, document in (documents or {}).items()},
     )
     return page + "\n"
+
+
+def framed(page: str) -> str:
+    """A page for a notebook, in a frame that keeps its style and script apart from the notebook's."""
+    source = escape(page, quote=True)
+    return f'<iframe srcdoc="{source}" title="onnxrich report" width="100%" height="900" frameborder="0"></iframe>'
 
 
 def _file(name: str) -> str:

@@ -16,7 +16,6 @@ from onnxrich.report import html as pages
 from onnxrich.report.comparison import signed
 from onnxrich.results import Results
 from onnxrich.tracked import Tracked
-from onnxrich.writing import write_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +94,6 @@ def save(tracked: Tracked, directory: str | os.PathLike[str], *, force: bool = F
         OutputError: when the folder is not empty and `force` is not given, or when it can't be written.
     """
     files.check(directory, force=force)
-    folder = Path(directory)
     contents = {
         "report.html": html(tracked).encode("utf-8"),
         "figure.png": figures.saved(figure(tracked), "png"),
@@ -103,7 +101,7 @@ def save(tracked: Tracked, directory: str | os.PathLike[str], *, force: bool = F
         "track.csv": tracked.to_csv().encode("utf-8", errors="backslashreplace"),
         "track.json": tracked.to_json().encode("utf-8", errors="backslashreplace"),
     }
-    return write_files({folder / name: content for name, content in contents.items()}, folder)
+    return files.write(directory, contents)
 
 
 def sections(tracked: Tracked) -> dict[str, Any]:
