@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from onnxrich.batching import product_runs
-from onnxrich.rewrite.product import panel_edges
+from onnxrich.rewrite.product import tile_edges
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Device:
         double: flops a second of a product in double.
         bytes: a second, of what passes over tables and sums.
         link: bytes a second from the host.
+        memory: kind of its memory, which decides the tiles.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Device:
     double: float
     bytes: float
     link: float = float("inf")
+    memory: str = "cuda"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Task:
 
 
 # Two cores of the machine that benchmarks/RESULTS.md names: measured, float32.
-TWO_CORES = Device("two CPU cores", model=320e9, double=150e9, bytes=37e9)
+TWO_CORES = Device("two CPU cores", model=320e9, double=150e9, bytes=37e9, memory="cpu")
 # From the data sheets: float16 or bfloat16 on tensor cores, double as the device has it, memory, PCIe; at 40 % of the
 # peak for the model, half of it for products in double and for memory, which are plain.
 H100 = Device("H100 SXM", model=0.4 * 989e12, double=0.5 * 67e12, bytes=0.5 * 3.35e12, link=50e9)
@@ -82,38 +84,36 @@ def whole(p: int, *, C: int, K: int) -> int:
     return 1 + p + C + K
 
 
-def share(d: int) -> float:
-    """The share of the d × d product that is computed: b block rows, each from its diagonal on."""
-    b = len(panel_edges(d)) - 1
+def share(d: int, memory: str = "cuda") -> float:
+    """The share of the d × d product that is computed: of b × b tiles those on and above the diagonal."""
+    b = len(tile_edges(d, memory)) - 1
     return (b + 1) / (2 * b)
 
 
-def product_flops(d: int) -> float:
+def product_flops(d: int, memory: str = "cuda") -> float:
     """Flops in double, a row."""
-    return 2 * d * d * share(d)
+    return 2 * d * d * share(d, memory)
 
 
 def table_bytes(d: int) -> float:
-    """Bytes that lay a row out: transposed and cut in float, cast, shifted and put together again in double."""
-    b = len(panel_edges(d)) - 1
-    again = (b - 1) * (b + 2) / (2 * b)
-    return d * ((4 + 4) + (4 + 4) + (4 + 8) + (8 + 8) + (8 + 8) * again)
+    """Bytes that lay a row out: transposed and cut in float, cast and shifted in double."""
+    return d * ((4 + 4) + (4 + 4) + (4 + 8) + (8 + 8))
 
 
-def sum_bytes(d: int) -> float:
+def sum_bytes(d: int, memory: str = "cuda") -> float:
     """Bytes that one product moves, however few rows it adds: sums copied, then read and written."""
-    return 4 * 8 * d * d * share(d)
+    return 4 * 8 * d * d * share(d, memory)
 
 
-def memory(d: int, blocks: int = 1) -> float:
-    """Bytes on the device: the sums of each block, and a spare set."""
-    return 8 * d * d * share(d) * (blocks + 1)
+def bytes_held(d: int, blocks: int = 1, lanes: int = 1, memory: str = "cuda") -> float:
+    """Bytes on the device: the sums of each block, and a spare set for each lane."""
+    return 8 * d * d * share(d, memory) * (blocks + lanes)
 
 
 def seconds_a_row(device: Device, d: int, rows_a_product: int) -> float:
     """What summing costs a row."""
-    moved = table_bytes(d) + sum_bytes(d) / rows_a_product
-    return product_flops(d) / device.double + moved / device.bytes
+    moved = table_bytes(d) + sum_bytes(d, device.memory) / rows_a_product
+    return product_flops(d, device.memory) / device.double + moved / device.bytes
 
 
 def on_cpu(flops: float, d: int, batch: int) -> float:
@@ -144,7 +144,8 @@ def work_table() -> str:
         d, all_of_it = width(task.p, C=task.C, K=task.K), whole(task.p, C=task.C, K=task.K)
         lines.append(
             f"| {task.name} | {task.rows:,} | {task.flops:.3g} | {d:,} | {product_flops(d):.3g} | "
-            f"{task.rows * task.input / 1e9:,.1f} GB | {memory(d) / 1e9:,.3f} GB | {8 * all_of_it**2 / 1e9:,.3f} GB |"
+            f"{task.rows * task.input / 1e9:,.1f} GB | {bytes_held(d) / 1e9:,.3f} GB | "
+            f"{8 * all_of_it**2 / 1e9:,.3f} GB |"
         )
     return "\n".join(lines)
 

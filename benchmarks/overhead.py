@@ -31,7 +31,7 @@ def ratio(model: ModelProto, shape: tuple[int, ...], *, rows: int, batch: int, t
 def against_bare(scale: int, turns: int) -> None:
     """The table of models."""
     print("| model | batch | rows | bare inference | onnxrich / bare | goal |\n| --- | --- | --- | --- | --- | --- |")
-    small, large = 64 * scale, 16 * scale
+    small, large = 256 * scale, 32 * scale
     for name, model, shape, rows, batch, goal in (
         ("MLP 784-1024-1024-1024-10", mlp(), (784,), 10_240 * scale, 512, "1.6"),
         ("ResNet-18, 32×32", resnet18(), (3, 32, 32), small, 64, "1.03"),

@@ -41,10 +41,13 @@ def fixed_size(model: Model) -> int | None:
 
 
 def block_count(d: int, asked: int | None) -> int:
-    """The number of blocks of d × d moments: as asked, or as many as memory allows; 1 where those are too few."""
+    """The number of blocks of d × d moments: as asked, or as many as memory allows; 1 where those are too few.
+
+    It is even, so that two cores can share them.
+    """
     if asked is not None:
         return max(1, asked)
-    count = min(BLOCKS, BLOCK_BYTES // (8 * d * d))
+    count = min(BLOCKS, BLOCK_BYTES // (8 * d * d)) // 2 * 2
     return count if count >= FEWEST_BLOCKS else 1
 
 

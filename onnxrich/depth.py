@@ -135,14 +135,16 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
     patches = [
         rewrite.instrument(
             live.model, layer.head(live.head), K=live.plan.K, masked=live.plan.counts, mask=live.plan.mask,
-            by_row=live.plan.by_row, runs=live.patch.runs, beside=live.patch, name=f"layer.{at}.",
+            by_row=live.plan.by_row, runs=live.patch.runs, memory=live.session.device.memory, beside=live.patch,
+            name=f"layer.{at}.",
         )
         for at, layer in enumerate(hidden)
     ]  # fmt: skip
     patch = live.patch.beside(patches)
     names = [layer.site.tensor for layer in hidden]
-    blocks = fitting_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
-    session = lives.open_session(live.model, patch.data, live.session.device)
+    blocks = fitting_blocks(patch, names, blocks=asked.blocks, lanes=live.session.device.lanes, memory=asked.memory)
+    device = replace(live.session.device, lanes=min(live.session.device.lanes, blocks))
+    session = lives.open_session(live.model, patch.data, device)
     shifts = _shifts(replace(live, patch=patch, session=session), first)
     return replace(live, patch=patch, session=session, given=shifts), Depth(tuple(hidden), blocks, tuple(notices))
 
@@ -234,7 +236,7 @@ def _shifts(live: Live, first: Batch) -> dict[str, AnyArray]:
     p = live.features.shape[1]
     shifts: dict[str, AnyArray] = {}
     for layer, table in zip(patch.layers, tables, strict=True):
-        mean = table[:, : len(live.features)].mean(axis=1)
+        mean = table[: len(live.features)].mean(axis=0)
         shift = np.concatenate([[0.0], np.where(np.isfinite(mean), mean, 0.0), own[1 + p :]])
         shifts[layer.shift] = shift.reshape(1, -1)
     return shifts

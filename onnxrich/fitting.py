@@ -1,4 +1,4 @@
-"""Whether all moments fit into memory: estimated before the first batch, and refused with the numbers."""
+"""What fits into memory: the moments, refused with the numbers where they don't, and how many runs at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxrich.batching import FEWEST_BLOCKS, block_count
 from onnxrich.errors import ModelError
 from onnxrich.rewrite import Patch
 
-# The share of the memory that is free, or that --max-memory leaves, that moments may take.
+# The share of the memory that is free, or that --max-memory leaves, that moments may take; the same for runs at once.
 SHARE = 0.5
 # Copies of one layer's moments that are made where its numbers are computed.
 COPIES = 4
@@ -18,31 +18,47 @@ COPIES = 4
 LISTED = 3
 
 
-def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
+def fitting_lanes(taken: int, lanes: int, *, memory: int | None) -> int:
+    """The number of runs for which there is memory at once, at most so many.
+
+    Args:
+        taken: bytes that one run took.
+        lanes: runs at once that are wanted.
+        memory: bytes that the work may use; those that are free when left out.
+    """
+    return max(1, min(lanes, _allowed(memory) // max(1, taken)))
+
+
+def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, lanes: int, memory: int | None) -> int:
     """The number of blocks for which there is memory: as asked, or as many as fit.
 
     Args:
         patch: of the head with its layers.
         names: of the layers, which may be none.
         blocks: that the user asks for.
+        lanes: runs at once.
         memory: bytes that the work may use; those that are free when left out.
 
     Raises:
         ModelError: when they don't fit; the message holds the numbers.
     """
     most = block_count(patch.edges[-1], blocks)
-    allowed = int(SHARE * (memory or psutil.virtual_memory().available))
-    tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -1), 1]
+    allowed = _allowed(memory)
+    tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -2), 1]
     for count in tried:
-        if needed(patch, count) <= allowed:
+        if needed(patch, count, lanes) <= allowed:
             return count
     count = tried[-1]
     several = f"of {_count(len(names), 'layer')} " if names else ""
     raise ModelError(
-        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count))} of memory",
+        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count, lanes))} of memory",
         f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
         _remedy(patch, names, count),
     )
+
+
+def _allowed(memory: int | None) -> int:
+    return int(SHARE * (memory or psutil.virtual_memory().available))
 
 
 def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
@@ -55,11 +71,11 @@ def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
     return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
 
 
-def needed(patch: Patch, blocks: int) -> int:
-    """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
+def needed(patch: Patch, blocks: int, lanes: int = 1) -> int:
+    """Bytes that moments take: sums of all layers, spare ones for each lane, copies of the widest for its numbers."""
     sums = 8 * sum(height * width for height, width in patch.shapes)
     widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
-    return (blocks + 1) * sums + (blocks + COPIES) * widest
+    return (blocks + lanes) * sums + (blocks + COPIES) * widest
 
 
 def _size(count: int) -> str:

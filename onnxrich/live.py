@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import psutil
 
 from onnxrich import rewrite
 from onnxrich.batching import Batches, batch_size, fixed_size
+from onnxrich.cores import quiet
 from onnxrich.errors import HeadError
 from onnxrich.feeding import Plan, feed, usable_mask
 from onnxrich.head import Head, allowed_residual, measure, residual
@@ -33,6 +35,7 @@ class Live:
         features: of the first batch, float64 of shape (rows, p).
         outputs: of the first batch, float64 of shape (rows, C).
         shape: of the features before their rows are laid out.
+        taken: bytes of memory that running the first batch took.
         given: what each run is fed beside its batch, by name of the input: the shifts of hidden layers.
     """
 
@@ -44,6 +47,7 @@ class Live:
     features: Array
     outputs: Array
     shape: tuple[int, ...]
+    taken: int
     given: dict[str, AnyArray] = field(default_factory=dict)
 
     def feed(self, batch: Batch) -> dict[str, AnyArray]:
@@ -53,6 +57,13 @@ class Live:
     def another(self, number: int) -> Session:
         """A session over the same patched model, on another of its devices."""
         return open_session(self.model, self.patch.data, self.session.device, number)
+
+    def in_lanes(self, lanes: int) -> Live:
+        """The same with another number of runs at once."""
+        device = self.session.device
+        if lanes == device.lanes:
+            return self
+        return replace(self, session=open_session(self.model, self.patch.data, replace(device, lanes=lanes)))
 
 
 def open_session(model: Model, patch: bytes, device: Choice, number: int = 0) -> Session:
@@ -74,15 +85,17 @@ def ready(
     derived = head.affine is not None and zero.p < zero.C and not head.affine.steps
     patch = rewrite.instrument(
         model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row,
-        runs=plan.runs, derived=derived,
+        runs=plan.runs, derived=derived, memory=device.memory,
     )  # fmt: skip
     session = open_session(model, patch.data, device)
     listen(Progress("running"))
     given = feed(patch, plan, first) | patch.nothing
+    before = psutil.Process().memory_info().rss
     *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
-    features, outputs = (np.asarray(table.T, dtype=np.float64, order="C") for table in tables)
+    taken = psutil.Process().memory_info().rss - before
+    features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
-    return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()))
+    return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()), taken)
 
 
 def settled(live: Live, source: Source, first: Batch, *, mask: str | None, device: Choice) -> Live:
@@ -144,7 +157,8 @@ def verify(live: Live) -> float | None:
     Raises:
         HeadError: when the head is not what its constants say.
     """
-    distance = residual(live.head, live.features, live.outputs)
+    with quiet(live.features.size * live.outputs.shape[1]):
+        distance = residual(live.head, live.features, live.outputs)
     finite = np.isfinite(live.features).all() and np.isfinite(live.outputs).all()
     if distance is not None and finite and not distance <= allowed_residual(live.head):
         raise HeadError(
@@ -165,7 +179,8 @@ def pilot_shift(live: Live, first: Batch) -> Array:
     phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
     if live.patch.weight is not None and live.head.affine is not None:
         # So that f − its shift = W(φ − its shift): the moments of one follow from those of the other without b.
-        f = live.patch.weight @ phi + live.head.affine.bias
+        with quiet(live.patch.weight.size):
+            f = live.patch.weight @ phi + live.head.affine.bias
     return np.concatenate([[0.0], phi, f, y])
 
 

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxrich.errors import DataError
-from onnxrich.panels import Array as Array
-from onnxrich.panels import from_panels
 from onnxrich.precision import EPS, GRAM_FLOOR
 from onnxrich.tallies import tallied
 from onnxrich.targets import TargetKind, one_hot, table
+from onnxrich.tiles import Array as Array
+from onnxrich.tiles import from_tiles
 
 Block = Literal["one", "features", "outputs", "targets"]
 
@@ -146,10 +146,10 @@ class Moments:
         try:
             told = json.loads(metadata[METADATA])
             p, C = told["sizes"]
-            matrix = from_panels([np.asarray(panel, dtype=np.float64) for panel in accumulated])
+            matrix = from_tiles([np.asarray(tile, dtype=np.float64) for tile in accumulated])
             shift = np.asarray(told["shift"], dtype=np.float64)
             return cls(matrix, shift, p, C, dtype=told["dtype"], residual=told["residual"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from onnxrich import live as lives
-from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, fixed_size, padded, product_runs
+from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, block_count, fixed_size, padded, product_runs
+from onnxrich.cores import lanes
 from onnxrich.depth import Asked, added
 from onnxrich.errors import DataError, Notice
 from onnxrich.feeding import Plan
 from onnxrich.fingerprint import Fingerprint
-from onnxrich.fitting import fitting_blocks
+from onnxrich.fitting import fitting_blocks, fitting_lanes
 from onnxrich.head import Head
 from onnxrich.layers import Layer
 from onnxrich.live import Live
 from onnxrich.model import Model
 from onnxrich.moments import Moments, merge_all
 from onnxrich.progress import Listener, Progress
-from onnxrich.session import Choice, OutOfMemoryError
+from onnxrich.session import CPU, Choice, OutOfMemoryError
 from onnxrich.sources.base import Batch, Source
 from onnxrich.summing import Summing, check_finite
 from onnxrich.timing import Timing
@@ -114,19 +115,22 @@ def run(
     """
     timing = timing or Timing()
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
+    device = _in_lanes(device, head, source, size, blocks)
     with Batches(source, size, marked=saved is not None) as batches:
         with timing.measure("loading the model"):
             live, first = prepared(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
             distance = lives.verify(live)
+            most = block_count(live.patch.edges[-1], blocks)
+            live = live.in_lanes(min(most, fitting_lanes(live.taken, live.session.device.lanes, memory=memory)))
             depth = None
             if layers is not None:
                 listen(Progress("measuring the layers"))
                 live, depth = added(live, first, layers)
             elif blocks:
                 # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
-                fitting_blocks(live.patch, (), blocks=blocks, memory=memory)
+                fitting_blocks(live.patch, (), blocks=blocks, lanes=live.session.device.lanes, memory=memory)
             fitting = blocks if depth is None else depth.blocks
             summing = Summing(live, first, residual=distance or 0.0, blocks=fitting)
         start = time.perf_counter()
@@ -203,6 +207,15 @@ def passed(
         sequence=fingerprint.sequence(),
         live=live,
     )
+
+
+def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int | None) -> Choice:
+    """The device with as many runs at once as the rows suggest; the runtime's own CPU alone takes several."""
+    if device.provider != CPU:
+        return device
+    d = 1 + (head.p or 0) + 2 * (head.C or 0)
+    runs = None if source.n is None else source.n // (size * product_runs(size, d, n=source.n, blocks=blocks))
+    return replace(device, lanes=lanes(runs, block_count(d, blocks)))
 
 
 def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:

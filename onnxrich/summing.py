@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 
 from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, grouped, pieces
+from onnxrich.cores import quiet
 from onnxrich.errors import DataError
 from onnxrich.live import Live, pilot_shift
 from onnxrich.metrics.richness import from_moments
-from onnxrich.moments import Moments
+from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener, Progress
 from onnxrich.session import Accumulator, Fleet, OutOfMemoryError
 from onnxrich.sources.base import Batch
@@ -44,10 +46,11 @@ class Summing:
 
     def __init__(self, live: Live, first: Batch, *, residual: float, blocks: int | None) -> None:
         self._live, self._shift = live, pilot_shift(live, first)
-        devices = len(live.session.device.numbers)
-        sessions = [live.session, *(live.another(number) for number in range(1, devices))]
-        G = max(block_count(len(self._shift), blocks), devices)
-        self.fleet = Fleet(sessions, live.patch, live.patch.summed(self._shift), blocks=G)
+        device = live.session.device
+        sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
+        G = max(block_count(len(self._shift), blocks), len(sessions))
+        lanes = [session for session in sessions for _ in range(device.lanes)]
+        self.fleet = Fleet(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
         self.samples = self.resumed = 0
         self.most: int | None = None
         affine, plan = live.head.affine, live.plan
@@ -101,6 +104,7 @@ class Summing:
         looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
         saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
         start, number, written = time.perf_counter(), -1, done.batches
+        totals, seen = list[Future[list[Array]]](), 0
         for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
@@ -109,11 +113,15 @@ class Summing:
                 continue
             with timing.measure("running"):
                 self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
-            if looks.due():
+            if not totals and looks.due():
+                totals, seen = self.fleet.totals(self._live.patch.spans[-1]), self.samples
+            if totals and all(each.done() for each in totals):
                 with timing.measure("looking"), looks:
-                    rate = (self.samples - self.resumed) / (time.perf_counter() - start)
+                    rate = (seen - self.resumed) / (time.perf_counter() - start)
                     waiting = timing.seconds["reading"] / (timing.seconds["reading"] + timing.seconds["running"])
-                    listen(Progress("running", self.samples, total, rate, self._look(batches), waiting))
+                    d_lr = self._look([each.result() for each in totals], batches)
+                    listen(Progress("running", seen, total, rate, d_lr, waiting))
+                    totals = []
             # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
             if path is not None and saves.due() and batches.ended(self.samples):
                 with timing.measure("saving"), saves:
@@ -140,7 +148,7 @@ class Summing:
                 largest = max(batch.rows for batch in together)
                 if largest == 1 or plan.fixed:
                     raise
-                # Another device may have found less room meanwhile.
+                # Another lane may have found less room meanwhile.
                 self.most = min(self.most or largest, largest // 2)
                 self._add(together, accumulator, block)
 
@@ -148,12 +156,12 @@ class Summing:
         patch = self._live.patch
         return replace(self._zero, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
 
-    def _look(self, batches: Batches) -> float | None:
-        """D_LR of the rows so far; None where none counts."""
-        blocks = self.fleet.read(self._live.patch.spans[-1])
-        running = self._moments([np.sum(same, axis=0) for same in zip(*blocks, strict=True)])
+    def _look(self, totals: Sequence[Sequence[Array]], batches: Batches) -> float | None:
+        """D_LR of the rows that all lanes have summed so far; None where none counts."""
+        running = self._moments([np.sum(same, axis=0) for same in zip(*totals, strict=True)])
         check_finite(running, batches)
-        return from_moments(running).d_lr if running.n else None
+        with quiet(len(running.matrix) ** 3):
+            return from_moments(running).d_lr if running.n else None
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
         plan = self._live.plan

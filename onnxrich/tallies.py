@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxrich.panels import Array
+from onnxrich.tiles import Array
 
 # What is summed over the rows of a classifier beside second moments: rows whose largest output is that of their class,
 # and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.

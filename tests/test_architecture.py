@@ -18,7 +18,7 @@ STANDARD = set(sys.stdlib_module_names)
 ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "files": ({"errors"}, set()),
-    "cores": (set(), set()),
+    "cores": (set(), {"threadpoolctl"}),
     "extras": ({"errors"}, set()),
     "preprocessing": ({"errors"}, set()),
     "pictures": ({"errors", "extras", "preprocessing"}, {"numpy"}),
@@ -26,9 +26,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "progress": (set(), set()),
     "targets": ({"errors"}, {"numpy"}),
     "precision": (set(), {"numpy"}),
-    "panels": (set(), {"numpy"}),
-    "tallies": ({"panels"}, {"numpy"}),
-    "moments": ({"errors", "panels", "precision", "tallies", "targets"}, {"numpy"}),
+    "tiles": (set(), {"numpy"}),
+    "tallies": ({"tiles"}, {"numpy"}),
+    "moments": ({"errors", "tiles", "precision", "tallies", "targets"}, {"numpy"}),
     "metrics": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
     "curves": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
     "layers": ({"metrics", "moments", "uncertainty"}, {"numpy"}),
@@ -51,7 +51,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "lift": (set(), {"onnx"}),
     "simplify": ({"errors", "lift"}, {"onnx"}),
     "head": ({"errors", "model", "moments", "head", "precision"}, {"numpy", "onnx"}),
-    "rewrite": ({"errors", "head", "model", "moments", "panels", "rewrite", "tallies"}, {"numpy", "onnx"}),
+    "rewrite": ({"errors", "head", "model", "moments", "tiles", "rewrite", "tallies"}, {"numpy", "onnx"}),
     "timing": (set(), set()),
     "session": ({"cores", "errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
     "sources": (
@@ -67,9 +67,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "onnx"},
     ),
     "live": (
-        {"batching", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session", "sources"}
-        | {"targets"},
-        {"numpy"},
+        {"batching", "cores", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session"}
+        | {"sources", "targets"},
+        {"numpy", "psutil"},
     ),
     "depth": (
         {"batching", "errors", "feeding", "fitting", "head", "layers", "live", "metrics", "moments", "rewrite"}
@@ -79,12 +79,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "fitting": ({"batching", "errors", "rewrite"}, {"psutil"}),
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "summing": (
-        {"batching", "checkpoint", "errors", "feeding", "live", "metrics", "moments", "progress", "session", "sources"}
-        | {"timing"},
+        {"batching", "checkpoint", "cores", "errors", "feeding", "live", "metrics", "moments", "progress", "session"}
+        | {"sources", "timing"},
         {"numpy"},
     ),
     "stream": (
-        {"batching", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers", "live", "model"}
+        {"batching", "cores", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers", "live", "model"}
         | {"moments", "progress", "session", "sources", "summing", "timing", "unfix"},
         set(),
     ),

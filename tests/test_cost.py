@@ -20,26 +20,27 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import cost  # noqa: E402
 
 
-def patch_of(p: int, C: int, K: int) -> rewrite.Patch:
+def patch_of(p: int, C: int, K: int, memory: str) -> rewrite.Patch:
     """The patch of a model with so many features and outputs, as a run would make it."""
     weight = numpy_helper.from_array(np.ones((p, C), np.float32), "v")
     nodes = [helper.make_node("Relu", ["x"], ["phi"]), helper.make_node("MatMul", ["phi", "v"], ["y"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", p), ("y", C))]
     graph = helper.make_graph(nodes, "head", values[:1], values[1:], [weight])
     read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    return rewrite.instrument(read, head.find(read), K=K, derived=p < C)
+    return rewrite.instrument(read, head.find(read), K=K, derived=p < C, memory=memory)
 
 
 @pytest.mark.parametrize(("p", "C", "K"), [(5, 3, 0), (512, 10, 10), (1024, 10, 10), (700, 900, 0), (2048, 1000, 1000)])
-def test_formulas_count_what_a_patch_holds(p: int, C: int, K: int) -> None:
+@pytest.mark.parametrize("memory", ["cpu", "cuda"])
+def test_formulas_count_what_a_patch_holds(p: int, C: int, K: int, memory: str) -> None:
     """Width, share of the square, flops and memory are those of the accumulators of the patch."""
-    shapes = patch_of(p, C, K).shapes
-    d = cost.width(p, C=C, K=K)
-    assert shapes[0][1] == d
+    patch = patch_of(p, C, K, memory)
+    shapes, d = patch.shapes, cost.width(p, C=C, K=K)
+    assert patch.edges[-1] == d
     elements = sum(rows * columns for rows, columns in shapes)
-    # Block rows are cut at whole columns, so that they differ by one at most from equal ones.
-    assert cost.product_flops(d) == pytest.approx(2 * elements, rel=1 / d)
-    assert cost.memory(d, blocks=16) == pytest.approx(17 * 8 * elements, rel=1 / d)
+    # Tiles are cut at whole columns, so that they differ by one at most from equal ones.
+    assert cost.product_flops(d, memory) == pytest.approx(2 * elements, rel=1 / d)
+    assert cost.bytes_held(d, 16, 2, memory) == pytest.approx(18 * 8 * elements, rel=1 / d)
 
 
 def test_flops_of_a_perceptron() -> None:

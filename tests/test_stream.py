@@ -266,8 +266,8 @@ def test_derived_outputs_are_not_summed() -> None:
     assert rewrite.instrument(read, found, K=9, derived=True).edges[-1] == 1 + 4 + 9
 
 
-def test_wide_features_use_several_panels() -> None:
-    """Above 512 columns the matrix is summed in block rows; it is the same matrix."""
+def test_wide_features_use_several_tiles() -> None:
+    """The matrix of 700 features is summed in tiles; it is the same matrix."""
     rng = np.random.default_rng(0)
     w, v = (rng.standard_normal(shape).astype(np.float32) / 8 for shape in ((20, 700), (700, 4)))
     nodes = [

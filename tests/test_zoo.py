@@ -50,7 +50,7 @@ def rows_of(read: Model, found: Head, inputs: dict[str, np.ndarray]) -> tuple[np
         features, outputs = live.run(
             [patch.features, patch.outputs], {name: array[index] for name, array in inputs.items()} | zeros
         )
-        features, outputs = features.T.astype(float), outputs.T.astype(float)
+        features, outputs = features.astype(float), outputs.astype(float)
         rows = len(features) // size * have
         parts.append((features[:rows], outputs[:rows]))
     return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])

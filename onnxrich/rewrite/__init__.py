@@ -20,21 +20,22 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.moments import METADATA, Array
-from onnxrich.panels import from_panels, with_outputs
 from onnxrich.rewrite.builder import Builder, prefix
 from onnxrich.rewrite.cross import Cross as Cross
 from onnxrich.rewrite.cross import cross as cross
-from onnxrich.rewrite.product import accumulate
+from onnxrich.rewrite.product import accumulate, tile_shapes
 from onnxrich.rewrite.tables import Part, lay_out
 from onnxrich.tallies import TALLIES
+from onnxrich.tiles import from_tiles, with_outputs
 
 
 @dataclass(frozen=True)
 class Patch:
     """What to append to a model, and the names by which to drive it.
 
-    Each run takes one batch and the accumulators, and gives the next accumulators. Accumulator j is the block row
-    Σ w (z − shift)[edges[j]:edges[j+1]] (z − shift)[edges[j]:]ᵀ of the moment matrix. With `counts`, a last one of
+    Each run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
+    Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix, those on and above the
+    diagonal, row by row. With `counts`, a last one of
     shape (2, 1) holds the sums of `tallies.TALLIES`.
 
     Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
@@ -48,10 +49,10 @@ class Patch:
         shift: input, float64 of shape (1, d).
         accumulators: inputs.
         accumulated: outputs, in the order of `accumulators`.
-        edges: first columns of the block rows, and d at the end.
+        edges: where the tiles begin along each side, and d at the end.
         counts: whether the tallies are summed.
         parts: outputs: the parts of z for the rows of a run, the features second; `outputs` third where it is summed.
-        outputs: output of shape (C, rows).
+        outputs: output of shape (rows, C).
         elements: type of its elements, float or double.
         weight: float64 array of shape (C, p), W of f = Wφ + b, where the outputs are not summed but follow from φ.
         held: inputs, for each run but the last: its parts, which may be of no rows.
@@ -85,7 +86,7 @@ class Patch:
 
     @property
     def features(self) -> str:
-        """Output of shape (p, rows): φ, transposed as the sums take it."""
+        """Output of shape (rows, p): φ."""
         return self.parts[1].name
 
     def beside(self, layers: Sequence[Patch]) -> Patch:
@@ -123,19 +124,16 @@ class Patch:
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes of the accumulators."""
-        rows = tuple(
-            (stop - start, self.edges[-1] - start) for start, stop in zip(self.edges, self.edges[1:], strict=False)
-        )
         before = tuple(shape for layer in self.layers for shape in layer.shapes)
-        return before + rows + ((len(TALLIES), 1),) * self.counts
+        return before + tuple(tile_shapes(self.edges)) + ((len(TALLIES), 1),) * self.counts
 
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
         """The sums of `tallies.TALLIES`, where they are counted, from the patch's own sums."""
         return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
-        """The symmetric moment matrix, float64 of shape (d, d), from the accumulated block rows."""
-        summed = from_panels(accumulated[: len(accumulated) - self.counts])
+        """The symmetric moment matrix, float64 of shape (d, d), from the accumulated tiles."""
+        summed = from_tiles(accumulated[: len(accumulated) - self.counts])
         return summed if self.weight is None else with_outputs(summed, self.weight)
 
     def summed(self, shift: Array) -> Array:
@@ -221,6 +219,7 @@ def instrument(
     shift: Array | None = None,
     runs: int = 1,
     derived: bool = False,
+    memory: str = "cuda",
     beside: Patch | None = None,
     name: str = "",
 ) -> Patch:
@@ -239,6 +238,7 @@ def instrument(
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
         runs: how many runs are added by one product; more than one pays where a run has few rows.
         derived: whether the moments of the outputs are to follow from those of φ, by W of the head; needs `affine`.
+        memory: kind of memory in which the sums lie, "cpu" or "cuda"; the latter has fewer and larger tiles.
         beside: another patch of the model, whose inputs are used.
         name: what tells this patch from others of the same model.
     """
@@ -251,16 +251,17 @@ def instrument(
     parts = tuple(part for part in tables.parts if not (derived and part is tables.outputs))
     d = sum(part.width for part in parts)
     about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
-    sums = accumulate(build, parts, about, masked=masked, runs=runs, last=beside.last if beside else None)
+    last = beside.last if beside else None
+    sums = accumulate(build, parts, about, masked=masked, memory=memory, runs=runs, last=last)
     tallies: tuple[str, ...] = ()
     if count:
-        logits = build.cast(tables.logits, TensorProto.DOUBLE)
+        logits = build.cast(tables.outputs.name, TensorProto.DOUBLE)
         tallies = build.tallies(logits, tables.labels, tables.one.name, C=tables.outputs.width, K=K)
     shape = ""
     if shift is None:
         shape = build.shape_output()
         for part in tables.parts if sums.held else (tables.features, tables.outputs):
-            build.output(part.name, part.width, "rows", elements=part.elements)
+            build.output(part.name, "rows", part.width, elements=part.elements)
     return Patch(
         data=build.serialize(),
         shape=shape,

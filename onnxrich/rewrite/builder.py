@@ -101,12 +101,12 @@ class Builder:
         return self.add("Slice", [shape], starts=[0], ends=[-1])
 
     def ones(self, table: str) -> str:
-        """A row of ones, as long as the rows of a table of shape (width, rows)."""
+        """A column of ones for the rows of a table of shape (rows, width)."""
         if self.opset < 9:  # there is no operator yet that makes a tensor of a shape
-            first = self.cast(self.add("Slice", [table], axes=[0], starts=[0], ends=[1]), TensorProto.DOUBLE)
+            first = self.cast(self.add("Slice", [table], axes=[1], starts=[0], ends=[1]), TensorProto.DOUBLE)
             return self.add("Add", [self.add("Sub", [first, first]), self.constant(np.ones((1, 1)))])
-        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([1])])
-        shape = self.add("Concat", [self.integers([1]), rows], axis=0)
+        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
+        shape = self.add("Concat", [rows, self.integers([1])], axis=0)
         one = numpy_helper.from_array(np.ones(1), "value")
         return self.add("ConstantOfShape", [shape], value=one)
 
@@ -119,12 +119,12 @@ class Builder:
     def per_row(self, values: str, table: str, width: int, *, by_row: bool) -> str:
         """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions.
 
-        The table, of shape (width, rows), says how many rows there are.
+        The table, of shape (rows, width), says how many rows there are.
         """
         if by_row:
             return values
         first, one = self.integers([0]), self.integers([1])
-        rows = self.add("Gather", [self.add("Shape", [table]), one])
+        rows = self.add("Gather", [self.add("Shape", [table]), first])
         samples = self.add("Gather", [self.add("Shape", [values]), first])
         repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
         apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
@@ -133,7 +133,7 @@ class Builder:
     def tallies(self, outputs: str, targets: str, weights: str, *, C: int, K: int) -> tuple[str, str]:
         """Sums of `tallies.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
 
-        Outputs and targets have shape (rows, C) and (rows, K), weights (1, rows).
+        Outputs, targets and weights have shape (rows, C), (rows, K) and (rows, 1).
         """
         if C == 1:
             zeros = self.add("Sub", [outputs, outputs])
@@ -144,19 +144,19 @@ class Builder:
         loss = self.add("MatMul", [chosen, self.constant(-np.ones((K, 1)))])
         each = self.add("Concat", [self.cast(hit, TensorProto.DOUBLE), loss], axis=1)
         before = self.input("tallies", [2, 1])
-        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1, transB=1)
+        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1)
         self.output(after, 2, 1)
         return before, after
 
     def cast(self, tensor: str, elements: int, output: str | None = None) -> str:
         return self.add("Cast", [tensor], output, to=elements)
 
-    def transposed(self, table: str, output: str | None = None) -> str:
-        return self.add("Transpose", [table], output, perm=[1, 0])
+    def transposed(self, table: str) -> str:
+        return self.add("Transpose", [table], perm=[1, 0])
 
-    def row(self, values: str) -> str:
-        """Values of whatever shape as a table of shape (1, their number)."""
-        return self.add("Reshape", [values, self.integers([1, -1])])
+    def column(self, values: str) -> str:
+        """Values of whatever shape as a table of shape (their number, 1)."""
+        return self.add("Reshape", [values, self.integers([-1, 1])])
 
     def concat(self, parts: list[str], *, axis: int) -> str:
         return parts[0] if len(parts) == 1 else self.add("Concat", parts, axis=axis)

@@ -23,7 +23,7 @@ class Cross:
 
     Attributes:
         data: serialized ModelProto.
-        features: inputs of shape (p, rows or more), one a model; what lies behind the rows is left out.
+        features: inputs of shape (rows or more, p), one a model; what lies behind the rows is left out.
         weights: inputs, float64 of shape (1, rows), one a model.
         shift: input, float64 of shape (1, Σ p).
         accumulators: inputs, one a pair.
@@ -59,7 +59,7 @@ def cross(features: Sequence[Part], pairs: Sequence[tuple[int, int]]) -> Cross:
     ]
     edges = np.cumsum([0, *widths])
     integers = {"zero": 0, "one": 1} | {f"edge.{i}": edge for i, edge in enumerate(edges)}
-    inputs = [_table(f"features.{i}", [part.width, f"rows.{i}"], part.elements) for i, part in enumerate(features)]
+    inputs = [_table(f"features.{i}", [f"rows.{i}", part.width], part.elements) for i, part in enumerate(features)]
     inputs += [_table(f"weights.{i}", [1, f"table.{i}"]) for i in range(len(features))]
     inputs += [_table("shift", [1, int(edges[-1])]), *map(_table, before, shapes)]
     constants = [numpy_helper.from_array(np.array([value], dtype=np.int64), name) for name, value in integers.items()]
@@ -74,7 +74,8 @@ def _centered(i: int) -> list[NodeProto]:
     return [
         helper.make_node("Shape", [f"weights.{i}"], [f"shape.{i}"]),
         helper.make_node("Gather", [f"shape.{i}", "one"], [f"count.{i}"]),
-        helper.make_node("Slice", [f"features.{i}", "zero", f"count.{i}", "one"], [f"table.{i}"]),
+        helper.make_node("Slice", [f"features.{i}", "zero", f"count.{i}", "zero"], [f"rows.of.{i}"]),
+        helper.make_node("Transpose", [f"rows.of.{i}"], [f"table.{i}"], perm=[1, 0]),
         helper.make_node("Cast", [f"table.{i}"], [f"double.{i}"], to=TensorProto.DOUBLE),
         helper.make_node("Slice", ["shift", f"edge.{i}", f"edge.{i + 1}", "one"], [f"row.{i}"]),
         helper.make_node("Transpose", [f"row.{i}"], [f"shift.{i}"]),

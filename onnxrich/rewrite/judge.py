@@ -58,18 +58,17 @@ def judge(
     """
     build = Builder(prefix(model), model.opset)
     tables = lay_out(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
-    features = build.cast(tables.features.name, TensorProto.DOUBLE)
-    logits = build.cast(tables.logits, TensorProto.DOUBLE)
+    features, logits = (build.cast(part.name, TensorProto.DOUBLE) for part in (tables.features, tables.outputs))
     if head.C == 1:
         logits = build.add("Concat", [build.add("Sub", [logits, logits]), logits], axis=1)
-    right, own = (build.row(build.add("ArgMax", [table], axis=1)) for table in (tables.labels, logits))
+    right, own = (build.add("ArgMax", [table], axis=1) for table in (tables.labels, logits))
     hits = [build.ones(tables.features.name)]
     for weight, bias in readouts:
-        scores = build.add("MatMul", [build.constant(weight), features])
-        scores = build.add("Add", [scores, build.constant(np.ascontiguousarray(bias[:, None]))])
-        decided = build.add("ArgMax", [scores], axis=0)
+        scores = build.add("MatMul", [features, build.constant(np.ascontiguousarray(weight.T))])
+        scores = build.add("Add", [scores, build.constant(bias[None])])
+        decided = build.add("ArgMax", [scores], axis=1)
         hits += [build.cast(build.add("Equal", [decided, other]), TensorProto.DOUBLE) for other in (right, own)]
-    stacked = build.add("Concat", hits, axis=0)
-    counts = build.add("MatMul", [stacked, build.transposed(tables.one.name)], "counts")
+    stacked = build.add("Concat", hits, axis=1)
+    counts = build.add("MatMul", [build.transposed(stacked), tables.one.name], "counts")
     build.output(counts, len(hits), 1)
     return Judge(build.serialize(), tables.fed.get("weights"), tables.fed["targets"], counts)

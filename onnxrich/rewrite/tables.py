@@ -1,4 +1,4 @@
-"""The tables of a patch: z = [1, φ, f, y] for the rows of a run, each part transposed, (entries, rows)."""
+"""The tables of a patch: z = [1, φ, f, y] for the rows of a run, part by part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxrich.rewrite.builder import Builder
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive entries of z: a tensor of shape (width, rows), of float or double elements."""
+    """Consecutive entries of z: a tensor of shape (rows, width), of float or double elements."""
 
     name: str
     width: int
@@ -24,7 +24,7 @@ class Part:
     @property
     def empty(self) -> NDArray[Any]:
         """The part for no rows."""
-        return np.zeros((self.width, 0), np.float64 if self.elements == TensorProto.DOUBLE else np.float32)
+        return np.zeros((0, self.width), np.float64 if self.elements == TensorProto.DOUBLE else np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Tables:
         features: φ.
         outputs: f.
         targets: y; None without labels.
-        logits: f, of shape (rows, C).
         labels: y, of shape (rows, K).
         fed: inputs by what they are, "weights" and "targets", where there are such.
     """
@@ -45,7 +44,6 @@ class Tables:
     features: Part
     outputs: Part
     targets: Part | None
-    logits: str
     labels: str
     fed: dict[str, str]
 
@@ -76,8 +74,8 @@ def lay_out(
     elements = elements or (TensorProto.DOUBLE if exact else TensorProto.FLOAT)
     pool = head.features.pool
     inner = elements if pool is None else TensorProto.DOUBLE if pool.double else TensorProto.FLOAT
-    phi = build.transposed(build.cast(build.rows(head.features, head.p), inner), "features")
-    f = build.cast(build.rows(head.outputs, head.C), elements)
+    phi = build.cast(build.rows(head.features, head.p), inner, "features")
+    f = build.cast(build.rows(head.outputs, head.C), elements, "outputs")
     given = "rows" if by_row else "samples"
     fed = dict(fed or {})
     if masked and "weights" not in fed:
@@ -88,18 +86,17 @@ def lay_out(
     return Tables(
         one=Part(_weights(build, phi, fed.get("weights"), mask, by_row=by_row), 1),
         features=Part(phi, head.p, inner),
-        outputs=Part(build.transposed(f, "outputs"), head.C, elements),
-        targets=Part(build.transposed(y), K) if K else None,
-        logits=f,
+        outputs=Part(f, head.C, elements),
+        targets=Part(y, K) if K else None,
         labels=y,
         fed=fed,
     )
 
 
 def _weights(build: Builder, table: str, weights: str | None, mask: str | None, *, by_row: bool) -> str:
-    """Weights of the rows, of shape (1, rows): those that are fed, times the mask of the model's own inputs."""
+    """Weights of the rows, of shape (rows, 1): those that are fed, times the mask of the model's own inputs."""
     fed = None if weights is None else build.per_row(weights, table, 1, by_row=by_row)
-    one = build.ones(table) if fed is None else build.row(fed)
+    one = build.ones(table) if fed is None else build.column(fed)
     if mask is not None:
-        one = build.add("Mul", [one, build.cast(build.row(mask), TensorProto.DOUBLE)])
+        one = build.add("Mul", [one, build.cast(build.column(mask), TensorProto.DOUBLE)])
     return one

@@ -2,11 +2,12 @@
 
 from onnxrich.cores import usable_cores
 from onnxrich.session.accumulator import Accumulator, Fleet, Held
-from onnxrich.session.devices import VERSION, Choice, choose, cuda_libraries_missing, cuda_missing
+from onnxrich.session.devices import CPU, VERSION, Choice, choose, cuda_libraries_missing, cuda_missing
 from onnxrich.session.engine import OutOfMemoryError, Session
 from onnxrich.session.products import Products
 
 __all__ = [
+    "CPU",
     "VERSION",
     "Accumulator",
     "Choice",

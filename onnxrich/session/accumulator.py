@@ -17,7 +17,7 @@ from onnxrich.session.engine import Feed, Session, native_errors
 # A tensor that stays where the runtime has put it.
 Held: TypeAlias = ort.OrtValue
 
-# Batches that may wait for a device: one to begin with at once, while the next is read.
+# Batches that may wait for a lane: one to begin with at once, while the next is read.
 AHEAD = 2
 # All accumulators of a block.
 ALL = slice(None)
@@ -106,6 +106,10 @@ class Accumulator:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
         return [value.numpy() for value in self._sums[block][part]]
 
+    def total(self, part: slice = ALL) -> list[Array]:
+        """The sums of all its blocks together so far, on the host."""
+        return [np.sum(same, axis=0) for same in zip(*(self.read(block, part) for block in self._sums), strict=True)]
+
     def forget(self, block: int, part: slice = ALL) -> None:
         """Let go of sums of a block, and of their memory; no more can be added to it."""
         self._sums[block][part] = placed(self._session, [np.empty(0) for _ in self._sums[block][part]])
@@ -125,11 +129,16 @@ def zeros(shapes: Sequence[tuple[int, int]]) -> list[Array]:
 
 
 class Fleet:
-    """Sessions over one patched model, one a device, each with its share of the blocks.
+    """Lanes that work at once over one patched model, each with its share of the blocks and a thread of its own.
 
-    Block g is with session g mod S, and a batch's number alone decides its block: so sums are the same to the bit
-    whatever the number of sessions. Several sessions work at once, each in a thread of its own; a single one works in
-    the caller's.
+    Block g is with lane g mod S, and a batch's number alone decides its block: so sums are the same to the bit whatever
+    the number of lanes. A single lane works in the caller's thread.
+
+    Args:
+        sessions: of the lanes: one for each device, or the same again for runs at once on one.
+        patch: the patch.
+        shift: float64 array of shape (d,) that the sums run around.
+        blocks: number of blocks.
     """
 
     def __init__(self, sessions: Sequence[Session], patch: Patch, shift: Array, *, blocks: int) -> None:
@@ -137,7 +146,7 @@ class Fleet:
         self._accumulators = [
             Accumulator(session, patch, shift, blocks=range(at, blocks, S)) for at, session in enumerate(sessions[:S])
         ]
-        self._pools = [ThreadPoolExecutor(1, "onnxrich-device") for _ in range(S)] if S > 1 else []
+        self._pools = [ThreadPoolExecutor(1, "onnxrich-lane") for _ in range(S)] if S > 1 else []
         self._waiting: list[list[Future[None]]] = [[] for _ in range(S)]
         self.blocks = blocks
 
@@ -149,9 +158,9 @@ class Fleet:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def add(self, work: Callable[[Accumulator, int], None], block: int) -> None:
-        """Have work done with the accumulator that holds a block; waits when enough is waiting for its device.
+        """Have work done with the accumulator that holds a block; waits when enough is waiting for its lane.
 
-        What earlier work raised on this device is raised here, or by `settle`.
+        What earlier work raised in this lane is raised here, or by `settle`.
         """
         at = block % len(self._accumulators)
         if not self._pools:
@@ -161,6 +170,17 @@ class Fleet:
         if len(waiting) >= AHEAD:
             waiting.pop(0).result()
         waiting.append(self._pools[at].submit(work, self._accumulators[at], block))
+
+    def totals(self, part: slice = ALL) -> list[Future[list[Array]]]:
+        """What each lane has summed when all that it was given is done: nobody waits for it meanwhile."""
+        if self._pools:
+            return [
+                pool.submit(accumulator.total, part)
+                for pool, accumulator in zip(self._pools, self._accumulators, strict=True)
+            ]
+        made: Future[list[Array]] = Future()
+        made.set_result(self._accumulators[0].total(part))
+        return [made]
 
     def settle(self) -> None:
         """Wait until all that was added is done."""

@@ -37,6 +37,7 @@ class Choice:
         provider: the execution provider by its full name.
         options: its options.
         numbers: of the devices to run on, one session each.
+        lanes: runs that go on at once in a session, and share the cores.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Choice:
     provider: str = CPU
     options: tuple[tuple[str, str], ...] = ()
     numbers: tuple[int, ...] = (0,)
+    lanes: int = 1
 
     @property
     def memory(self) -> str:

@@ -89,7 +89,7 @@ class Session:
 
 def _options(folder: Path | None, device: Choice) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = max(1, usable_cores() // len(device.numbers))
+    options.intra_op_num_threads = max(1, usable_cores() // (len(device.numbers) * device.lanes))
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.

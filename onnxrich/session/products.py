@@ -43,7 +43,7 @@ class Products:
         """Add the products of one batch to a block.
 
         Args:
-            features: what each model's patch gave for it, (p, rows or more), where it lies.
+            features: what each model's patch gave for it, (rows or more, p), where it lies.
             weights: what each row counts, float64 of shape (1, rows), of each model.
             block: number of the block.
 

@@ -117,7 +117,7 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...
             "inputs of numbers",
             "Export the model without strings or sequences.",
         )
-    if entry.dtype.name == "bfloat16":
+    if entry.dtype.kind == "V" and entry.dtype.name == "bfloat16":
         raise DataError(
             f"input {entry.name!r} of type bfloat16",
             "inputs of a type that NumPy has",

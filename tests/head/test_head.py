@@ -57,7 +57,7 @@ def rows_of(read: Model, found: head.Head, x: np.ndarray) -> tuple[np.ndarray, n
     feed = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     feed |= {"x": x, patch.shift: np.zeros((1, patch.edges[-1]))}
     features, outputs = live.run([patch.features, patch.outputs], feed)
-    return features.T.astype(float), outputs.T.astype(float)
+    return features.astype(float), outputs.astype(float)
 
 
 def relu(x: np.ndarray) -> np.ndarray:

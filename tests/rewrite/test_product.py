@@ -1,4 +1,4 @@
-"""The product of a patch: whatever its block rows, runs and weights, it sums what a plain product of all rows sums."""
+"""The product of a patch: whatever its tiles, runs and weights, it sums what a plain product of all rows sums."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, checker, helper
 
-from onnxrich.panels import from_panels
 from onnxrich.rewrite import product
 from onnxrich.rewrite.builder import Builder
 from onnxrich.rewrite.tables import Part
+from onnxrich.tiles import from_tiles
 
 EPS = np.finfo(np.float64).eps
 
@@ -26,10 +26,11 @@ def session_of(
     build = Builder("m.", opset)
     elements = (TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.DOUBLE)
     parts = [
-        Part(build.input(f"part.{i}", [width, "rows"], kind), width, kind)
+        Part(build.input(f"part.{i}", ["rows", width], kind), width, kind)
         for i, (width, kind) in enumerate(zip(widths, elements, strict=True))
     ]
-    sums = product.accumulate(build, parts, build.input("shift", [1, sum(widths)]), masked=masked, runs=runs)
+    shift = build.input("shift", [1, sum(widths)])
+    sums = product.accumulate(build, parts, shift, masked=masked, runs=runs, memory="cpu")
     build.graph.name = "sums"
     model = helper.make_model(build.graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     checker.check_model(model, full_check=True)
@@ -40,44 +41,44 @@ def summed(
     live: ort.InferenceSession, sums: product.Sums, z: np.ndarray, shift: np.ndarray, groups: list[list[int]]
 ) -> np.ndarray:
     """The matrix that the graph sums over the rows of z, (rows, d), cut in groups of runs of so many rows."""
-    p = live.get_inputs()[1].shape[0]
-    tables = {0: z[:, :1].T, 1: z[:, 1 : 1 + p].T.astype(np.float32), 2: z[:, 1 + p :].T}
+    p = live.get_inputs()[1].shape[1]
+    tables = {0: z[:, :1], 1: z[:, 1 : 1 + p].astype(np.float32), 2: z[:, 1 + p :]}
     matrices = [np.zeros(live_input.shape) for live_input in live.get_inputs() if live_input.name in sums.before]
     at = 0
     for group in groups:
         cuts = [slice(start, stop) for start, stop in pairwise(at + np.cumsum([0, *group]))]
-        runs = [[np.ascontiguousarray(table[:, cut]) for table in tables.values()] for cut in cuts]
+        runs = [[np.ascontiguousarray(table[cut]) for table in tables.values()] for cut in cuts]
         at += sum(group)
         feed = dict(zip(sums.before, matrices, strict=True)) | {"m.shift": shift[None]}
         feed |= {f"m.part.{i}": table for i, table in enumerate(runs[-1])}
-        none = [table[:, :0] for table in runs[-1]]
+        none = [table[:0] for table in runs[-1]]
         for names, parts in zip(sums.held, [*runs[:-1], *[none] * len(sums.held)], strict=False):
             feed |= dict(zip(names, parts, strict=True))
         feed |= {} if sums.last is None else {sums.last: np.array(True)}
         matrices = live.run(list(sums.after), feed)
-    return from_panels(matrices)
+    return from_tiles(matrices)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     widths=st.tuples(st.just(1), st.integers(1, 30), st.integers(1, 12)),
-    panel=st.integers(1, 40),
+    tile=st.integers(1, 40),
     most=st.integers(1, 9),
     groups=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=4),
     masked=st.booleans(),
     opset=st.sampled_from([9, 11, 12, 13, 17, 21]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_sums_do_not_depend_on_how_they_are_cut(widths, panel, most, groups, masked, opset, seed) -> None:  # type: ignore[no-untyped-def]
-    """Any edges of block rows and any runs a product give Σ w (z − shift)(z − shift)ᵀ."""
+def test_sums_do_not_depend_on_how_they_are_cut(widths, tile, most, groups, masked, opset, seed) -> None:  # type: ignore[no-untyped-def]
+    """Any edges of tiles and any runs a product give Σ w (z − shift)(z − shift)ᵀ."""
     rng = np.random.default_rng(seed)
     n, d = sum(map(sum, groups)), sum(widths)
     weights = rng.integers(0, 2, n) if masked else np.ones(n)
     z = np.concatenate([weights[:, None], rng.standard_normal((n, d - 1)).astype(np.float32)], axis=1)
     shift = np.concatenate([[0.0], rng.standard_normal(d - 1)])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(product, "PANEL", panel)
-        patched.setattr(product, "MOST_PANELS", most)
+        patched.setitem(product.TILE, "cpu", tile)
+        patched.setattr(product, "MOST_TILES", most)
         live, sums = session_of(widths, opset=opset, runs=max(map(len, groups)), masked=masked)
     if not sums.held:
         groups = [[size] for group in groups for size in group]
@@ -88,14 +89,15 @@ def test_sums_do_not_depend_on_how_they_are_cut(widths, panel, most, groups, mas
     assert (np.abs(got - centred.T @ centred) <= room).all()
 
 
-def test_edges_cover_the_matrix() -> None:
-    """Block rows run from 0 to d without a gap, about as wide as the panel, and never more than eight."""
+@pytest.mark.parametrize(("memory", "width"), [("cpu", 176), ("cuda", 320)])
+def test_edges_cover_the_matrix(memory: str, width: int) -> None:
+    """Tiles run from 0 to d without a gap, about as wide as they should be, and never more than twelve a side."""
     for d in (3, 208, 400, 533, 1045, 2071, 40_000):
-        edges = product.panel_edges(d)
+        edges = product.tile_edges(d, memory)
         assert edges[0] == 0
         assert edges[-1] == d
         assert all(start < stop for start, stop in pairwise(edges))
-        assert len(edges) - 1 == min(8, max(1, round(d / 208)))
+        assert len(edges) - 1 == min(12, max(1, round(d / width)))
 
 
 def test_rows_are_held_until_the_last_run() -> None:

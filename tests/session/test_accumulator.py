@@ -13,8 +13,11 @@ import pytest
 from zoo_text import build, refused
 
 from onnxrich import feeding, head, live, model, session, sources, stream
+from onnxrich.batching import Batches
 from onnxrich.errors import ModelError
 from onnxrich.session import Accumulator, Fleet
+from onnxrich.summing import Summing
+from onnxrich.timing import Timing
 
 CPU = session.choose("cpu")
 X = np.random.default_rng(0).standard_normal((100, 6)).astype(np.float32)
@@ -62,6 +65,37 @@ def test_several_devices_give_the_same_bits(devices: int) -> None:
     assert one.moments.tallies == several.moments.tallies
     for a, b in zip(one.blocks, several.blocks, strict=True):
         np.testing.assert_array_equal(a.matrix, b.matrix)
+
+
+@pytest.mark.parametrize("lanes", [2, 3, 4])
+def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
+    """Nor do they depend on how many runs go on at once in a session."""
+    read, one = model.read(network()), passed(blocks=6)
+    source = sources.open_source(read, {"x": X, "labels": Y}, None)
+    with Batches(source, 7) as batches:
+        made, first = stream.prepared(
+            read, head.find(read), source, batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
+            listen=lambda _: None,
+        )  # fmt: skip
+        summing = Summing(made, first, residual=0.0, blocks=6)
+        with summing.fleet:
+            summing.run(batches, total=100, about={}, saved=None, timing=Timing(), listen=lambda _: None)
+        for a, b in zip(one.blocks, summing.blocks(), strict=True):
+            np.testing.assert_array_equal(a.matrix, b.matrix)
+            assert a.tallies == b.tallies
+
+
+@pytest.mark.parametrize(("batch", "blocks", "memory", "lanes"), [
+    (5, None, None, 2), (5, 7, None, 1), (50, None, None, 1), (5, None, 1, 1),
+])  # fmt: skip
+def test_enough_runs_go_on_at_once(
+    monkeypatch: pytest.MonkeyPatch, batch: int, blocks: int | None, memory: int | None, lanes: int
+) -> None:
+    """Two on two cores, where there are enough of them, in blocks that two share, and as memory allows."""
+    monkeypatch.setattr("onnxrich.cores.usable_cores", lambda: 2)
+    made = passed(batch=batch, blocks=blocks, memory=memory)
+    assert made.live.session.device.lanes == lanes
+    assert made.moments.n == 100
 
 
 def test_more_devices_than_blocks() -> None:
@@ -125,6 +159,26 @@ def test_devices_do_not_hoard() -> None:
         feeder.join(20)
         fleet.settle()
     assert len(begun) == 5
+
+
+def test_totals_wait_for_nobody() -> None:
+    """Who asks for the sums so far goes on; each lane gives its own when it has done what it was given before."""
+    made, fleet = ready(2)
+    gate = threading.Event()
+
+    def slow(accumulator: Accumulator, block: int) -> None:
+        gate.wait(20)
+        accumulator.add([made.feed(sources.Batch({"x": X[:10]}, None, 10))], block)
+
+    with fleet:
+        fleet.add(slow, 0)
+        first, second = fleet.totals()
+        assert second.result(20)[0][0, 0] == 0
+        assert not first.done()
+        gate.set()
+        assert first.result(20)[0][0, 0] == 10  # the sum of 1 over the rows
+        fleet.add(slow, 2)
+        assert sum(each.result(20)[0][0, 0] for each in fleet.totals()) == 20
 
 
 def test_a_failed_batch_leaves_the_sums() -> None:

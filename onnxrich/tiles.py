@@ -1,8 +1,10 @@
-"""The moment matrix from what is summed of it: block rows on and above the diagonal, with or without the outputs."""
+"""The moment matrix from what is summed of it: tiles on and above the diagonal, with or without the outputs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +12,17 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def from_panels(panels: Sequence[Array]) -> Array:
-    """The symmetric matrix of which the block rows on and above the diagonal are given, the first one as wide as it."""
-    d = panels[0].shape[1]
-    matrix = np.empty((d, d))
-    start = 0
-    for panel in panels:
-        stop = start + len(panel)
-        corner = panel[:, : len(panel)]
-        matrix[start:stop, start:stop] = np.triu(corner) + np.triu(corner, 1).T
-        matrix[start:stop, stop:] = panel[:, len(panel) :]
-        matrix[stop:, start:stop] = panel[:, len(panel) :].T
-        start = stop
+def from_tiles(tiles: Sequence[Array]) -> Array:
+    """The symmetric matrix of which the tiles on and above the diagonal are given, row by row."""
+    count = (math.isqrt(8 * len(tiles) + 1) - 1) // 2
+    edges = np.cumsum([0, *(tile.shape[1] for tile in tiles[:count])]).tolist()
+    matrix = np.empty((edges[-1], edges[-1]))
+    sides = [slice(start, stop) for start, stop in pairwise(edges)]
+    for tile, (rows, columns) in zip(tiles, combinations_with_replacement(sides, 2), strict=True):
+        if rows == columns:
+            matrix[rows, columns] = np.triu(tile) + np.triu(tile, 1).T
+        else:
+            matrix[rows, columns], matrix[columns, rows] = tile, tile.T
     return matrix
 
 
