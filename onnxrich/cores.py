@@ -12,8 +12,8 @@ from threadpoolctl import ThreadpoolController
 MOST_LANES = 4
 # Runs that each of them is to have, at least: the last ones may find the others done.
 ROUNDS = 8
-# Multiplications that one core does in the time for which the threads of OpenBLAS spin, about.
-FEW = 1e9
+# Multiplications up to which one core is enough: a tenth of a second, some times as long as threads of OpenBLAS spin.
+FEW = 4e9
 
 
 def usable_cores() -> int:
@@ -42,7 +42,8 @@ def lanes(runs: int | None, blocks: int) -> int:
 def quiet(multiplications: float) -> AbstractContextManager[object]:
     """A context for products and decompositions of NumPy; those of few multiplications run in the caller's thread.
 
-    The threads of OpenBLAS spin for some hundredths of a second after their work, on cores that the runtime needs.
+    The threads of OpenBLAS spin for some hundredths of a second after their work, on cores that the runtime needs; and
+    where others use the cores they wait for each other.
     """
     if multiplications > FEW:
         return nullcontext()

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from onnxrich.cores import quiet
 from onnxrich.metrics import Metrics, evaluate, sample_of
 from onnxrich.metrics._spectra import centered
 from onnxrich.moments import Moments
@@ -61,10 +62,11 @@ class Layer:
         sample = sample_of(moments, blocks)
         if samples and ordered(sample) is not None:
             sample = replace(sample, ordered=True)
-        metrics, _ = evaluate(sample, METRICS)
-        values = np.clip(sample.once(centered).values, 0, None)
+        with quiet(len(moments.matrix) ** 3):
+            metrics, _ = evaluate(sample, METRICS)
+            values = np.clip(sample.once(centered).values, 0, None)
+            ends = intervals(sample, METRICS)
         shares = values[:DIRECTIONS] / values.sum() if metrics["participation_ratio"] is not None else values[:0]
-        ends = intervals(sample, METRICS)
         return cls(**about, p=moments.p, metrics=metrics, intervals=ends, spectrum=tuple(shares.tolist()))
 
     def to_dict(self) -> dict[str, Any]:

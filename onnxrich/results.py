@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from onnxrich.cores import quiet
 from onnxrich.curves import Curves, curves, curves_on
 from onnxrich.errors import Notice
 from onnxrich.layers import Layer
@@ -95,11 +96,13 @@ class Results:
             sample = replace(sample, ordered=True)
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
                 record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
-        metrics, about_metrics = evaluate(sample, names)
+        with quiet(len(sample.moments.matrix) ** 3):
+            metrics, about_metrics = evaluate(sample, names)
+            uncertainty = estimate(sample, names) or record.uncertainty
+            drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
         metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
         beyond = {name: metrics[name] for name in names if ALL[name].beyond}
-        record = replace(record, beyond=beyond, uncertainty=estimate(sample, names) or record.uncertainty)
-        drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
+        record = replace(record, beyond=beyond, uncertainty=uncertainty)
         return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), sample.moments)
 
     def evaluated(self, evaluation: Results | None) -> Self:
