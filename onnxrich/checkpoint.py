@@ -99,6 +99,15 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         ) from error
 
 
+def blocks(path: Path) -> int | None:
+    """The number of blocks that a checkpoint holds; None where there is none that can be read: `load` says why."""
+    try:
+        told = json.loads(read_arrays(path, names=("checkpoint",))["checkpoint"].tobytes())
+        return int(told["about"]["blocks"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
 def _check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
         if saved[name] != value:

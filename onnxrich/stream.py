@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from onnxrich import checkpoint
 from onnxrich import live as lives
 from onnxrich.batching import MOST_RUNS, Batches, Fitted, batch_size, block_count, fixed_size, padded, product_runs
 from onnxrich.cores import lanes
@@ -127,7 +129,9 @@ def run(
             depth = None
             if layers is not None:
                 listen(Progress("measuring the layers"))
-                live, depth = added(live, first, layers)
+                # How many blocks there is memory for may differ from when the checkpoint was begun.
+                kept = checkpoint.blocks(Path(saved)) if blocks is None and saved is not None else blocks
+                live, depth = added(live, first, replace(layers, blocks=kept))
             elif blocks:
                 # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
                 fitting_blocks(live.patch, (), blocks=blocks, lanes=live.session.device.lanes, memory=memory)

@@ -84,8 +84,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy"},
     ),
     "stream": (
-        {"batching", "cores", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers", "live", "model"}
-        | {"moments", "progress", "session", "sources", "summing", "timing", "unfix"},
+        {"batching", "checkpoint", "cores", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers"}
+        | {"live", "model", "moments", "progress", "session", "sources", "summing", "timing", "unfix"},
         set(),
     ),
     "readouts": (

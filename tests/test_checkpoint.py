@@ -13,7 +13,7 @@ import pytest
 from zoo_text import build, refused
 
 import onnxrich
-from onnxrich import checkpoint, summing
+from onnxrich import checkpoint, fitting, summing
 from onnxrich.errors import DataError, OutputError
 
 ROWS, BATCH = 1003, 20
@@ -168,6 +168,18 @@ def test_other_layers_are_refused(place: Path) -> None:
     onnxrich.run("model.onnx", "data.npz", layers=["a"], **options)
     with refused(DataError, "its layers is ['a'], this one's ['x']"):
         onnxrich.run("model.onnx", "data.npz", layers=["x"], **options)
+
+
+def test_blocks_are_those_of_the_checkpoint(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass with layers goes on with the blocks for which there was memory when it was begun."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "layers": ["a"]}
+    with monkeypatch.context() as scarce:
+        scarce.setattr(fitting, "_allowed", lambda _: 60_000)
+        begun = onnxrich.run("model.onnx", "data.npz", checkpoint="saved", **options)
+    assert 4 <= begun.record.runtime.blocks < 16
+    resumed = onnxrich.run("model.onnx", "data.npz", checkpoint="saved", **options)
+    assert (resumed.record.runtime.resumed, resumed.record.runtime.blocks) == (ROWS, begun.record.runtime.blocks)
+    assert onnxrich.run("model.onnx", "data.npz", **options).record.runtime.blocks == 16
 
 
 def test_rows_of_batches_that_were_cut_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

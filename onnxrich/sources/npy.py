@@ -8,7 +8,7 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from lzma import LZMAError
 from typing import IO, Any
@@ -89,14 +89,16 @@ def open_npz(request: Request) -> Table:
     return of_columns(place.name, columns)
 
 
-def read_arrays(path: str | os.PathLike[str], *, rows: int | None = None) -> dict[str, AnyArray]:
-    """The arrays of a local `.npz` file by name, whole or only their first rows.
+def read_arrays(
+    path: str | os.PathLike[str], *, rows: int | None = None, names: Iterable[str] | None = None
+) -> dict[str, AnyArray]:
+    """The arrays of a local `.npz` file by name, all or some of them, whole or only their first rows.
 
     Raises:
         DataError: as `open_npz`.
     """
     table = open_npz(Request(Place(os.fspath(path)), Look(Preprocessing()), Ledger()))
-    return {name: whole(table, name, rows) for name in table.fields}
+    return {name: whole(table, name, rows) for name in (table.fields if names is None else names)}
 
 
 def _member(place: Place, member: zipfile.ZipInfo, name: str) -> Column:
