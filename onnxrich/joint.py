@@ -14,6 +14,7 @@ from onnxrich import live as lives
 from onnxrich.batching import BLOCK_BYTES, Batches, Fitted, batch_size, block_count
 from onnxrich.errors import DeviceError, Notice, naming
 from onnxrich.feeding import feed, row_weights
+from onnxrich.fitting import fitting_blocks
 from onnxrich.head import Head
 from onnxrich.live import Live, pilot_shift, rows_a_sample
 from onnxrich.model import Model
@@ -172,6 +173,7 @@ def _member(
             model, head, source, fit, mask=mask, device=device, size=size, listen=listen, blocks=blocks, most_runs=1
         )
         distance = lives.verify(live)
+        fitting_blocks(live.patch, (), blocks=blocks, lanes=1, memory=None)
         return _Member(live, first, fit, Summing(live, first, residual=distance or 0.0, blocks=blocks), distance)
 
 

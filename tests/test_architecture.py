@@ -113,8 +113,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"onnx"},
     ),
     "joint": (
-        {"batching", "errors", "feeding", "head", "live", "model", "moments", "progress", "rewrite", "session"}
-        | {"sources", "stream", "summing", "timing"},
+        {"batching", "errors", "feeding", "fitting", "head", "live", "model", "moments", "progress", "rewrite"}
+        | {"session", "sources", "stream", "summing", "timing"},
         {"numpy"},
     ),
     "comparing": (

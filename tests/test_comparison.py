@@ -326,6 +326,13 @@ def test_products_without_blocks_where_memory_is_short(x: np.ndarray, monkeypatc
     assert [notice.code for notice in found.notices] == ["cka_without_errors"]
 
 
+def test_more_blocks_than_memory_holds_are_refused(x: np.ndarray) -> None:
+    """As in a run of one model: before the first batch, with the numbers."""
+    # 8d² of d = 1 + 11 + 3 are 1,800 bytes: (10⁸ + 1) + (10⁸ + 4) of them.
+    with refused(ModelError, "the moments in 100000000 blocks take 335 GiB of memory"):
+        onnxrich.compare([wide(seed=5), wide()], x, blocks=10**8, device="cpu")
+
+
 def test_constant_features_have_no_cka(x: np.ndarray) -> None:
     """CKA with features that don't vary is undefined, and stands as null."""
     still = build("z = Mul(x, nought)\n a = MatMul(z, w1)\n b = Add(a, one)\n h = Relu(b)\n y = MatMul(h, w2)",
