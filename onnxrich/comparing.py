@@ -66,7 +66,7 @@ def compare(
     passed = joint.run(
         read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
     )
-    listen(Progress("computing the metrics", passed.passes[0].samples, passed.passes[0].samples))
+    listen(Progress("computing the metrics"))
     with timing.measure("computing the metrics"):
         found = dict(saved)
         for number, (model, _), each in zip(fresh, read, passed.passes, strict=True):

@@ -121,7 +121,7 @@ def _measured(
     listen: Listener,
 ) -> tuple[Results, Sample]:
     """The results of a pass, and the sample that others may be evaluated over."""
-    listen(Progress("computing the metrics", passed.samples, passed.samples))
+    listen(Progress("computing the metrics"))
     weight = None if passed.head.affine is None else passed.head.affine.weight
     sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
     if any(ALL[name].family == "readouts" for name in select(record.asked or None)):

@@ -12,9 +12,9 @@ class Progress:
 
     Attributes:
         stage: what is being done, for people.
-        rows: samples done.
-        total: samples in all, None for a stream.
-        rate: samples a second.
+        rows: samples done, 0 in a stage that does not go through them.
+        total: samples in all, None for a stream and in such a stage.
+        rate: samples a second, 0 where it is not measured.
         d_lr: D_LR of the rows so far, None before the first look.
         waiting: share of the time in which the device waited for data, from 0 to 1.
     """

@@ -159,7 +159,7 @@ def run(
         made = replace(made, resumed=summing.resumed)
         if depth is None:
             return made
-        listen(Progress("computing the layers", summing.samples, summing.samples))
+        listen(Progress("computing the layers"))
         with timing.measure("computing the layers"):
             samples = made.rows_kind == "sample"
             profile = depth.profile(live.head, summing.layer, made.moments, made.blocks, samples=samples)

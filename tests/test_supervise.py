@@ -121,12 +121,13 @@ def test_same_without_labels(tmp_path: Path, data: Path) -> None:
 
 def test_progress_arrives(tmp_path: Path, data: Path) -> None:
     """The worker's progress reaches the caller's listener, in order, in the caller's thread."""
-    heard: list[tuple[str, int]] = []
+    heard: list[tuple[Progress, int]] = []
     onnxrich.run(
         _models.model(tmp_path), data, device="cpu", isolate=True,
-        progress=lambda progress: heard.append((progress.stage, threading.get_ident())),
+        progress=lambda progress: heard.append((progress, threading.get_ident())),
     )  # fmt: skip
-    stages = [stage for stage, _ in heard]
+    stages = [progress.stage for progress, _ in heard]
+    assert heard[-1][0].rows == 0, "no rows are gone through there"
     assert stages[0] == "reading the model" and stages[-1] == "computing the metrics" and LOADING in stages
     assert {thread for _, thread in heard} == {threading.get_ident()}
 

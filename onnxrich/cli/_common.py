@@ -126,32 +126,45 @@ def progress_line(name: str = "") -> Iterator[Listener]:
         yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
+    named = TextColumn("{task.description}", markup=False)
+    counted = (
+        named,
         BarColumn(bar_width=24),
         TaskProgressColumn(),
         TextColumn("{task.fields[status]}", markup=False),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(name), total=None, status="")
+    timed = (named, TimeElapsedColumn())
+    with Bar(*timed, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(printable(name), total=None)
 
         def listen(progress: Progress) -> None:
-            rate = f"{progress.rows:,} rows, {progress.rate:,.0f}/s" if progress.rows else ""
-            running = f", D_LR {progress.d_lr:.4f}" if progress.d_lr is not None else ""
-            running += f", {_bottleneck(progress.waiting)}" if progress.rows else ""
-            bar.update(
-                task,
-                description=printable(f"{name} {progress.stage}".strip()),
-                total=progress.total,
-                completed=progress.rows,
-                status=rate + running,
-            )
+            (shown,) = bar.tasks
+            now: dict[str, Any] = {"total": progress.total, "completed": progress.rows, "status": _status(progress)}
+            bar.columns = counted if progress.rows else timed
+            stage = printable(f"{name} {progress.stage}".strip())
+            if stage == shown.description:
+                bar.update(shown.id, **now)
+            else:  # a new one, whose clock begins anew
+                bar.remove_task(shown.id)
+                bar.add_task(stage, **now)
 
         yield listen
+
+
+def _status(progress: Progress) -> str:
+    """How many rows, and of a pass how fast, D_LR so far, and what holds it up."""
+    parts = [f"{progress.rows:,} rows"]
+    if progress.rate:
+        parts.append(f"{progress.rate:,.0f}/s")
+    if progress.d_lr is not None:
+        parts.append(f"D_LR {progress.d_lr:.4f}")
+    if progress.rate:
+        parts.append(_bottleneck(progress.waiting))
+    return ", ".join(parts)
 
 
 def _bottleneck(waiting: float) -> str:

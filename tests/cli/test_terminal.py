@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,9 @@ import onnx
 import pytest
 from cli import _models
 from cli._processes import ONNXRICH, end, on_terminal, onnxrich, until, workers
+
+from onnxrich.cli import _common
+from onnxrich.progress import Progress
 
 # Sets the title, clears the screen, starts a line; the last one is a control sequence in one byte.
 HOSTILE = "\x1b]0;title\x07\x1b[2J\nfake: line\r\x9b31m"
@@ -33,6 +39,26 @@ def test_live_line(folder: Path, tmp_path: Path) -> None:
     assert result["data"]["n"] == 20_000
     for text in ("none.onnx running", " rows, ", "/s, D_LR 0."):
         assert text in shown
+
+
+def test_live_line_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that goes through no rows shows its name and its own time alone: no speed, no bar, no bottleneck."""
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    for name, value in {"TERM": "xterm", "COLUMNS": "200", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with _common.progress_line("m.onnx") as listen:
+        listen(Progress("running", 500, 1000, 250.0, 0.5))
+        listen(Progress("counting decisions", 500, 1000))
+        time.sleep(1.1)
+        listen(Progress("computing the metrics"))
+    lines = [line.strip() for line in re.split(r"\x1b\[[\d;?]*[A-Za-z]|[\r\n]", screen.getvalue()) if "m.onnx " in line]
+    assert "500 rows, 250/s, D_LR 0.5000, computing is the bottleneck" in "\n".join(lines)
+    counting = [line for line in lines if "counting" in line]
+    assert counting and all("50% 500 rows " in line and "/s" not in line for line in counting)
+    last = {line for line in lines if "computing the metrics" in line}
+    assert last == {"m.onnx computing the metrics 0:00:00"}
 
 
 @pytest.mark.parametrize(
