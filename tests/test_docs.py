@@ -91,7 +91,7 @@ def test_commands_explain_themselves(name: str) -> None:
     """Each command has a help text with an example, and each of its options has one too."""
     command = cli.commands[name]
     assert command.help
-    assert f"onnxrich {name}" in command.help
+    assert f"onnxrich {name}" in command.help + (command.epilog or "")
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, f"{name} {parameter.name}"
 

@@ -34,7 +34,7 @@ pass_options = _group(
         help="Blocks of rows that uncertainties are computed from; 16 by default, 0 for none.",
     ),
     click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
         help="Of --shuffle, and of rows made up without data.",
     ),
 )  # fmt: skip

@@ -10,9 +10,10 @@ import click
 
 from onnxrich.cli import _common, _groups
 from onnxrich.cli._data_options import data_options
+from onnxrich.cli._sections import LongCommand
 
 
-@click.command(short_help="Measure several models on the same data, in one pass.")
+@click.command(cls=LongCommand, short_help="Measure several models on the same data, in one pass.")
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="MODEL...")
 @data_options
 @_groups.init_option

@@ -9,6 +9,7 @@ import click
 
 from onnxrich.cli import _common
 from onnxrich.cli._data_options import data_options
+from onnxrich.cli._sections import LongCommand
 
 
 class HeadNumber(click.ParamType[int]):
@@ -25,7 +26,7 @@ class HeadNumber(click.ParamType[int]):
         return int(value)
 
 
-class _TakesData(click.Command):
+class _TakesData(LongCommand):
     """A command whose data are an option; in Python they stand behind the model, and so people write them here too."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -74,6 +75,7 @@ class _TakesData(click.Command):
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
+    metavar="N",
     help="Of --shuffle, and of rows made up without data.",
 )
 @_common.worker_options

@@ -10,9 +10,10 @@ import click
 
 from onnxrich.cli import _common, _groups
 from onnxrich.cli._data_options import data_options
+from onnxrich.cli._sections import LongCommand
 
 
-@click.command(short_help="Follow a training over its checkpoints.")
+@click.command(cls=LongCommand, short_help="Follow a training over its checkpoints.")
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...")
 @data_options
 @_groups.init_option

@@ -11,6 +11,7 @@ from cli._processes import onnxrich
 
 from onnxrich import __version__
 from onnxrich.cli import cli
+from onnxrich.cli._sections import SECTIONS, LongCommand
 
 COMMANDS = sorted(cli.commands)
 
@@ -46,12 +47,39 @@ def test_every_option_has_help(name: str) -> None:
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_examples_parse(name: str) -> None:
     """The examples of the help are commands that the parser takes."""
-    text = (cli.commands[name] if name else cli).help or ""
+    described = cli.commands[name] if name else cli
+    text = f"{described.help}\n{described.epilog or ''}"
     examples = [line.split("  ")[0].split(" | ")[0] for line in re.findall(r"^ +onnxrich (.+)$", text, re.MULTILINE)]
     assert examples
     for example in examples:
         command, *arguments = shlex.split(example)
         cli.commands[command].make_context(command, arguments)
+
+
+LONG = [name for name in COMMANDS if isinstance(cli.commands[name], LongCommand)]
+
+
+def test_sections() -> None:
+    """Options of the long commands stand under headings, each option once, none left out; the examples come last."""
+    assert LONG == ["compare", "run", "track"]
+    known: set[str] = set()
+    for name in LONG:
+        about, *sections, examples = re.split(r"^(?=\S.*:$|  Examples:$)", onnxrich(name, "--help").stdout, flags=re.M)
+        assert f"onnxrich {name} " in examples and "Examples" not in about
+        assert [section.split(":\n")[0] for section in sections] == list(SECTIONS)
+        shown = [re.findall(r"^  (?:-\w, )?(--[\w-]+)", section, re.MULTILINE) for section in sections]
+        options = {param.opts[-1] for param in cli.commands[name].params if isinstance(param, click.Option)}
+        assert sorted(each for names in shown for each in names) == sorted(options | {"--help"})
+        for names, listed in zip(shown, SECTIONS.values(), strict=True):
+            assert names == [each for each in listed if each in names]
+        known |= options | {"--help"}
+    assert known == set().union(*SECTIONS.values()), "a name in the table is of no option"
+
+
+def test_sections_align() -> None:
+    """The help of all options begins in the same column, but where an option is too long for it."""
+    starts = re.findall(r"^  -.*?\S(?=  )  +", onnxrich("run", "--help").stdout, re.MULTILINE)
+    assert len(starts) > 30 and len(set(map(len, starts))) == 1
 
 
 def test_summaries() -> None:
