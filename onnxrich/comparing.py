@@ -14,7 +14,7 @@ from onnxrich import head as heads
 from onnxrich import joint, pipeline, session, sources
 from onnxrich import model as models
 from onnxrich.compared import Compared, similarities
-from onnxrich.errors import Notice, naming
+from onnxrich.errors import DataError, Notice, naming
 from onnxrich.metrics import select
 from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
@@ -52,6 +52,10 @@ def compare(
     saved = {number: load(each, metrics) for number, each in enumerate(given) if is_saved(each)}
     fresh = [number for number in range(len(given)) if number not in saved]
     if not fresh:
+        check_unused(
+            data=data, labels=labels, features=features, outputs=outputs, head=head, mask=mask, blocks=blocks,
+            reading=reading, preprocessing=preprocessing,
+        )  # fmt: skip
         return Compared.of([saved[number] for number in range(len(given))], initial=initial, notices=[_NO_PRODUCTS])
     choice = session.choose(device, provider)
     with timing.measure("reading the model"):
@@ -93,6 +97,25 @@ _NO_PRODUCTS = Notice(
 def is_saved(given: Given) -> TypeGuard[str | os.PathLike[str]]:
     """Whether a model is given by moments that were saved."""
     return isinstance(given, str | os.PathLike) and os.fspath(given).lower().endswith(".npz")
+
+
+def check_unused(*, reading: Any, preprocessing: Any, **options: Any) -> None:
+    """Check that saved moments alone are not given options that say what a model is to be measured on.
+
+    Options of how it would run, such as the device, change no result and may stand in every command of a script.
+
+    Raises:
+        DataError: when one is given.
+    """
+    asked = [name for name, value in options.items() if value is not None]
+    asked += ["reading"] if sources.Reading.of(reading) != sources.Reading() else []
+    asked += ["preprocessing"] if sources.Preprocessing.of(preprocessing) != sources.Preprocessing() else []
+    if asked:
+        raise DataError(
+            f"{', '.join(asked)} for saved moments alone",
+            "a model to run",
+            "Leave it out, or pass an ONNX file: saved moments are not measured anew.",
+        )
 
 
 def load(path: str | os.PathLike[str], metrics: Sequence[str] | None) -> Results:

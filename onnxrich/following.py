@@ -14,6 +14,9 @@ from onnxrich.progress import Listener, Progress
 from onnxrich.results import Results
 from onnxrich.tracked import Tracked
 
+# Options that saved moments know too, or that change no result.
+_UNTOLD = ("metrics", "batch_size", "device", "provider", "seed")
+
 
 def follow(
     given: Sequence[str | os.PathLike[str]],
@@ -32,6 +35,9 @@ def follow(
             "Pass a file, arrays, or an iterable that begins anew.",
         )
     paths = list(map(str, series.files(given)))
+    if all(map(comparing.is_saved, paths)):
+        used = {name: value for name, value in options.items() if name not in _UNTOLD}
+        comparing.check_unused(data=data, labels=labels, init=initial, **used)
     found, alike = [], []
     for number, path in enumerate(paths, 1):
 

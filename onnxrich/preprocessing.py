@@ -13,6 +13,8 @@ COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
 # Filters of Pillow, in the numbers that it and Hugging Face's configurations give them.
 RESAMPLINGS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 LARGEST_SIDE = 2**14
+# Steps that only images know; the others are done to any numbers.
+OF_IMAGES = ("resize", "crop", "color", "layout")
 
 
 @dataclass(frozen=True)

@@ -224,8 +224,8 @@ def test_saved_moments_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp
         paths.append(tmp_path / f"{name}.npz")
         alone.moments.save(paths[-1], alone.record.to_dict())
     fresh = onnxrich.compare([tmp_path / "a.onnx", tmp_path / "b.onnx"], tmp_path / "data.npz", batch_size=16)
-    for given in ([*paths], [paths[0], tmp_path / "b.onnx"]):
-        found = onnxrich.compare(given, tmp_path / "data.npz", batch_size=16, device="cpu")
+    for given, data in ((paths, None), ([paths[0], tmp_path / "b.onnx"], tmp_path / "data.npz")):
+        found = onnxrich.compare(given, data, batch_size=16, device="cpu")
         assert found.differences[1]["d_lr"] == fresh.differences[1]["d_lr"]
         assert found.cka == {}
         assert [notice.code for notice in found.notices] == ["saved_moments"]
@@ -281,6 +281,25 @@ def test_errors_name_the_model(x: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "moments.npz").write_bytes(b"no")
     with refused(DataError, "moments.npz"):
         onnxrich.compare([good, tmp_path / "moments.npz"], x)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_saved_moments_take_no_options(x: np.ndarray, tmp_path: Path, isolate: bool) -> None:
+    """What a model would be measured on is refused where none is; how it would run changes nothing, and is not."""
+    onnxrich.run(two_layers(), x, device="cpu").save(tmp_path / "out")
+    saved = [tmp_path / "out" / "moments.npz"] * 2
+    np.save(tmp_path / "x.npy", x)
+    given = {
+        "data": tmp_path / "x.npy", "labels": "y", "features": "h", "outputs": "y", "head": 1, "mask": "m", "blocks": 4,
+        "reading": {"limit": 9}, "preprocessing": {"scale": 2},
+    }  # fmt: skip
+    for name, value in given.items():
+        with refused(DataError, f"{name} for saved moments alone; needed: a model to run. Leave it out, or pass an"):
+            onnxrich.compare(saved, isolate=isolate, **{name: value})
+        if isolate:
+            break
+    how = {"seed": 1, "device": "cpu", "batch_size": 3, "reading": {"shuffle": False}}
+    assert len(onnxrich.compare(saved, isolate=isolate, **how).results) == 2
 
 
 def test_arguments_are_checked(x: np.ndarray) -> None:

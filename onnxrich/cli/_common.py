@@ -25,6 +25,22 @@ output_option = click.option(
     help="Write analysis.json, moments.npz, report.html, figure.png and figure.svg there.",
 )  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace files that are there.")
+
+
+def check_output(output: Path | None, *, force: bool) -> None:
+    """Refuse a folder that results can't go to, before any work is done, and --force where nothing is written.
+
+    Raises:
+        OutputError: when the folder is not empty, and not to be replaced.
+    """
+    if output is not None:
+        from onnxrich.report import files
+
+        files.check(output, force=force)
+    elif force:
+        raise click.UsageError("--force is of the files of --output: pass -o DIR as well, or leave --force out.")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -46,10 +46,9 @@ def compare(
       onnxrich compare report-a/moments.npz report-b/moments.npz
     """
     import onnxrich
-    from onnxrich.report import comparison, files
+    from onnxrich.report import comparison
 
-    if output is not None:
-        files.check(output, force=force)
+    _common.check_output(output, force=force)
     with _common.progress_line(f"{len(models)} models") as listen:
         found = onnxrich.compare(models, progress=listen, **options, **limits)
     if output is not None:

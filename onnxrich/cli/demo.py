@@ -33,8 +33,7 @@ def demo(output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]
     from onnxrich.demo import DATA, MODELS, demo_file
     from onnxrich.report import files
 
-    if output is not None:
-        files.check(output, force=force)
+    _common.check_output(output, force=force)
     analyses = []
     for name in MODELS:
         with _common.progress_line(name) as listen:

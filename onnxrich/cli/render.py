@@ -36,10 +36,8 @@ def render(
       onnxrich render report/moments.npz --metrics spectrum
     """
     import onnxrich
-    from onnxrich.report import files
 
-    if output is not None:
-        files.check(output, force=force)
+    _common.check_output(output, force=force)
     analysis = onnxrich.Analysis.load(moments, evaluation=evaluation, metrics=metrics, **limits)
     if output is not None:
         written = analysis.save(output, force=force)

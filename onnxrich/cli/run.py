@@ -109,8 +109,7 @@ def run(
 
     if head == 0:
         _check_all_heads(options)
-    if output is not None:
-        files.check(output, force=force)
+    _common.check_output(output, force=force)
     heads: list[int | None] = [head]
     if head == 0:
         found = onnxrich.inspect(model, verify=False, **limits)

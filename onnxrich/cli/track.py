@@ -47,13 +47,11 @@ def track(
       onnxrich track records --csv > course.csv
     """
     import onnxrich
-    from onnxrich.report import files
     from onnxrich.report import track as report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    if output is not None:
-        files.check(output, force=force)
+    _common.check_output(output, force=force)
     with _common.progress_line() as listen:
         found = onnxrich.track(checkpoints, progress=listen, **options, **limits)
     if output is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.model import Input
-from onnxrich.preprocessing import Preprocessing, Recipe
+from onnxrich.preprocessing import OF_IMAGES, Preprocessing, Recipe
 from onnxrich.sources.base import Batch
 from onnxrich.sources.declared import Declared
 from onnxrich.sources.pixels import Pixels
@@ -58,6 +58,9 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     field = fields[0]
     names = tuple(field.name for field in fields)
     recipe = recipe_for(entry, field, inputs, said)
+    if recipe is not None:
+        _check_images(field, said.by_user.steps)
+        _check_resample(recipe.steps)
     if recipe is not None or field.image:
         steps = Preprocessing() if recipe is None else recipe.steps
         # Bytes are pixels: how they become floats has to be said.
@@ -70,6 +73,31 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
     check(entry, dtype, shape, constant=constant)
     return Slot(entry, names, constant)
+
+
+def _check_images(field: Field, steps: Preprocessing) -> None:
+    """Check that rows are images where steps are asked for that only images know.
+
+    Raises:
+        DataError: when they are not.
+    """
+    asked = [name for name in OF_IMAGES if getattr(steps, name) is not None]
+    if asked and not (field.image or len(field.shape) in (3, 4)):
+        rows = " × ".join(map(str, field.shape[1:])) or "one number"
+        raise DataError(
+            f"{' and '.join(asked)} for {field.name!r}, whose rows are {rows}",
+            "images: height × width, with or without channels",
+            "Leave it out, or save the rows in the shape of images.",
+        )
+
+
+def _check_resample(steps: Preprocessing) -> None:
+    if steps.resample is not None and steps.resize is None:
+        raise DataError(
+            f"resample {steps.resample!r} without resize",
+            "the size that images are brought to",
+            "Pass --resize as well, or leave --resample out.",
+        )
 
 
 def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Declared) -> Recipe | None:

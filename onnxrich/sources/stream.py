@@ -44,13 +44,19 @@ def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str |
         wish: what is done to the rows, and how many are read.
 
     Raises:
-        DataError: when rows are to be drawn at random.
+        DataError: when rows are to be drawn at random, or are texts.
     """
     if wish.reading.shuffle or wish.reading.balanced:
         raise DataError(
             f"an iterable with {'--shuffle' if wish.reading.shuffle else '--balanced'}",
             "data that can be read from any row, such as a file or an array",
             "Draw the rows where the iterable is made, or save them to a file.",
+        )
+    if wish.reading.text is not None:
+        raise DataError(
+            "an iterable with --text",
+            "data with a column of texts, such as a file",
+            "Turn the texts into the model's inputs where the iterable is made.",
         )
     names = {entry.name for entry in inputs}
     keys = (labels,) if labels is not None else tuple(key for key in KEYS if key not in names)

@@ -108,6 +108,16 @@ USAGE = {
         ["run", "none.onnx", "--in-process", "--timeout", "9"],
         "--timeout and --max-memory need the worker process: leave --in-process out.",
     ],
+    **{
+        f"nothing to force in {command[0]}": [[*command, "--force"], "--force is of the files of --output: pass -o DIR"]
+        for command in (
+            ["run", "none.onnx"],
+            ["compare", "none.onnx", "none.onnx"],
+            ["track", "none.onnx"],
+            ["render", "moments.npz"],
+            ["demo"],
+        )
+    },
 }
 
 

@@ -172,6 +172,14 @@ def test_floats_are_taken_as_prepared(folder: Path) -> None:
     assert source(folder, bytes_, metadata).preprocessing["scale"] == 1 / 255
 
 
+def test_resample_of_another_resize(folder: Path) -> None:
+    """A filter goes with the size of a configuration, but not where that does not hold: for floats."""
+    (folder / "preprocessor_config.json").write_text(json.dumps(HUB))
+    assert source(folder, resample="box").preprocessing["resample"] == "box"
+    with refused(DataError, "resample 'box' without resize"):
+        source(folder, np.ones((5, 3, 6, 6), np.float32), resample="box")
+
+
 def test_settings_without_data(folder: Path) -> None:
     """`onnxrich.toml` may say preprocessing alone; the data are then those that are given, or lie beside the model."""
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5")

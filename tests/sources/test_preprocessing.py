@@ -53,6 +53,22 @@ def test_bytes_become_what_a_division_gives() -> None:
     np.testing.assert_array_equal(found.reshape(-1), np.arange(256, dtype=np.float32) / np.float32(255))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize(("name", "value"), [("resize", 8), ("crop", 4), ("color", "gray"), ("layout", "NCHW")])
+def test_steps_of_images(name: str, value: Any, dtype: Any) -> None:
+    """Rows that are no images are not taken for resized ones, as arrays or as items."""
+    rows = np.ones((6, 12), dtype)
+    for data in (rows, [{"x": rows}]):
+        with refused(DataError, f"{name} for ", "whose rows are 12; needed: images", "Leave it out, or save the rows"):
+            read("N,12", data, scale=0.5, **{name: value})
+
+
+def test_resample_alone(photos: Path) -> None:
+    """A filter without a size to resize to is refused."""
+    with refused(DataError, "resample 'box' without resize; needed: the size", "Pass --resize as well, or leave"):
+        read("N,3,H,W", photos, resample="box")
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_type_does_not_matter(dtype: Any) -> None:
     """Bytes, whose values are looked up, and floats, which are computed, give the same."""

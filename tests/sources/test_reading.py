@@ -97,6 +97,8 @@ def test_streams() -> None:
             "Draw the rows where the iterable is made, or save them to a file.",
         ):
             source_of(two_layers(), items(), reading={option: True})
+    with refused(DataError, "an iterable with --text; needed: data with a column of texts", "Turn the texts into the"):
+        source_of(two_layers(), items(), reading={"text": "x", "tokenizer": "tokenizer.json"})
 
 
 @pytest.mark.parametrize("reading", [{}, {"shuffle": True, "limit": 33}, {"balanced": True}])
