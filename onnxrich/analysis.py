@@ -55,13 +55,13 @@ class Analysis(Results):
             DataError: when the file is missing or damaged, or was saved without its record, or no metric has a name.
             WorkerError: when the isolated process was ended.
         """
+        checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+        request = checked.taken(path=path, evaluation=evaluation, metrics=metrics)
         if isolate:
-            request = {"path": supervise.path_of(path, "moments"), "metrics": metrics}
-            request["evaluation"] = None if evaluation is None else supervise.path_of(evaluation, "moments")
             return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
         found: list[Results] = []
         samples: list[Sample] = []
-        for file in (path, evaluation):
+        for file in (request["path"], request["evaluation"]):
             if file is None:
                 continue
             moments, saved = load_record(Path(file))
@@ -183,17 +183,15 @@ def run(
     True
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed, token=token)
-    if metrics is not None:
-        metrics = select(metrics)
-    listen = progress or (lambda _: None)
-    chosen: dict[str, Any] = {"features": features, "outputs": outputs, "mask": mask}
-    saved = None if checkpoint is None else os.fspath(checkpoint)
-    where: dict[str, Any] = {"device": device, "provider": provider, "checkpoint": saved}
-    chosen |= {"metrics": metrics} | where
-    options: dict[str, Any] = chosen | numbers | {"reading": reading, "preprocessing": preprocessing}
+    options = checked.taken(
+        features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
+        layers=layers, token=token, device=device, provider=provider, checkpoint=checkpoint, seed=seed,
+    )  # fmt: skip
+    _check_layers(options["layers"], token)
+    options["metrics"] = None if metrics is None else select(metrics)
+    options |= {"reading": reading, "preprocessing": preprocessing, "memory": max_memory}
     others = {"eval_data": eval_data, "eval_labels": eval_labels}
-    options |= {"layers": _names(layers, token), "memory": max_memory}
+    listen = checked.taken(progress=progress)["progress"] or (lambda _: None)
     if isolate:
         given = {"data": data, "labels": labels, **others}
         request = _isolated(model, given) | options | checked.plain(reading=reading, preprocessing=preprocessing)
@@ -208,18 +206,16 @@ def run(
     return Analysis.of(results)
 
 
-def _names(layers: str | Sequence[str] | None, token: int | None) -> list[str] | None:
-    """The names of layers as a list.
+def _check_layers(names: Sequence[str] | None, token: int | None) -> None:
+    """Check that layers have names, and that there are some to take a token from.
 
     Raises:
-        DataError: when a token of no layers is asked for, or layers without a name.
+        DataError: when they don't.
     """
-    if layers is None and token is not None:
+    if names is None and token is not None:
         raise DataError(f"token {token} without layers", "layers to take it from", "Pass --layers all as well.")
-    names = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
     if names is not None and not (names and all(names)):
-        raise DataError(f"layers {layers!r}", '"all", or names', "Pass --layers all, or leave it out.")
-    return names
+        raise DataError(f"layers {names!r}", '"all", or names', "Pass --layers all, or leave it out.")
 
 
 def _isolated(model: Any, optional: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,20 +114,20 @@ def compare(
     True
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed)
-    if isinstance(models, str | os.PathLike | bytes):
+    options = checked.taken(
+        features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
+        device=device, provider=provider, seed=seed,
+    )  # fmt: skip
+    if isinstance(models, str | os.PathLike | bytes) or not isinstance(models, Iterable):
         raise DataError("a single model", "a list of models", "Pass [model, other_model].")
-    for model in (*models, *([] if init is None else [init])):
-        check_model(model)
     given, initial = with_initial(models, init)
+    for model in given:
+        check_model(model)
     if len(given) < 2:
         raise DataError(f"{len(given) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
-    listen = progress or (lambda _: None)
-    options: dict[str, Any] = numbers | {
-        "initial": initial, "features": features, "outputs": outputs, "mask": mask,
-        "metrics": None if metrics is None else select(metrics), "device": device, "provider": provider,
-        "reading": reading, "preprocessing": preprocessing,
-    }  # fmt: skip
+    options["metrics"] = None if metrics is None else select(metrics)
+    options |= {"initial": initial, "reading": reading, "preprocessing": preprocessing}
+    listen = checked.taken(progress=progress)["progress"] or (lambda _: None)
     if isolate:
         request = supervise.paths_of({"data": data, "labels": labels}) | options
         request["models"] = [supervise.path_of(model) for model in given]

@@ -15,6 +15,7 @@ import onnx
 from onnx import ModelProto
 
 from onnxrich import model as models
+from onnxrich import options as checked
 from onnxrich import parity, plugins, specs, supervise
 from onnxrich.errors import AdapterError, DataError, OnnxrichError, OutputError
 from onnxrich.plugins import Adapter, Item
@@ -83,12 +84,13 @@ def export(
         DataError: when the example holds no rows.
         OutputError: when the file is there, or can't be written.
     """
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    wanted = checked.taken(output=output, step=step)
     if isolate:
-        paths = {"model": supervise.path_of(model), "output": supervise.path_of(output, "output")}
         given = {"example": None if example is None else supervise.path_of(example, "example")}
-        request = paths | given | {"force": force, "step": step}
+        request = wanted | given | {"model": supervise.path_of(model), "force": force}
         return Export.from_dict(supervise.call("export", request, timeout=timeout, max_memory=max_memory)[0])
-    target = Path(output)
+    target = Path(wanted["output"])
     _check_target(target, force)
     if isinstance(model, str | os.PathLike):
         adapter, model, made = specs.resolve(os.fspath(model))
@@ -98,7 +100,7 @@ def export(
     first = _example(adapter, model, example)
     try:
         with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".onnxrich-") as folder:
-            done = write(adapter, model, first, Path(folder) / target.name, step=step)
+            done = write(adapter, model, first, Path(folder) / target.name, step=wanted["step"])
             # The model comes last: it names the others.
             files = sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name)
             for file in files:

@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from onnxrich import live, session, supervise
 from onnxrich import model as models
+from onnxrich import options as checked
 from onnxrich.errors import OnnxrichError
 from onnxrich.head import Head, allowed_residual, candidates
 from onnxrich.head.graph import Graph
@@ -112,13 +113,14 @@ def inspect(
 
     Raises:
         ModelError: when the model can't be read.
-        WorkerError: when the isolated process crashed.
+        WorkerError: when the isolated process crashed, or a limit is given without one.
 
     >>> import onnxrich
     >>> found = onnxrich.inspect(onnxrich.demo_file("rich.onnx"))
     >>> [(head.features, head.outputs, head.p, head.verified) for head in found.candidates]
     [('h3', 'logits', 160, True)]
     """
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
     if isolate:
         request = {"model": supervise.path_of(model), "verify": verify}
         document, _ = supervise.call("inspect", request, timeout=timeout, max_memory=max_memory)

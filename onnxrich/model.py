@@ -118,6 +118,10 @@ def read(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
         data, path, folder = model.SerializeToString(), "<ModelProto>", None
     elif isinstance(model, bytes):
         data, path, folder = model, "<bytes>", None
+    elif not isinstance(model, str | os.PathLike):
+        needed = "the path of an ONNX file, its bytes or a ModelProto"
+        remedy = "Pass one of these; onnxrich.export(model, 'model.onnx') writes a framework's model as ONNX."
+        raise ModelError(f"a model of type {type(model).__qualname__}", needed, remedy)
     else:
         path = os.fspath(model)
         data, folder = _read_file(Path(path)), Path(path).resolve().parent

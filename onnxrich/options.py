@@ -2,51 +2,134 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
+import os
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from onnxrich.errors import DataError, WorkerError
 
 # The least of each whole number; a token may be counted from the end.
-LEAST = {"batch_size": 1, "blocks": 0, "head": 1, "seed": 0}
+LEAST = {
+    "batch_size": 1, "blocks": 0, "head": 1, "limit": 1, "max_errors": 0, "max_memory": 1, "seed": 0, "step": 0,
+}  # fmt: skip
+# Arguments with a default of their own: None is no value of these.
+_ALWAYS = ("balanced", "checkpoints", "device", "max_errors", "output", "path", "seed", "shuffle")
 
 
 def check_limits(*, isolate: bool, timeout: float | None, max_memory: int | None) -> None:
-    """Check that there is a process of its own that limits can end.
+    """Check that limits are some, and that there is a process of its own that they can end.
 
     Raises:
-        WorkerError: when there is none.
+        DataError: when a limit is none.
+        WorkerError: when there is no such process.
     """
+    taken(timeout=timeout, max_memory=max_memory)
     if not isolate and (timeout is not None or max_memory is not None):
         raise WorkerError(
             "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
         )
 
 
-def whole(**values: Any) -> dict[str, int | None]:
-    """Whole numbers as Python's own, those of NumPy too; None stays None.
+def taken(**values: Any) -> dict[str, Any]:
+    """Arguments as their names promise them: whole numbers as Python's own, paths as text, names as a list.
+
+    None stays None where it stands for an argument that was left out.
 
     Raises:
-        DataError: when one is none, or too small.
+        DataError: when one is of another type, or a number is too small.
     """
-    return {name: None if value is None else _whole(name, value) for name, value in values.items()}
+    return {
+        name: None if value is None and name not in _ALWAYS else _KINDS[name](name, value)
+        for name, value in values.items()
+    }
 
 
 def _whole(name: str, value: Any) -> int:
     least = LEAST.get(name)
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or (least is not None and number < least):
-        option = f"--{name.replace('_', '-')}"
-        raise DataError(
-            f"{name} {value!r}",
+        raise _other(
+            name,
+            value,
             "a whole number" if least is None else f"a whole number from {least}",
-            f"Pass {option} N." if least is None else f"Pass {option} N with N ≥ {least}.",
+            f"Pass {_flag(name)} N." if least is None else f"Pass {_flag(name)} N with N ≥ {least}.",
         )
     return number
+
+
+def _seconds(name: str, value: Any) -> float:
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
+        raise _other(name, value, "a number of seconds above 0", f"Pass {_flag(name)} SECONDS.")
+    return number
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _other(name, value, "text", f"Pass {_flag(name)} NAME.")
+    return value
+
+
+def _names(name: str, value: Any) -> list[str]:
+    single = [value] if isinstance(value, str) else value
+    listed = isinstance(single, Iterable) and not isinstance(single, bytes | Mapping)
+    several = list(single) if listed else []
+    if not listed or not all(isinstance(each, str) for each in several):
+        raise _other(name, value, "a name, or a list of names", f"Pass {_flag(name)} NAME,NAME.")
+    return several
+
+
+def _path(name: str, value: Any) -> str:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise _other(name, value, "the path of a file", "Pass it as text or as a pathlib.Path.")
+    return path
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
+        return [_path(name, value)]
+    return [_path(name, each) for each in value]
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _other(name, value, "True or False", f"Pass {_flag(name)}, or leave it out.")
+    return value
+
+
+def _listener(name: str, value: Any) -> Any:
+    if not callable(value):
+        raise _other(name, value, "a function that takes an onnxrich.Progress", "Pass progress=print, or leave it out.")
+    return value
+
+
+_KINDS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys((*LEAST, "token"), _whole),
+    **dict.fromkeys(("device", "features", "mask", "outputs", "provider", "text"), _text),
+    **dict.fromkeys(("layers", "metrics"), _names),
+    **dict.fromkeys(("checkpoint", "evaluation", "init", "output", "path", "tokenizer"), _path),
+    **dict.fromkeys(("balanced", "shuffle"), _truth),
+    "checkpoints": _paths,
+    "progress": _listener,
+    "timeout": _seconds,
+}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _other(name: str, value: Any, needed: str, remedy: str) -> DataError:
+    return DataError(f"{name} {reprlib.repr(value)}", needed, remedy)
 
 
 def plain(**values: Any) -> dict[str, Any]:

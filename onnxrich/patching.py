@@ -14,6 +14,7 @@ from onnx import ModelProto
 from onnxrich import head as heads
 from onnxrich import live, rewrite, session, sources, supervise
 from onnxrich import model as models
+from onnxrich import options as checked
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.head import Head
 from onnxrich.model import Model
@@ -51,15 +52,16 @@ def expose(
     Raises:
         OnnxrichError: when the model has no such head, or the file can't be written.
     """
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    chosen = checked.taken(features=features, outputs=outputs, head=head, output=output)
     if isolate:
         limits = {"timeout": timeout, "max_memory": max_memory}
-        chosen = {"features": features, "outputs": outputs, "head": head, "force": force}
-        names = _isolated("expose", model, output, chosen, **limits)
+        names = _isolated("expose", model, chosen | {"force": force}, **limits)
         return names[0], names[1]
     read = models.read(model)
-    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=head))
+    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
     patch, made = rewrite.expose(read, found)
-    _write(read, patch, Path(output), force)
+    _write(read, patch, Path(chosen["output"]), force)
     return made
 
 
@@ -100,25 +102,26 @@ def instrument(
     Raises:
         OnnxrichError: when the model has no such head, or the file can't be written.
     """
+    checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
+    chosen = checked.taken(features=features, outputs=outputs, head=head, output=output)
     if isolate:
         given = None if data is None else supervise.path_of(data, "data")
         limits = {"timeout": timeout, "max_memory": max_memory}
-        chosen = {"features": features, "outputs": outputs, "head": head, "force": force, "data": given}
-        return _isolated("instrument", model, output, chosen, **limits)
+        return _isolated("instrument", model, chosen | {"force": force, "data": given}, **limits)
     read = models.read(model)
-    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=head))
+    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data)
         residual, shift = live.pilot(read, found, source, session.choose("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
-    _write(read, patch.data, Path(output), force)
+    _write(read, patch.data, Path(chosen["output"]), force)
     return patch.accumulators
 
 
-def _isolated(task: str, model: Any, output: Any, chosen: Mapping[str, Any], **limits: Any) -> tuple[str, ...]:
-    paths = {"model": supervise.path_of(model), "output": supervise.path_of(output, "output")}
-    return tuple(supervise.call(task, paths | dict(chosen), **limits)[0]["names"])
+def _isolated(task: str, model: Any, chosen: Mapping[str, Any], **limits: Any) -> tuple[str, ...]:
+    request = {"model": supervise.path_of(model), **chosen}
+    return tuple(supervise.call(task, request, **limits)[0]["names"])
 
 
 def _widths_known(model: Model, head: Head) -> Head:

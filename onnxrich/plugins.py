@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from onnxrich.errors import AdapterError
 
 GROUP = "onnxrich.adapters"
+# The distribution whose adapters need no word on where they come from.
+OWN = "onnxrich"
 
 # Key of the labels in an item; an input of this name is what a model computes its loss from, and left out.
 LABELS = "labels"
@@ -123,7 +125,7 @@ def title(obj: Any) -> str:
 
 @functools.cache
 def adapters() -> Mapping[str, Adapter]:
-    """All installed adapters, by "name of the entry point (distribution)".
+    """All installed adapters, by "name of the entry point (distribution)"; those of onnxrich by the name alone.
 
     Raises:
         AdapterError: when one can't be imported.
@@ -131,8 +133,9 @@ def adapters() -> Mapping[str, Adapter]:
     found: dict[str, Adapter] = {}
     for entry in importlib.metadata.entry_points(group=GROUP):
         owner = entry.dist.name if entry.dist is not None else "unknown"
+        name = entry.name if owner == OWN else f"{entry.name} ({owner})"
         try:
-            found[f"{entry.name} ({owner})"] = entry.load()
+            found[name] = entry.load()
         except (ImportError, AttributeError) as error:
             raise AdapterError(
                 f"adapter {entry.name} of {owner} can't be imported: {error}",

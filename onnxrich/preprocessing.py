@@ -115,6 +115,8 @@ class Recipe:
 
 
 def _plain(value: Any) -> Any:
+    # NumPy's numbers and arrays too.
+    value = value.tolist() if hasattr(value, "tolist") else value
     return tuple(value) if isinstance(value, list | tuple) else value
 
 

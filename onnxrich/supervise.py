@@ -107,10 +107,11 @@ def call(
         WorkerError: when the worker crashed, or was ended for a limit.
         OnnxrichError: what the task raised.
     """
+    asked = json.dumps({"task": task, "arguments": dict(request)}, default=_told)
     with _log() as log, _worker(log) as worker:
         assert worker.stdin is not None and worker.stdout is not None  # noqa: S101 - both are pipes
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps({"task": task, "arguments": dict(request)}).encode() + b"\n")
+            worker.stdin.write(asked.encode() + b"\n")
             worker.stdin.flush()
         watch = _Watch(worker, timeout, max_memory)
         for line in watch.lines():
@@ -127,6 +128,17 @@ def call(
                 raise _raised(event)
         worker.wait()
         raise _crashed(worker.returncode, watch.stage, _tail(log))
+
+
+def _told(value: Any) -> Any:
+    """What JSON has no word for: NumPy's numbers and arrays as Python's own."""
+    if not hasattr(value, "tolist"):
+        raise DataError(
+            f"an option of type {type(value).__name__} for an isolated run",
+            "numbers, text, and lists of these",
+            "Pass it as one of these, or pass isolate=False.",
+        )
+    return value.tolist()
 
 
 def _log() -> IO[bytes]:

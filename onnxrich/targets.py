@@ -66,7 +66,14 @@ def one_hot(
 
 def table(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Values as a float64 array of two axes; the name is for the error message."""
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{name} of type {type(values).__name__}: {error}",
+            "a table of real numbers, of shape (rows, columns)",
+            f"Convert {name} with numpy.asarray.",
+        ) from error
     if array.ndim != 2:
         raise DataError(
             f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes."

@@ -109,15 +109,14 @@ def track(
     (0, 1)
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    numbers = checked.whole(head=head, batch_size=batch_size, blocks=blocks, seed=seed)
-    given = [checkpoints] if isinstance(checkpoints, str | os.PathLike) else list(checkpoints)
-    paths = [supervise.path_of(each, "checkpoint") for each in given]
-    listen = progress or (lambda _: None)
-    options: dict[str, Any] = numbers | {
-        "initial": None if init is None else supervise.path_of(init, "init"), "features": features,
-        "outputs": outputs, "mask": mask, "metrics": None if metrics is None else select(metrics),
-        "device": device, "provider": provider, "reading": reading, "preprocessing": preprocessing,
-    }  # fmt: skip
+    options = checked.taken(
+        features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
+        device=device, provider=provider, seed=seed,
+    )  # fmt: skip
+    given = checked.taken(checkpoints=checkpoints, init=init, progress=progress)
+    paths, listen = given["checkpoints"], given["progress"] or (lambda _: None)
+    options["metrics"] = None if metrics is None else select(metrics)
+    options |= {"initial": given["init"], "reading": reading, "preprocessing": preprocessing}
     if isolate:
         request = supervise.paths_of({"data": data, "labels": labels}) | options | {"given": paths}
         request |= checked.plain(reading=reading, preprocessing=preprocessing)

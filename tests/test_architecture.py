@@ -29,7 +29,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "tiles": (set(), {"numpy"}),
     "tallies": ({"tiles"}, {"numpy"}),
     "moments": ({"errors", "tiles", "precision", "tallies", "targets"}, {"numpy"}),
-    "metrics": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
+    "metrics": ({"errors", "moments", "metrics", "options", "precision"}, {"numpy"}),
     "curves": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
     "layers": ({"cores", "metrics", "moments", "uncertainty"}, {"numpy"}),
     "student": (set(), set()),
@@ -55,8 +55,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "timing": (set(), set()),
     "session": ({"cores", "errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
     "sources": (
-        {"cores", "decoder", "errors", "extras", "files", "head", "model", "pictures", "preprocessing", "sources"}
-        | {"targets"},
+        {"cores", "decoder", "errors", "extras", "files", "head", "model", "options", "pictures", "preprocessing"}
+        | {"sources", "targets"},
         {"numpy"},
     ),
     "fingerprint": (set(), {"numpy", "xxhash"}),
@@ -127,16 +127,16 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "comparison": ({"compared", "errors", "metrics", "options", "progress", "report", "supervise"}, set()),
     "supervise": ({"errors", "moments", "progress", "record", "results"}, {"psutil"}),
     "worker": (set(), set()),
-    "inspection": ({"errors", "head", "live", "model", "session", "sources", "supervise"}, {"onnx"}),
+    "inspection": ({"errors", "head", "live", "model", "options", "session", "sources", "supervise"}, {"onnx"}),
     "patching": (
-        {"errors", "head", "live", "model", "rewrite", "session", "sources", "supervise", "writing"},
+        {"errors", "head", "live", "model", "options", "rewrite", "session", "sources", "supervise", "writing"},
         {"onnx"},
     ),
     "plugins": ({"errors"}, {"numpy"}),
     "specs": ({"errors", "files", "plugins"}, set()),
     "parity": ({"errors", "model", "plugins", "precision", "session"}, {"numpy"}),
     "exporting": (
-        {"errors", "model", "parity", "plugins", "sources", "specs", "supervise", "writing"},
+        {"errors", "model", "options", "parity", "plugins", "sources", "specs", "supervise", "writing"},
         {"numpy", "onnx"},
     ),
     "swapping": (set(), {"numpy", "onnx"}),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from zoo_text import refused
+from zoo_text import refused, two_layers
 
 import onnxrich
-from onnxrich.errors import DataError, WorkerError
+from onnxrich.errors import AdapterError, DataError, ModelError, WorkerError
 
 MODEL, DATA = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "run": partial(onnxrich.run, MODEL, DATA),
-    "compare": partial(onnxrich.compare, [MODEL], DATA),
+    "compare": partial(onnxrich.compare, [MODEL, MODEL], DATA),
     "track": partial(onnxrich.track, [MODEL], DATA),
 }
 
@@ -32,12 +34,143 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         ("blocks", "4", "a whole number from 0"),
         ("blocks", -1, "a whole number from 0"),
         ("seed", -1, "a whole number from 0. Pass --seed N with N ≥ 0"),
+        ("seed", None, "a whole number from 0. Pass --seed N with N ≥ 0"),
+        ("head", True, "a whole number from 1"),
+        ("device", 3, "text. Pass --device NAME."),
+        ("device", None, "text. Pass --device NAME."),
+        ("provider", b"cpu", "text. Pass --provider NAME."),
+        ("features", 3, "text. Pass --features NAME."),
+        ("outputs", ["y"], "text. Pass --outputs NAME."),
+        ("mask", 3, "text. Pass --mask NAME."),
+        ("metrics", 3, "a name, or a list of names. Pass --metrics NAME,NAME."),
+        ("metrics", ["d_lr", 3], "a name, or a list of names"),
+        ("metrics", {"d_lr": 1}, "a name, or a list of names"),
+        ("progress", 3, "a function that takes an onnxrich.Progress. Pass progress=print, or leave it out."),
+        ("timeout", "x", "a number of seconds above 0. Pass --timeout SECONDS."),
+        ("timeout", 0, "a number of seconds above 0"),
+        ("timeout", float("nan"), "a number of seconds above 0"),
+        ("max_memory", "4G", "a whole number from 1. Pass --max-memory N with N ≥ 1."),
     ],
 )
-def test_whole_numbers(function: str, name: str, value: Any, needed: str) -> None:
-    """What is no whole number, or too small a one, is refused by its name."""
-    with refused(DataError, f"{name} {value!r}", needed):
-        FUNCTIONS[function](**{name: value})
+@pytest.mark.parametrize("isolate", [False, True])
+def test_types(function: str, name: str, value: Any, needed: str, isolate: bool) -> None:
+    """What is of another type than its name promises, or too small, is refused by its name."""
+    with refused(DataError, f"{name} {value!r}; needed: {needed}"):
+        FUNCTIONS[function](isolate=isolate, **{name: value})
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("labels", object(), "labels 'labels' of type object and shape (); needed: integer classes of shape (rows,)"),
+        ("labels", 3, "labels 'labels' of type int64 and shape ()"),
+        ("data", 3, "data of type int; needed: a path, an array, a mapping or an iterable"),
+        ("reading", {"limit": 2.5}, "limit 2.5; needed: a whole number from 1. Pass --limit N with N ≥ 1."),
+        ("reading", {"max_errors": None}, "max_errors None; needed: a whole number from 0"),
+        ("reading", {"shuffle": "no"}, "shuffle 'no'; needed: True or False. Pass --shuffle, or leave it out."),
+        ("reading", {"text": 3, "tokenizer": "t"}, "text 3; needed: text. Pass --text NAME."),
+        ("reading", {"text": "t", "tokenizer": 4}, "tokenizer 4; needed: the path of a file. Pass it as text or"),
+    ],
+)
+def test_types_of_data(function: str, name: str, value: Any, text: str) -> None:
+    """The same for data, and for how they are read."""
+    given = {"run": MODEL, "compare": [MODEL, MODEL], "track": [MODEL]}[function]
+    with refused(DataError, text):
+        getattr(onnxrich, function)(given, **{"data": DATA, name: value})
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"layers": 3}, "layers 3; needed: a name, or a list of names. Pass --layers NAME,NAME."),
+        ({"layers": ["h1", 3]}, "layers ['h1', 3]; needed: a name, or a list of names"),
+        ({"checkpoint": 3}, "checkpoint 3; needed: the path of a file. Pass it as text or as a pathlib.Path."),
+    ],
+)
+def test_types_of_run(options: Any, text: str, isolate: bool) -> None:
+    """The same for what `run` alone takes."""
+    with refused(DataError, text):
+        onnxrich.run(MODEL, DATA, isolate=isolate, **options)
+
+
+@pytest.mark.parametrize("models", [3, None, onnx.ModelProto()])
+def test_models_that_are_no_list(models: Any) -> None:
+    """A single thing is no list of models."""
+    with refused(DataError, "a single model; needed: a list of models. Pass [model, other_model]."):
+        onnxrich.compare(models, DATA)
+
+
+def test_models_of_a_generator() -> None:
+    """Models may come one by one."""
+    assert len(onnxrich.compare(iter([MODEL, MODEL]), DATA, device="cpu").results) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("checkpoints", [3, None, [MODEL, 3]])
+def test_checkpoints_that_are_no_paths(checkpoints: Any) -> None:
+    """Checkpoints are paths, in a process of their own or not."""
+    wrong = checkpoints[-1] if isinstance(checkpoints, list) else checkpoints
+    with refused(DataError, f"checkpoints {wrong!r}; needed: the path of a file. Pass it as text"):
+        onnxrich.track(checkpoints, DATA)
+    with refused(DataError, "init 3; needed: the path of a file"):
+        onnxrich.track([MODEL], DATA, init=3)  # type: ignore[arg-type]
+
+
+def test_no_model() -> None:
+    """What is no model is refused by its type, with what is one."""
+    with refused(AdapterError, "a model of type builtins.int; needed: an ONNX model, or one of ", " sklearn, "):
+        onnxrich.run(3, DATA)
+    for function in (onnxrich.inspect, partial(onnxrich.expose, output="e.onnx")):
+        with refused(ModelError, "a model of type int; needed: the path of an ONNX file, its bytes or a ModelProto"):
+            function(3)  # type: ignore[operator]
+
+
+OTHERS: dict[str, Callable[..., Any]] = {
+    "inspect": partial(onnxrich.inspect, MODEL),
+    "expose": partial(onnxrich.expose, MODEL, "e.onnx"),
+    "instrument": partial(onnxrich.instrument, MODEL, "i.onnx"),
+    "export": partial(onnxrich.export, "package.module:build", "x.onnx"),
+    "load": partial(onnxrich.Analysis.load, "moments.npz"),
+}
+
+
+@pytest.mark.parametrize("function", OTHERS)
+def test_limits_of_others(function: str) -> None:
+    """Limits of the other functions are checked alike."""
+    with refused(WorkerError, "a time or memory limit for work in this process", "isolate=True"):
+        OTHERS[function](timeout=3)
+    with refused(DataError, "timeout 'x'; needed: a number of seconds above 0"):
+        OTHERS[function](timeout="x", isolate=True)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda **how: onnxrich.expose(MODEL, 3, **how), "output 3; needed: the path of a file"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.expose(MODEL, "e.onnx", head="x", **how), "head 'x'; needed: a whole number from 1"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.instrument(MODEL, "i.onnx", features=3, **how), "features 3; needed: text"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.export("package:build", None, **how), "output None; needed: the path of a file"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.export("package:build", "x.onnx", step="x", **how), "step 'x'; needed: a whole number"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.Analysis.load(3, **how), "path 3; needed: the path of a file"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.Analysis.load("m.npz", metrics=3, **how), "metrics 3; needed: a name, or a list"),  # type: ignore[arg-type]
+        (lambda **how: onnxrich.Analysis.load("m.npz", evaluation=3, **how), "evaluation 3; needed: the path of"),  # type: ignore[arg-type]
+    ],
+)
+def test_types_of_others(call: Callable[..., Any], text: str, isolate: bool) -> None:
+    """And so are the types of what they take."""
+    with refused(DataError, text):
+        call(isolate=isolate)
+
+
+@pytest.mark.parametrize("values", ["x", object(), [[1], [1, 2]], [[1j]]])
+def test_arrays_that_are_none(values: Any) -> None:
+    """Features and outputs that can't become numbers are refused by their name."""
+    good = np.ones((4, 2))
+    for name, pair in (("features", (values, good)), ("outputs", (good, values))):
+        with refused(DataError, f"{name} of type {type(values).__name__}: ", "; needed: a table of real numbers"):
+            onnxrich.richness(*pair)
 
 
 @pytest.mark.parametrize("token", ["first", 1.0])
@@ -55,11 +188,32 @@ def test_whole_numbers_of_numpy(isolate: bool) -> None:
     assert (found.record.runtime.batch_size, found.record.runtime.blocks) == (200, 3)
 
 
-@pytest.mark.parametrize("layers", [[], "", ["h1", ""]])
+@pytest.mark.parametrize("layers", [[], [""], ["h1", ""]])
 def test_layers_without_a_name(layers: Any) -> None:
     """No name is no wish for all layers, nor for none."""
     with refused(DataError, f"layers {layers!r}", '"all", or names'):
         onnxrich.run(MODEL, DATA, layers=layers)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_options_of_numpy(isolate: bool, tmp_path: Path) -> None:
+    """NumPy's numbers and arrays among the options of data are as good as Python's, in a worker process too."""
+    steps = {"scale": np.float32(0.5), "mean": np.zeros(1)}
+    (tmp_path / "m.onnx").write_bytes(two_layers().SerializeToString())
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32))
+    found = onnxrich.run(
+        tmp_path / "m.onnx", tmp_path / "x.npy", device="cpu", isolate=isolate, reading={"limit": np.int64(30)},
+        preprocessing=steps,
+    )  # fmt: skip
+    assert found.record.data.n == 30
+    applied = found.record.data.preprocessing
+    assert applied is not None and (applied["scale"], *applied["mean"]) == (0.5, 0.0)
+
+
+def test_options_that_no_worker_can_take() -> None:
+    """What can't be told to another process is refused in words."""
+    with refused(DataError, "an option of type object for an isolated run; needed: numbers, text, and lists of these"):
+        onnxrich.run(MODEL, DATA, isolate=True, preprocessing={"scale": object()})
 
 
 @pytest.mark.parametrize("limit", ["timeout", "max_memory"])

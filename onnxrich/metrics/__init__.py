@@ -20,6 +20,7 @@ from onnxrich.metrics import (
 from onnxrich.metrics._metric import Metric, Value
 from onnxrich.metrics._sample import Part, Sample
 from onnxrich.moments import Array, Moments
+from onnxrich.options import taken
 
 __all__ = [
     "ALL",
@@ -76,10 +77,10 @@ def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
         names: names of metrics or of families, `default` or `all`; None is `default`.
 
     Raises:
-        DataError: when there is no metric or family of a name.
+        DataError: when there is no metric or family of a name, or they are no names.
     """
     chosen = {ALWAYS}
-    for name in ("default",) if names is None else (names,) if isinstance(names, str) else names:
+    for name in taken(metrics=["default"] if names is None else names)["metrics"]:
         fitting = {metric.name for metric in ALL.values() if name in _words(metric)}
         if not fitting:
             near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)

@@ -53,7 +53,7 @@ def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place],
         if usual is None:
             return None
         marks = Marks(table, table.fields[usual])
-    if marks.field.dtype == np.dtype(object):
+    if marks.field.dtype == np.dtype(object) and marks.field.shape:
         marks = _named(marks)
     check_labels(marks.field.name, marks.field.dtype, marks.field.shape)
     return marks

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.options import taken
 from onnxrich.sources.table import AnyArray, Rows
 
 
@@ -33,10 +34,7 @@ class Reading:
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise DataError(f"limit {self.limit}", "a positive number of rows", "Pass --limit N with N ≥ 1.")
-        if self.max_errors < 0:
-            raise DataError(f"max_errors {self.max_errors}", "0 or more", "Pass --max-errors N with N ≥ 0.")
+        taken(**vars(self))
         if (self.text is None) != (self.tokenizer is None):
             raise DataError(
                 f"text {self.text!r} with tokenizer {self.tokenizer!r}",

@@ -140,8 +140,8 @@ def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
 @pytest.mark.parametrize(
     ("reading", "message"),
     [
-        ({"limit": 0}, "limit 0; needed: a positive number of rows. Pass --limit N with N ≥ 1."),
-        ({"max_errors": -1}, "max_errors -1; needed: 0 or more."),
+        ({"limit": 0}, "limit 0; needed: a whole number from 1. Pass --limit N with N ≥ 1."),
+        ({"max_errors": -1}, "max_errors -1; needed: a whole number from 0. Pass --max-errors N with N ≥ 0."),
         (
             {"text": "t"},
             "text 't' with tokenizer None; needed: both, or none of them. Pass --text COLUMN and --tokeniz",
