@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from threadpoolctl import ThreadpoolController
 
-# Runs that go on at once on a CPU, at most: each takes memory of its own, and the first batch is run by one alone.
+# Runs that go on at once on a CPU, at most: each takes memory of its own. On more cores one run has all of them.
 MOST_LANES = 4
 # Runs that each of them is to have, at least: the last ones may find the others done.
 ROUNDS = 8
@@ -22,35 +23,39 @@ def usable_cores() -> int:
 
 
 def lanes(runs: int | None, blocks: int) -> int:
-    """How many runs go on at once on a CPU, each with its share of the cores.
+    """How many runs go on at once on a CPU: one on each core, or a single one on all of them.
 
-    A core that has a run for itself waits for no other between two operators, and keeps its rows in its own cache. So
-    there are as many as leave no core without work.
+    A core that has a run for itself waits for no other between two operators, and keeps its rows in its own cache.
 
     Args:
         runs: that there are in all, None when it is not known.
         blocks: of moments, of which each belongs to one lane.
     """
-    cores, enough = usable_cores(), MOST_LANES if runs is None else runs // ROUNDS
-
-    def busy(count: int) -> tuple[float, int]:
-        return cores // count * count / cores * blocks / (count * -(-blocks // count)), count
-
-    return max(range(1, max(1, min(MOST_LANES, cores, enough)) + 1), key=busy)
+    cores = usable_cores()
+    enough = runs is None or runs >= ROUNDS * cores
+    return cores if cores <= MOST_LANES and enough and blocks % cores == 0 else 1
 
 
-def quiet(multiplications: float) -> AbstractContextManager[object]:
-    """A context for products and decompositions of NumPy; those of few multiplications run in the caller's thread.
+@contextmanager
+def few_threads(multiplications: float) -> Iterator[None]:
+    """Have products and decompositions of NumPy that are small run in one thread, the caller's.
 
     The threads of OpenBLAS spin for some hundredths of a second after their work, on cores that the runtime needs; and
-    where others use the cores they wait for each other.
+    where others use the cores they wait for each other. How many there are is a setting of the process: of several
+    threads that want few the first one changes it, and puts it back.
+
+    Args:
+        multiplications: that are to be done; nothing is changed where they are many.
     """
-    if multiplications > FEW:
-        return nullcontext()
-    limit: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
-    return limit
+    if multiplications > FEW or not _SETTING.acquire(blocking=False):
+        yield
+        return
+    try:
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        _SETTING.release()
 
 
-@cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
+# Held by the thread that changed the setting: one lock for the process, as the setting is.
+_SETTING = threading.Lock()

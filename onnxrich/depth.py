@@ -142,9 +142,8 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
     ]  # fmt: skip
     patch = live.patch.beside(patches)
     names = [layer.site.tensor for layer in hidden]
-    blocks = fitting_blocks(patch, names, blocks=asked.blocks, lanes=live.session.device.lanes, memory=asked.memory)
-    device = replace(live.session.device, lanes=min(live.session.device.lanes, blocks))
-    session = lives.open_session(live.model, patch.data, device)
+    blocks = fitting_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
+    session = lives.open_session(live.model, patch.data, live.session.device)
     shifts = _shifts(replace(live, patch=patch, session=session), first)
     return replace(live, patch=patch, session=session, given=shifts), Depth(tuple(hidden), blocks, tuple(notices))
 

@@ -18,25 +18,27 @@ COPIES = 4
 LISTED = 3
 
 
-def fitting_lanes(taken: int, lanes: int, *, memory: int | None) -> int:
-    """The number of runs for which there is memory at once, at most so many.
+def fitting_lanes(patch: Patch, *, blocks: int, lanes: int, taken: int, memory: int | None) -> int:
+    """The number of runs at once: as many as are wanted where memory holds them and the blocks can be shared, else one.
 
     Args:
-        taken: bytes that one run took.
+        patch: of the head with its layers.
+        blocks: number of blocks.
         lanes: runs at once that are wanted.
+        taken: bytes that one of them takes beside its sums.
         memory: bytes that the work may use; those that are free when left out.
     """
-    return max(1, min(lanes, _allowed(memory) // max(1, taken)))
+    more = (lanes - 1) * (_sums(patch) + taken)
+    return lanes if blocks % lanes == 0 and needed(patch, blocks) + more <= _allowed(memory) else 1
 
 
-def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, lanes: int, memory: int | None) -> int:
+def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
     """The number of blocks for which there is memory: as asked, or as many as fit.
 
     Args:
         patch: of the head with its layers.
         names: of the layers, which may be none.
         blocks: that the user asks for.
-        lanes: runs at once.
         memory: bytes that the work may use; those that are free when left out.
 
     Raises:
@@ -46,12 +48,12 @@ def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, la
     allowed = _allowed(memory)
     tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -2), 1]
     for count in tried:
-        if needed(patch, count, lanes) <= allowed:
+        if needed(patch, count) <= allowed:
             return count
     count = tried[-1]
     several = f"of {_count(len(names), 'layer')} " if names else ""
     raise ModelError(
-        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count, lanes))} of memory",
+        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count))} of memory",
         f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
         _remedy(patch, names, count),
     )
@@ -71,11 +73,14 @@ def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
     return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
 
 
-def needed(patch: Patch, blocks: int, lanes: int = 1) -> int:
-    """Bytes that moments take: sums of all layers, spare ones for each lane, copies of the widest for its numbers."""
-    sums = 8 * sum(height * width for height, width in patch.shapes)
+def needed(patch: Patch, blocks: int) -> int:
+    """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
     widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
-    return (blocks + lanes) * sums + (blocks + COPIES) * widest
+    return (blocks + 1) * _sums(patch) + (blocks + COPIES) * widest
+
+
+def _sums(patch: Patch) -> int:
+    return 8 * sum(height * width for height, width in patch.shapes)
 
 
 def _size(count: int) -> str:

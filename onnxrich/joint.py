@@ -17,6 +17,7 @@ from onnxrich.feeding import feed, row_weights
 from onnxrich.fitting import fitting_blocks
 from onnxrich.head import Head
 from onnxrich.live import Live, pilot_shift, rows_a_sample
+from onnxrich.looking import TELL_SECONDS
 from onnxrich.model import Model
 from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener, Progress
@@ -27,9 +28,6 @@ from onnxrich.sources.shared import fitted, renamed
 from onnxrich.stream import Pass, passed, prepared
 from onnxrich.summing import Summing, check_finite, timed
 from onnxrich.timing import Timing
-
-# Seconds between two looks at how far the pass is.
-TELL_SECONDS = 0.25
 
 Pair = tuple[int, int]
 
@@ -129,7 +127,7 @@ def run(
             samples += each.rows
             if (now := time.perf_counter()) - told > TELL_SECONDS:
                 told = now
-                waiting = timing.seconds["reading"] / (timing.seconds["reading"] + timing.seconds["running"])
+                waiting = timing.share("reading", "running")
                 listen(Progress("running", samples, source.n, samples / (now - start), None, waiting))
         seconds = time.perf_counter() - start
         with timing.measure("merging"):
@@ -173,7 +171,7 @@ def _member(
             model, head, source, fit, mask=mask, device=device, size=size, listen=listen, blocks=blocks, most_runs=1
         )
         distance = lives.verify(live)
-        fitting_blocks(live.patch, (), blocks=blocks, lanes=1, memory=None)
+        fitting_blocks(live.patch, (), blocks=blocks, memory=None)
         return _Member(live, first, fit, Summing(live, first, residual=distance or 0.0, blocks=blocks), distance)
 
 

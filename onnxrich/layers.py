@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich.cores import quiet
+from onnxrich.cores import few_threads
 from onnxrich.metrics import Metrics, evaluate, sample_of
 from onnxrich.metrics._spectra import centered
 from onnxrich.moments import Moments
@@ -62,7 +62,7 @@ class Layer:
         sample = sample_of(moments, blocks)
         if samples and ordered(sample) is not None:
             sample = replace(sample, ordered=True)
-        with quiet(len(moments.matrix) ** 3):
+        with few_threads(len(moments.matrix) ** 3):
             metrics, _ = evaluate(sample, METRICS)
             values = np.clip(sample.once(centered).values, 0, None)
             ends = intervals(sample, METRICS)

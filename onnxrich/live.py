@@ -9,7 +9,7 @@ import psutil
 
 from onnxrich import rewrite
 from onnxrich.batching import Batches, batch_size, fixed_size
-from onnxrich.cores import quiet
+from onnxrich.cores import few_threads
 from onnxrich.errors import HeadError
 from onnxrich.feeding import Plan, feed, usable_mask
 from onnxrich.head import Head, allowed_residual, measure, residual
@@ -35,7 +35,7 @@ class Live:
         features: of the first batch, float64 of shape (rows, p).
         outputs: of the first batch, float64 of shape (rows, C).
         shape: of the features before their rows are laid out.
-        taken: bytes of memory that running the first batch took.
+        taken: bytes by which the process grew when it ran the first batch.
         given: what each run is fed beside its batch, by name of the input: the shifts of hidden layers.
     """
 
@@ -59,10 +59,11 @@ class Live:
         return open_session(self.model, self.patch.data, self.session.device, number)
 
     def in_lanes(self, lanes: int) -> Live:
-        """The same with another number of runs at once."""
+        """The same with another number of runs at once. Memory may not hold two sessions: this one is closed before."""
         device = self.session.device
         if lanes == device.lanes:
             return self
+        self.session.close()
         return replace(self, session=open_session(self.model, self.patch.data, replace(device, lanes=lanes)))
 
 
@@ -92,7 +93,7 @@ def ready(
     given = feed(patch, plan, first) | patch.nothing
     before = psutil.Process().memory_info().rss
     *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
-    taken = psutil.Process().memory_info().rss - before
+    taken = max(0, psutil.Process().memory_info().rss - before)
     features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
     return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()), taken)
@@ -157,7 +158,7 @@ def verify(live: Live) -> float | None:
     Raises:
         HeadError: when the head is not what its constants say.
     """
-    with quiet(live.features.size * live.outputs.shape[1]):
+    with few_threads(live.features.size * live.outputs.shape[1]):
         distance = residual(live.head, live.features, live.outputs)
     finite = np.isfinite(live.features).all() and np.isfinite(live.outputs).all()
     if distance is not None and finite and not distance <= allowed_residual(live.head):
@@ -179,7 +180,7 @@ def pilot_shift(live: Live, first: Batch) -> Array:
     phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
     if live.patch.weight is not None and live.head.affine is not None:
         # So that f − its shift = W(φ − its shift): the moments of one follow from those of the other without b.
-        with quiet(live.patch.weight.size):
+        with few_threads(live.patch.weight.size):
             f = live.patch.weight @ phi + live.head.affine.bias
     return np.concatenate([[0.0], phi, f, y])
 

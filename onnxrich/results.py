@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich.cores import quiet
+from onnxrich.cores import few_threads
 from onnxrich.curves import Curves, curves, curves_on
 from onnxrich.errors import Notice
 from onnxrich.layers import Layer
@@ -96,7 +96,7 @@ class Results:
             sample = replace(sample, ordered=True)
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
                 record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
-        with quiet(len(sample.moments.matrix) ** 3):
+        with few_threads(len(sample.moments.matrix) ** 3):
             metrics, about_metrics = evaluate(sample, names)
             uncertainty = estimate(sample, names) or record.uncertainty
             drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)

@@ -23,7 +23,7 @@ from onnxrich.live import Live
 from onnxrich.model import Model
 from onnxrich.moments import Moments, merge_all
 from onnxrich.progress import Listener, Progress
-from onnxrich.session import CPU, Choice, OutOfMemoryError
+from onnxrich.session import AHEAD, CPU, Choice, OutOfMemoryError
 from onnxrich.sources.base import Batch, Source
 from onnxrich.summing import Summing, check_finite
 from onnxrich.timing import Timing
@@ -117,26 +117,28 @@ def run(
     """
     timing = timing or Timing()
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
-    device = _in_lanes(device, head, source, size, blocks)
+    device = _in_lanes(device, head, source, min(size, fixed_size(model) or size), blocks)
     with Batches(source, size, marked=saved is not None) as batches:
         with timing.measure("loading the model"):
             live, first = prepared(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
             distance = lives.verify(live)
-            most = block_count(live.patch.edges[-1], blocks)
-            live = live.in_lanes(min(most, fitting_lanes(live.taken, live.session.device.lanes, memory=memory)))
-            depth = None
+            depth, count = None, block_count(live.patch.edges[-1], blocks)
             if layers is not None:
                 listen(Progress("measuring the layers"))
                 # How many blocks there is memory for may differ from when the checkpoint was begun.
                 kept = checkpoint.blocks(Path(saved)) if blocks is None and saved is not None else blocks
                 live, depth = added(live, first, replace(layers, blocks=kept))
+                count = depth.blocks
             elif blocks:
                 # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
-                fitting_blocks(live.patch, (), blocks=blocks, lanes=live.session.device.lanes, memory=memory)
-            fitting = blocks if depth is None else depth.blocks
-            summing = Summing(live, first, residual=distance or 0.0, blocks=fitting)
+                fitting_blocks(live.patch, (), blocks=blocks, memory=memory)
+            taken = live.taken + _waiting(live, first)
+            live = live.in_lanes(
+                fitting_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory)
+            )
+            summing = Summing(live, first, residual=distance or 0.0, blocks=count)
         start = time.perf_counter()
         about = {
             "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
@@ -214,12 +216,17 @@ def passed(
 
 
 def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int | None) -> Choice:
-    """The device with as many runs at once as the rows suggest; the runtime's own CPU alone takes several."""
+    """The device with as many runs at once as the rows suggest; providers with threads of their own take one."""
     if device.provider != CPU:
         return device
     d = 1 + (head.p or 0) + 2 * (head.C or 0)
     runs = None if source.n is None else source.n // (size * product_runs(size, d, n=source.n, blocks=blocks))
     return replace(device, lanes=lanes(runs, block_count(d, blocks)))
+
+
+def _waiting(live: Live, first: Batch) -> int:
+    """Bytes of the batches that a lane runs and that wait for it."""
+    return (AHEAD + 1) * live.patch.runs * sum(array.nbytes for array in first.inputs.values())
 
 
 def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:

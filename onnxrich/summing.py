@@ -1,12 +1,10 @@
-"""The loop of a pass: batches in, sums in blocks out, on one device or several, with checkpoints and looks."""
+"""The loop of a pass: batches in, sums in blocks out, in one lane or several, with checkpoints and looks."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,21 +14,18 @@ import numpy as np
 
 from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, grouped, pieces
-from onnxrich.cores import quiet
+from onnxrich.cores import few_threads
 from onnxrich.errors import DataError
 from onnxrich.live import Live, pilot_shift
+from onnxrich.looking import Looks, Pace
 from onnxrich.metrics.richness import from_moments
 from onnxrich.moments import Array, Moments
-from onnxrich.progress import Listener, Progress
+from onnxrich.progress import Listener
 from onnxrich.session import Accumulator, Fleet, OutOfMemoryError
 from onnxrich.sources.base import Batch
 from onnxrich.timing import Timing
 
-# The share of the time that looking at the running result may take, and the seconds between two looks at least.
-LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
-# Numbers in all blocks that a look reads in a second, about: so the first look too waits until it is cheap.
-LOOK_RATE = 2e8
-# The same for checkpoints.
+# The share of the time that writing checkpoints may take, and the seconds between two at least.
 SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
 
 
@@ -38,10 +33,10 @@ class Summing:
     """Adds group b of the batches to block b mod G; the rows of a group are added by one product.
 
     Attributes:
-        fleet: the sessions and their blocks; to be entered while batches are added.
+        fleet: the lanes and their blocks; to be entered while batches are added.
         samples: number of samples that were added.
         resumed: those of them that a checkpoint brought.
-        most: samples that fit into a device's memory at once, None as long as whole batches do.
+        most: samples that fit into a lane's memory at once, None as long as whole batches do.
     """
 
     def __init__(self, live: Live, first: Batch, *, residual: float, blocks: int | None) -> None:
@@ -49,7 +44,7 @@ class Summing:
         device = live.session.device
         sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
         G = max(block_count(len(self._shift), blocks), len(sessions))
-        lanes = [session for session in sessions for _ in range(device.lanes)]
+        lanes = [session for _ in range(device.lanes) for session in sessions]
         self.fleet = Fleet(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
         self.samples = self.resumed = 0
         self.most: int | None = None
@@ -100,31 +95,25 @@ class Summing:
         """
         path = None if saved is None else Path(saved)
         done = self._restored(path, about)
-        numbers = self.fleet.blocks * self._live.patch.edges[-1] ** 2
-        looks = _Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
-        saves = _Pace(SAVE_SECONDS, SAVE_SHARE)
-        start, number, written = time.perf_counter(), -1, done.batches
-        totals, seen = list[Future[list[Array]]](), 0
+        looks = Looks(
+            self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
+            d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
+        )  # fmt: skip
+        saves = Pace(SAVE_SECONDS, SAVE_SHARE)
+        number, written = -1, done.batches
         for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
                 self.resumed = self.samples
                 self._check_position(done, number, batches)
+                looks.skip(self.samples)
                 continue
             with timing.measure("running"):
                 self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
-            if not totals and looks.due():
-                totals, seen = self.fleet.totals(self._live.patch.spans[-1]), self.samples
-            if totals and all(each.done() for each in totals):
-                with timing.measure("looking"), looks:
-                    rate = (seen - self.resumed) / (time.perf_counter() - start)
-                    waiting = timing.seconds["reading"] / (timing.seconds["reading"] + timing.seconds["running"])
-                    d_lr = self._look([each.result() for each in totals], batches)
-                    listen(Progress("running", seen, total, rate, d_lr, waiting))
-                    totals = []
+            looks.step(self.samples, resumed=self.resumed)
             # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
             if path is not None and saves.due() and batches.ended(self.samples):
-                with timing.measure("saving"), saves:
+                with timing.measure("saving"), saves.spending():
                     self._save(path, about, number + 1, batches)
                 written = number + 1
         with timing.measure("running"):
@@ -156,11 +145,11 @@ class Summing:
         patch = self._live.patch
         return replace(self._zero, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
 
-    def _look(self, totals: Sequence[Sequence[Array]], batches: Batches) -> float | None:
+    def _look(self, batches: Batches, totals: Sequence[Sequence[Array]]) -> float | None:
         """D_LR of the rows that all lanes have summed so far; None where none counts."""
         running = self._moments([np.sum(same, axis=0) for same in zip(*totals, strict=True)])
         check_finite(running, batches)
-        with quiet(len(running.matrix) ** 3):
+        with few_threads(len(running.matrix) ** 3):
             return from_moments(running).d_lr if running.n else None
 
     def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,24 +195,6 @@ class Summing:
                 "the data that the checkpoint was made with",
                 remedy,
             )
-
-
-class _Pace:
-    """Says when something is due that is not to take more than a share of the time. Entered while it is done."""
-
-    def __init__(self, seconds: float, share: float) -> None:
-        self._least = self._pause = seconds
-        self._share, self._last, self._begun = share, time.perf_counter(), 0.0
-
-    def due(self) -> bool:
-        return time.perf_counter() - self._last >= self._pause
-
-    def __enter__(self) -> None:
-        self._begun = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._last = time.perf_counter()
-        self._pause = max(self._least, (self._last - self._begun) / self._share)
 
 
 def timed(batches: Batches, timing: Timing) -> Iterator[Batch]:

@@ -17,6 +17,11 @@ class Timing:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
+    def share(self, stage: str, other: str) -> float:
+        """The share of the time of two stages that one of them took."""
+        own, both = self.seconds.get(stage, 0.0), sum(self.seconds.get(name, 0.0) for name in (stage, other))
+        return own / both if both else 0.0
+
     @contextlib.contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Add the time inside to a stage."""

@@ -78,9 +78,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "fitting": ({"batching", "errors", "rewrite"}, {"psutil"}),
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
+    "looking": ({"moments", "progress", "session", "timing"}, set()),
     "summing": (
-        {"batching", "checkpoint", "cores", "errors", "feeding", "live", "metrics", "moments", "progress", "session"}
-        | {"sources", "timing"},
+        {"batching", "checkpoint", "cores", "errors", "feeding", "live", "looking", "metrics", "moments", "progress"}
+        | {"session", "sources", "timing"},
         {"numpy"},
     ),
     "stream": (
@@ -113,8 +114,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"onnx"},
     ),
     "joint": (
-        {"batching", "errors", "feeding", "fitting", "head", "live", "model", "moments", "progress", "rewrite"}
-        | {"session", "sources", "stream", "summing", "timing"},
+        {"batching", "errors", "feeding", "fitting", "head", "live", "looking", "model", "moments", "progress"}
+        | {"rewrite", "session", "sources", "stream", "summing", "timing"},
         {"numpy"},
     ),
     "comparing": (

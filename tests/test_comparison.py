@@ -92,7 +92,7 @@ def test_cka_is_that_of_the_definition(x: np.ndarray, batch: int | None) -> None
     assert set(found.cka) == {(0, 1), (0, 2), (1, 2)}
     blocks = found.results[0].record.runtime.blocks
     sums = sum((1 + each.p + each.C) ** 2 for each in (result.moments for result in found.results))
-    # Narrow moments are one panel, and each kind of sums has one spare set beside its blocks; of 16 some may be empty.
+    # Narrow moments are one tile, and each kind of sums has one spare set beside its blocks; of 16 some may be empty.
     assert found.memory == 8 * 17 * (sums + 8 * 11 + 8 * 5 + 11 * 5) and blocks <= 16
     for (a, b), estimate in found.cka.items():
         # Features at 3e4 with a spread of about 5 lose (3e4/5)² · eps = 1e-8 of the oracle's kernels, not of ours.

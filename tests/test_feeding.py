@@ -8,7 +8,7 @@ import pytest
 from zoo_text import build, refused, whole
 
 import onnxrich
-from onnxrich import summing
+from onnxrich import looking
 from onnxrich.errors import DataError
 
 SAMPLES, TOKENS = 60, 4
@@ -50,8 +50,8 @@ def test_labels_that_leave_no_row_are_refused() -> None:
 
 def test_a_look_at_masked_rows_alone_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at the running result before any row counts has nothing to tell, and breaks nothing."""
-    monkeypatch.setattr(summing, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(summing, "LOOK_SHARE", 1e9)
+    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(looking, "LOOK_SHARE", 1e9)
     mask = np.ones((SAMPLES, TOKENS), np.int64)
     mask[:30] = 0
     looks = list[onnxrich.Progress]()

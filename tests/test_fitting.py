@@ -27,7 +27,7 @@ def patch() -> Patch:
 def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
     """The message says how much is needed and allowed, and which layers are the widest."""
     with pytest.raises(ModelError) as caught:
-        fitting_blocks(patch, ["wide"], blocks=None, lanes=1, memory=2**34)
+        fitting_blocks(patch, ["wide"], blocks=None, memory=2**34)
     # 8d² is 2.98 GiB, and twelve tiles a side hold 13/24 of it. Two sets for one block and five copies are 18.2 GiB.
     message = str(caught.value)
     assert "the moments of 1 layer in 1 block take 18.2 GiB of memory" in message
@@ -38,25 +38,23 @@ def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
 
 def test_fewer_blocks_are_kept_when_memory_is_short(patch: Patch) -> None:
     """As many blocks as fit, unless a number is asked for, which then is refused."""
-    assert fitting_blocks(patch, ["wide"], blocks=None, lanes=1, memory=2**38) == 16
-    assert 4 <= fitting_blocks(patch, ["wide"], blocks=None, lanes=1, memory=2**36 + 2**35) < 16
-    assert fitting_blocks(patch, ["wide"], blocks=None, lanes=1, memory=2**35 + 2**33) == 1
-    assert fitting_blocks(patch, ["wide"], blocks=0, lanes=1, memory=2**38) == 1
+    assert fitting_blocks(patch, ["wide"], blocks=None, memory=2**38) == 16
+    assert 4 <= fitting_blocks(patch, ["wide"], blocks=None, memory=2**36 + 2**35) < 16
+    assert fitting_blocks(patch, ["wide"], blocks=None, memory=2**35 + 2**33) == 1
+    assert fitting_blocks(patch, ["wide"], blocks=0, memory=2**38) == 1
     # 17 sets at 13/24 and 20 whole copies: 29.2 · 2.98 GiB.
     with pytest.raises(ModelError, match=r"in 16 blocks take 87.1 GiB.*Pass --blocks 0, fewer layers"):
-        fitting_blocks(patch, ["wide"], blocks=16, lanes=1, memory=2**36)
+        fitting_blocks(patch, ["wide"], blocks=16, memory=2**36)
 
 
-def test_each_lane_takes_a_spare_set(patch: Patch) -> None:
-    """Four runs at once write into four spare sets: three more at 13/24 of 2.98 GiB."""
-    with pytest.raises(ModelError, match=r"in 16 blocks take 92 GiB"):
-        fitting_blocks(patch, ["wide"], blocks=16, lanes=4, memory=2**36)
-
-
-def test_runs_at_once_fit_into_memory() -> None:
-    """As many as half of the memory holds, and one whatever it takes."""
-    assert [fitting_lanes(2**20, 4, memory=memory << 20) for memory in (100, 8, 7, 2, 1)] == [4, 4, 3, 1, 1]
-    assert fitting_lanes(0, 4, memory=2**20) == fitting_lanes(-(2**20), 4, memory=2**20) == 4
+def test_runs_at_once_fit_into_memory(patch: Patch) -> None:
+    """Each further one takes a spare set, 13/24 of 2.98 GiB, and what a run takes; they share the blocks evenly."""
+    # For a single one 16 blocks take 87.1 GiB; three more spare sets 4.85 GiB, and 3 GiB for three runs.
+    given: dict = {"blocks": 16, "lanes": 4, "taken": 2**30}
+    for gibibytes, lanes in ((94.5, 1), (95.5, 4)):
+        assert fitting_lanes(patch, **given, memory=int(2 * gibibytes * 2**30)) == lanes
+    assert fitting_lanes(patch, blocks=14, lanes=4, taken=0, memory=2**40) == 1
+    assert fitting_lanes(patch, blocks=1, lanes=1, taken=0, memory=1) == 1
 
 
 def test_the_whole_run_refuses() -> None:

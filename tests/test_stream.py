@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import batching, pipeline, rewrite, summing
+from onnxrich import batching, looking, pipeline, rewrite
 from onnxrich import head as heads
 from onnxrich import model as models
 from onnxrich.errors import DataError
@@ -301,8 +301,8 @@ def test_regression_targets() -> None:
 
 def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener hears the stages, and rows, rate and the running D_LR while batches run."""
-    monkeypatch.setattr(summing, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(summing, "LOOK_RATE", np.inf)
+    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(looking, "LOOK_RATE", np.inf)
     heard: list[Progress] = []
     result = analyze(network(), batch_size=100, listen=heard.append)
     running = [progress for progress in heard if progress.stage == "running"]

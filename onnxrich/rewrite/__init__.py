@@ -35,8 +35,7 @@ class Patch:
 
     Each run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
     Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix, those on and above the
-    diagonal, row by row. With `counts`, a last one of
-    shape (2, 1) holds the sums of `tallies.TALLIES`.
+    diagonal, row by row. With `counts`, a last one of shape (2, 1) holds the sums of `tallies.TALLIES`.
 
     Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
     to the last one; tallies are added by each run. The sums of a run that is not the last are not to be fetched.
@@ -192,7 +191,8 @@ def portable(model: Model, head: Head, shift: Array | None, residual: float | No
     """
     assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
     about = np.zeros(1 + head.p + head.C) if shift is None else shift
-    patch = instrument(model, head, shift=about)
+    # Fewer and larger tiles: whoever drives the model carries each of them from run to run.
+    patch = instrument(model, head, shift=about, memory="cuda")
     affine = head.affine
     told = {
         "sizes": [head.p, head.C],
@@ -219,7 +219,7 @@ def instrument(
     shift: Array | None = None,
     runs: int = 1,
     derived: bool = False,
-    memory: str = "cuda",
+    memory: str = "cpu",
     beside: Patch | None = None,
     name: str = "",
 ) -> Patch:
@@ -238,7 +238,7 @@ def instrument(
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
         runs: how many runs are added by one product; more than one pays where a run has few rows.
         derived: whether the moments of the outputs are to follow from those of φ, by W of the head; needs `affine`.
-        memory: kind of memory in which the sums lie, "cpu" or "cuda"; the latter has fewer and larger tiles.
+        memory: kind of memory in which the sums lie, "cpu" or "cuda": there are fewer and larger tiles for the latter.
         beside: another patch of the model, whose inputs are used.
         name: what tells this patch from others of the same model.
     """

@@ -78,8 +78,8 @@ def accumulate(
     """
     edges = tile_edges(sum(part.width for part in parts), memory)
     sizes = tile_shapes(edges)
-    before = [build.input(f"moments.{j}", list(size)) for j, size in enumerate(sizes)]
-    after = [f"moments.{j}.next" for j in range(len(sizes))]
+    before = [build.input(f"moments.{j:02d}", list(size)) for j, size in enumerate(sizes)]
+    after = [f"moments.{j:02d}.next" for j in range(len(sizes))]
     # Before operator set 11 both branches of an If had to have the same shape.
     held = [_held(build, parts, run) for run in range(runs - 1 if build.opset >= 11 else 0)]
     if not held:

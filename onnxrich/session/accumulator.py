@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -26,6 +28,14 @@ ALL = slice(None)
 def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[Held]:
     """Arrays in the memory of a session's device; on the CPU it is the arrays' own, and the runtime writes into it."""
     return [ort.OrtValue.ortvalue_from_numpy(array, session.device.memory, session.number) for array in arrays]
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """Sums of all blocks of a lane together, on the host, and the seconds that it took to add them up."""
+
+    sums: list[Array]
+    seconds: float
 
 
 class Accumulator:
@@ -106,9 +116,12 @@ class Accumulator:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
         return [value.numpy() for value in self._sums[block][part]]
 
-    def total(self, part: slice = ALL) -> list[Array]:
+    def total(self, part: slice = ALL) -> Total:
         """The sums of all its blocks together so far, on the host."""
-        return [np.sum(same, axis=0) for same in zip(*(self.read(block, part) for block in self._sums), strict=True)]
+        start = time.perf_counter()
+        blocks = [self.read(block, part) for block in self._sums]
+        sums = [np.sum(same, axis=0) for same in zip(*blocks, strict=True)]
+        return Total(sums, time.perf_counter() - start)
 
     def forget(self, block: int, part: slice = ALL) -> None:
         """Let go of sums of a block, and of their memory; no more can be added to it."""
@@ -132,7 +145,7 @@ class Fleet:
     """Lanes that work at once over one patched model, each with its share of the blocks and a thread of its own.
 
     Block g is with lane g mod S, and a batch's number alone decides its block: so sums are the same to the bit whatever
-    the number of lanes. A single lane works in the caller's thread.
+    the number of lanes, unless memory runs out on the way. A single lane works in the caller's thread.
 
     Args:
         sessions: of the lanes: one for each device, or the same again for runs at once on one.
@@ -171,14 +184,14 @@ class Fleet:
             waiting.pop(0).result()
         waiting.append(self._pools[at].submit(work, self._accumulators[at], block))
 
-    def totals(self, part: slice = ALL) -> list[Future[list[Array]]]:
-        """What each lane has summed when all that it was given is done: nobody waits for it meanwhile."""
+    def totals(self, part: slice = ALL) -> list[Future[Total]]:
+        """What each lane has summed when all that it was given is done; but for a single one, nobody waits for it."""
         if self._pools:
             return [
                 pool.submit(accumulator.total, part)
                 for pool, accumulator in zip(self._pools, self._accumulators, strict=True)
             ]
-        made: Future[list[Array]] = Future()
+        made: Future[Total] = Future()
         made.set_result(self._accumulators[0].total(part))
         return [made]
 

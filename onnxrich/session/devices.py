@@ -37,7 +37,7 @@ class Choice:
         provider: the execution provider by its full name.
         options: its options.
         numbers: of the devices to run on, one session each.
-        lanes: runs that go on at once in a session, and share the cores.
+        lanes: runs that go on at once in a session; where they are several, each has one core.
     """
 
     device: str

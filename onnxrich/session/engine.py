@@ -79,6 +79,10 @@ class Session:
             result: list[NDArray[Any]] = self.live.run(list(names), dict(feed))
             return result
 
+    def close(self) -> None:
+        """Let go of the model and its memory; nothing can be run any more."""
+        del self.live
+
     def nodes(self) -> dict[str, int]:
         """How many of the graph's nodes each execution provider runs."""
         counts: Counter[str] = Counter()
@@ -89,7 +93,8 @@ class Session:
 
 def _options(folder: Path | None, device: Choice) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = max(1, usable_cores() // (len(device.numbers) * device.lanes))
+    # Runs that go on at once share one pool, of which each is one more thread.
+    options.intra_op_num_threads = 1 if device.lanes > 1 else max(1, usable_cores() // len(device.numbers))
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.

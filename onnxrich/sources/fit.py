@@ -145,6 +145,7 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...
             "inputs of numbers",
             "Export the model without strings or sequences.",
         )
+    # NumPy makes the name anew each time, which takes longer than all else here.
     if entry.dtype.kind == "V" and entry.dtype.name == "bfloat16":
         raise DataError(
             f"input {entry.name!r} of type bfloat16",
