@@ -26,6 +26,8 @@ ENOUGH = 0.01
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Blocks whose means scatter by so much more than chance lets them hold different mixtures of rows.
 _ORDERED_RATIO, _ORDERED_SIGMAS = 1.5, 6.0
+# Blocks whose means scatter by so much less than chance has it share out unlike rows, and are not independent.
+_TURNS_SIGMAS = 4.0
 
 
 @dataclass(frozen=True)
@@ -149,33 +151,54 @@ def jackknife(value: float, left_out: Array, shares: Array) -> float:
 
 
 def ordered(sample: Sample) -> float | None:
-    """How many times more the blocks' means scatter than chance allows, where that is a lot; else None.
+    """How many times as much as chance has it the blocks' means scatter, where that is far from 1; else None.
 
-    The means are those of the targets, or without labels of the outputs. With T² = Σ_b n_b d_bᵀ Σ⁺ d_b, d_b the
-    difference of a block's mean from the mean and Σ the covariance, T² is about χ² with (G − 1)·rank Σ degrees of
-    freedom when rows are in random order; for classes it is Pearson's statistic of the table of blocks and classes.
+    Much more where rows that lie together are alike, as sorted ones are: that is seen in the means of the targets, or
+    without labels of the outputs. Much less where unlike rows come by turns, one of each class: seen in the outputs,
+    for it matters as far as the classes tell what the model gives.
+    """
+    moments = sample.moments
+    over = _scatter(sample, "targets" if moments.K else "outputs")
+    if over is not None:
+        statistic, freedom = over
+        ratio = statistic / freedom
+        if ratio > _ORDERED_RATIO and statistic > freedom + _ORDERED_SIGMAS * math.sqrt(2 * freedom):
+            return ratio
+    under = _scatter(sample, "outputs")
+    if under is not None:
+        statistic, freedom = under
+        # A third root makes χ² about normal (Wilson & Hilferty 1931), also far below its mean.
+        spread = 2 / (9 * freedom)
+        if ((statistic / freedom) ** (1 / 3) - (1 - spread)) / math.sqrt(spread) < -_TURNS_SIGMAS:
+            return statistic / freedom
+    return None
+
+
+def _scatter(sample: Sample, block: Block) -> tuple[float, int] | None:
+    """Hotelling's statistic of the blocks' means, and its degrees of freedom; None where there are none.
+
+    With T² = Σ_b n_b d_bᵀ Σ⁺ d_b, d_b the difference of a block's mean from the mean and Σ the covariance, T² is about
+    χ² with (G − 1)·rank Σ degrees of freedom when rows are in random order; for classes it is Pearson's statistic of
+    the table of blocks and classes.
     """
     moments, parts = sample.moments, sample.parts
-    block: Block = "targets" if moments.K else "outputs"
     white = span(moments, block, centered=True)
     freedom = (len(parts) - 1) * white.rank
     if freedom <= 0:
         return None
     offsets = np.stack([part.moments.mean(block) for part in parts]) - moments.mean(block)
     counts = np.array([part.moments.n for part in parts])
-    statistic = moments.n * float(counts @ np.sum((offsets @ white.coefficients) ** 2, axis=1))
-    ratio = statistic / freedom
-    strong = ratio > _ORDERED_RATIO and statistic > freedom + _ORDERED_SIGMAS * math.sqrt(2 * freedom)
-    return ratio if strong else None
+    return moments.n * float(counts @ np.sum((offsets @ white.coefficients) ** 2, axis=1)), freedom
 
 
 def ordered_notice(ratio: float) -> Notice:
     """What to do when the rows are in an order."""
-    message = (
-        f"Rows that lie together are alike: the blocks' means scatter {ratio:.3g} times as much as chance allows. The "
-        "intervals are too wide, and D_LR can't be debiased. Pass --shuffle, or shuffle the data."
-    )
-    return Notice("ordered_rows", message)
+    how = f"the blocks' means scatter {ratio:.2g} times as much as chance"
+    if ratio > 1:
+        message = f"Rows that lie together are alike: {how} allows. The intervals are too wide, and D_LR"
+    else:
+        message = f"Unlike rows come by turns: {how} has it. The intervals are those of such rows, and D_LR"
+    return Notice("ordered_rows", f"{message} can't be debiased. Pass --shuffle, or shuffle the data.")
 
 
 def _left_out(sample: Sample) -> Iterator[Sample]:
