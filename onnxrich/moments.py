@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from onnxrich.errors import DataError
 from onnxrich.precision import EPS, GRAM_FLOOR
 from onnxrich.tallies import tallied
-from onnxrich.targets import TargetKind, one_hot, table
+from onnxrich.targets import TargetKind, finite_table, one_hot
 from onnxrich.tiles import Array as Array
 from onnxrich.tiles import from_tiles
 
@@ -106,13 +106,13 @@ class Moments:
             shift: array of shape (d,); the mean of the first 1024 rows when left out.
 
         Raises:
-            DataError: when the numbers of rows differ or an array is not two-dimensional.
+            DataError: when numbers of rows differ, or an array is no table of finite numbers.
 
         >>> m = Moments.from_rows([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [[1.0], [2.0], [3.0]])
         >>> m.n, m.mean("features").round(3).tolist()
         (3.0, [0.667, 0.667])
         """
-        phi, f = table(features, "features"), table(outputs, "outputs")
+        phi, f = finite_table(features, "features"), finite_table(outputs, "outputs")
         y, kind = one_hot(targets, C=f.shape[1])
         y = np.empty((len(phi), 0)) if y is None else y
         if not len(phi) == len(f) == len(y):

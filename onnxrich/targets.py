@@ -67,6 +67,8 @@ def one_hot(
 def table(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """Values as a float64 array of two axes; the name is for the error message."""
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(
@@ -77,5 +79,16 @@ def table(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if array.ndim != 2:
         raise DataError(
             f"{name} of shape {array.shape}", "a table of shape (rows, columns)", f"Reshape {name} to two axes."
+        )
+    return array
+
+
+def finite_table(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """The same, of finite numbers."""
+    array = table(values, name)
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"{name} with NaN or infinity in row {int(bad.argmax())}", "finite numbers", "Mend or leave out these rows."
         )
     return array

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
 from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample, inner
 from onnxrich.metrics._span import Span, span
@@ -58,14 +58,17 @@ def richness(features: ArrayLike, outputs: ArrayLike) -> Richness:
             rounding noise, so pass it as the model computed it.
 
     Raises:
-        DataError: when the arrays are no tables of the same number of rows.
+        DataError: when the arrays are no tables of finite numbers, of the same number of rows, one at least.
 
     >>> import numpy as np
     >>> collapsed = np.repeat(np.eye(3), 50, axis=0)      # every sample sits on its class mean
     >>> round(richness(collapsed, 2 * collapsed).d_lr, 12)
     0.0
     """
-    return from_moments(Moments.from_rows(features, outputs))
+    moments = Moments.from_rows(features, outputs)
+    if not moments.n:
+        raise DataError("no rows", "at least one row of features and outputs", "Pass arrays with rows.")
+    return from_moments(moments)
 
 
 def from_moments(moments: Moments) -> Richness:

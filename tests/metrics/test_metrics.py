@@ -9,6 +9,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zoo_text import refused
 
 from onnxrich.errors import DataError
 from onnxrich.metrics import MEANINGS, measure
@@ -247,3 +248,23 @@ def test_richness_of_arrays() -> None:
         richness(features[:, 0], outputs)
     with pytest.raises(DataError, match="299 of outputs"):
         richness(features, outputs[1:])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, np.nan, "features with NaN or infinity in row 5; needed: finite numbers."),
+        (0, np.inf, "features with NaN or infinity in row 5; needed: finite numbers."),
+        (1, np.nan, "outputs with NaN or infinity in row 5; needed: finite numbers."),
+        (1, 1j, "outputs of type ndarray: complex numbers; needed: a table of real numbers"),
+    ],
+)
+def test_richness_of_other_numbers(place: int, value: complex, message: str) -> None:
+    """Arrays with a number that is none, or not a real one, are refused; so are those without rows."""
+    arrays = [np.random.default_rng(0).standard_normal((20, width)).astype(type(value)) for width in (4, 2)]
+    arrays[1 - place] = arrays[1 - place].real
+    arrays[place][5, 1] = value
+    with refused(DataError, message):
+        richness(*arrays)
+    with refused(DataError, "no rows; needed: at least one row"):
+        richness(np.zeros((0, 4)), np.zeros((0, 2)))

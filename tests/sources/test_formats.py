@@ -228,7 +228,7 @@ def test_same_moments(
 
 
 def test_classes_in_subfolders(fashion: Any, network: Any, reference: onnxrich.Analysis, tmp_path: Path) -> None:
-    """In folders named by class the rows come in another order, by turns: what no blocks are needed for is the same."""
+    """In folders named by class the rows come in another order: what no blocks are needed for is the same."""
     images, labels = fashion
     for at, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = tmp_path / "photos" / f"{label} {NAMES[label]}" / f"{at}.png"
