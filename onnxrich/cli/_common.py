@@ -196,7 +196,7 @@ def show_profile(results: Results) -> None:
     for stage, spent in seconds.items():
         click.echo(f"  {stage:<24} {spent:9.3f} s  {spent / total:4.0%}", err=True)
     loop = {stage: seconds.get(stage, 0.0) for stage in ("reading", "running")}
-    click.echo(f"  {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
+    click.echo(f"  between reading and running, {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
 
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:

@@ -128,6 +128,15 @@ def spread(results: Results, name: str) -> str:
     return f" ± {found.half:.2g}"
 
 
+def sure(results: Results) -> str:
+    """How sure D_LR is, or why that is not known."""
+    if results.uncertainty is not None:
+        return results.uncertainty.summary
+    blocks = results.record.runtime.blocks
+    had = "is one" if blocks == 1 else f"are {blocks}"
+    return f"No error bars: they need at least four blocks of rows, and there {had}; smaller batches make more."
+
+
 def reason(results: Results, name: str) -> str:
     """Why the metric of that name is null."""
     if name in _REASONS:

@@ -120,8 +120,7 @@ class Page:
         for name, result in zip(_words.labels(results), results, strict=True):
             place, meaning = _words.verdict(result)
             lines.append(f"{name}: {place}. {meaning}" if len(results) > 1 else f"{place.capitalize()}: {meaning}")
-            if result.uncertainty is not None:
-                lines.append(result.uncertainty.summary)
+            lines.append(_words.sure(result))
         body = Text("\n").join([self.text(line) for line in lines])
         return Text("\n").join([body, self.text(_words.NOT_PERFORMANCE, "dim")])
 

@@ -53,7 +53,9 @@ def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None
         assert re.search(rf"^{name} +[\d.,]+ ± {half:.2g} ", text, re.MULTILINE), name
     assert re.search(r"^rank_outputs +5 ", text, re.MULTILINE)
     assert re.sub(r"\s+", " ", sure.uncertainty.summary) in re.sub(r"\s+", " ", text)
-    assert "±" not in terminal.render([lazy], width=120)
+    without = terminal.render([lazy], width=120)
+    assert "±" not in without
+    assert "No error bars: they need at least four blocks of rows, and there is one; smaller batches" in without
     assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
 
 
