@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place],
         if usual is None:
             return None
         marks = Marks(table, table.fields[usual])
-    if marks.field.dtype == np.dtype(object) and marks.field.shape:
+    if marks.field.dtype.kind in "OU" and marks.field.shape:
         marks = _named(marks)
     check_labels(marks.field.name, marks.field.dtype, marks.field.shape)
     return marks
@@ -65,7 +66,7 @@ def _named(marks: Marks) -> Marks:
     blocks = list(marks.table.read([name], range(n), SCAN))
     if any(block.kept is not None for block in blocks):
         raise DataError(f"{name!r} holds rows without a label", "a label in each row", "Leave these rows out.")
-    texts = [text for block in blocks for text in block.arrays[name]]
+    texts = [text for block in blocks for text in _texts(block.arrays[name], name)]
     if not all(isinstance(text, str) for text in texts):
         return marks
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
@@ -74,6 +75,16 @@ def _named(marks: Marks) -> Marks:
     values, classes = numbered(texts)
     field = Field(name, values.dtype, (n,), classes=classes)
     return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)
+
+
+def _texts(values: AnyArray, name: str) -> list[Any]:
+    """Texts as Python has them; NumPy's arrays of text may hold numbers that are no characters."""
+    if values.dtype.kind == "U":
+        codes = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).view(np.uint32)
+        if np.any((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))):
+            raise DataError(f"{name!r} holds characters that there are not", "text", "Save the labels again.")
+    texts: list[Any] = values.tolist()
+    return texts
 
 
 def _file(table: Table, key: str, request: Callable[[Place], Request]) -> Marks:

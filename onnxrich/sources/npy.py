@@ -168,8 +168,9 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
             "a plain array of numbers; unpickling could run code, so onnxrich never does",
             "Convert it to a numeric array and save it again.",
         )
-    if dtype.kind not in "biuf":
-        raise DataError(f"{where} is of type {dtype}", "numbers", "Convert it to a numeric array and save it again.")
+    if dtype.kind not in "biufU" or not dtype.itemsize:
+        needed = "numbers, or words for labels"
+        raise DataError(f"{where} is of type {dtype}", needed, "Convert it to a numeric array and save it again.")
     return tuple(int(size) for size in shape), bool(fortran), dtype
 
 

@@ -125,9 +125,9 @@ def test_kinds(labels: np.ndarray, classes: int | None, kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "labels", [np.array(["a"] * ROWS), np.zeros(ROWS, complex), np.zeros((ROWS, 2, 2)), np.array(3),
+    "labels", [np.array([b"a"] * ROWS), np.zeros(ROWS, complex), np.zeros((ROWS, 2, 2)), np.array(3),
                np.array([None] * ROWS), np.zeros(ROWS, "M8[s]")],
-    ids=["str", "complex", "cube", "scalar", "object", "date"],
+    ids=["bytes", "complex", "cube", "scalar", "object", "date"],
 )  # fmt: skip
 @pytest.mark.parametrize("iterable", [False, True])
 def test_no_labels(labels: np.ndarray, iterable: bool) -> None:
@@ -234,3 +234,30 @@ def test_a_text_without_a_word(tmp_path: Path) -> None:
     (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{word},1\n" for word in words))
     with refused(DataError, "'labels' holds no label in row 1; needed: a label in each row. Leave these rows out."):
         source_of(two_layers(), saved(tmp_path, x=X), str(tmp_path / "marks.csv"))
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "npy", "npz", "swapped"])
+def test_words(kind: str, tmp_path: Path) -> None:
+    """Words are classes in the order of the alphabet, in whatever form they come."""
+    words = np.array(["dog", "cat", "ant"])[LABELS % 3]
+    given: Any = {"array": words, "list": words.tolist(), "swapped": words.astype(words.dtype.newbyteorder())}.get(kind)
+    data: Any = X
+    if kind == "npy":
+        np.save(tmp_path / "words.npy", words)
+        given = tmp_path / "words.npy"
+    elif kind == "npz":
+        np.savez(tmp_path / "d.npz", x=X, labels=words)
+        data = tmp_path / "d.npz"
+    source = source_of(two_layers(), data, given)
+    np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
+    assert source.class_names == ("ant", "cat", "dog")
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
+def test_words_of_no_characters(code: int, tmp_path: Path) -> None:
+    """Numbers that are no characters are refused, wherever they stand."""
+    codes = np.full(ROWS, ord("a"), np.uint32)
+    codes[-1] = code
+    np.save(tmp_path / "words.npy", codes.view("<U1"))
+    with refused(DataError, "'words' holds characters that there are not; needed: text. Save the labels again."):
+        source_of(two_layers(), X, tmp_path / "words.npy")
