@@ -19,7 +19,10 @@ Origin = Literal["metadata", "name", "position"]
 
 
 def files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The files that paths, patterns such as `step-*.onnx`, and folders stand for, in natural order.
+    """The files that paths, patterns such as `step-*.onnx`, and folders stand for.
+
+    They are in the order in which they were given: whoever lists files knows which comes first. Those of one folder or
+    pattern are in natural order.
 
     Raises:
         DataError: when one stands for nothing.
@@ -27,7 +30,7 @@ def files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     found = [path for each in given for path in _files(os.fspath(each))]
     if not found:
         raise DataError("no checkpoints", "at least one", "Pass ONNX files, a pattern, or a folder of them.")
-    return sorted(dict.fromkeys(found), key=natural)
+    return list(dict.fromkeys(found))
 
 
 def _files(given: str) -> list[Path]:
@@ -42,7 +45,7 @@ def _files(given: str) -> list[Path]:
     if not found:
         what = "a folder without .onnx or .npz files" if path.is_dir() else "no such file, folder or pattern"
         raise DataError(f"{given}: {what}", "checkpoints", "Check the path; quote patterns.")
-    return found
+    return sorted(found, key=natural)
 
 
 def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
@@ -55,7 +58,7 @@ def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, 
     """The step of each checkpoint, and where it stands: in all files, in all names (the last number), or nowhere.
 
     Args:
-        paths: of the checkpoints, in natural order.
+        paths: of the checkpoints, in the order in which they are numbered where their steps are not known.
         told: what each file says.
 
     Raises:

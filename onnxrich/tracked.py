@@ -92,12 +92,6 @@ class Tracked:
         names = dict.fromkeys(name for noted in each for name in noted)
         return {name: tuple(noted.get(name) for noted in each) for name in names}
 
-    @property
-    def names(self) -> list[str]:
-        """How the checkpoints are called: by their steps."""
-        word = "checkpoint" if self.origin == "position" else "step"
-        return [f"{word} {step:,}" for step in self.steps]
-
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `onnxrich.track/1`: JSON-able, without NaN or infinity."""
         return {"schema": SCHEMA, **self._found(), "analyses": [result.to_dict() for result in self.results]}
@@ -183,7 +177,10 @@ def transitions(results: Sequence[Results]) -> tuple[Transition, ...]:
 def _notices(results: Sequence[Results], origin: Origin) -> list[Notice]:
     notices = []
     if origin == "position" and len(results) > 1:
-        said = "Neither the files nor their names say the steps: checkpoints are numbered in the order of their names."
+        said = (
+            "Neither the files nor their names say the steps: checkpoints are numbered in the order in which they were "
+            "given, those of a folder or pattern in the order of their names."
+        )
         notices.append(Notice("steps_unknown", said))
     if not all(same_rows(results[0], result) for result in results):
         said = (

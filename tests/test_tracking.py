@@ -19,6 +19,7 @@ import onnxrich
 from onnxrich import series
 from onnxrich.errors import DataError, ModelError
 from onnxrich.moments import Moments
+from onnxrich.report import track as report
 from onnxrich.results import Results
 from onnxrich.student import student_t
 from onnxrich.tracked import Tracked
@@ -90,8 +91,8 @@ def test_files_of_paths_patterns_and_folders(tmp_path: Path) -> None:
         (tmp_path / "records" / name).touch()
     assert [path.name for path in series.files([tmp_path])] == ["b-9.onnx", "b-10.onnx", "odd[1].onnx"]
     assert [path.name for path in series.files([tmp_path / "records"])] == ["step-00000009.npz", "step-00000010.npz"]
-    both = series.files([str(tmp_path / "b-*.onnx"), tmp_path / "b-9.onnx", tmp_path / "odd[1].onnx"])
-    assert [path.name for path in both] == ["b-9.onnx", "b-10.onnx", "odd[1].onnx"]
+    both = series.files([tmp_path / "odd[1].onnx", str(tmp_path / "b-*.onnx"), tmp_path / "b-9.onnx"])
+    assert [path.name for path in both] == ["odd[1].onnx", "b-9.onnx", "b-10.onnx"]
     with refused(DataError, "c-*.onnx", "no such file, folder or pattern"):
         series.files([tmp_path / "c-*.onnx"])
     (tmp_path / "empty").mkdir()
@@ -254,6 +255,15 @@ def test_unknown_steps_are_said(tmp_path: Path) -> None:
     for name in ("first", "second"):
         checkpoint(tmp_path, name, 0.1)
     found = onnxrich.track(tmp_path, X, device="cpu")
-    assert found.origin == "position" and found.names == ["checkpoint 0", "checkpoint 1"]
+    assert found.origin == "position" and found.steps == (0, 1)
     assert [notice.code for notice in found.notices] == ["steps_unknown"]
     assert onnxrich.track(tmp_path / "first.onnx", X, device="cpu").notices == ()
+
+
+def test_given_order_where_steps_are_unknown(tmp_path: Path) -> None:
+    """Checkpoints keep the order in which they were given, and a transition is told from one file to the next."""
+    lazy, rich = checkpoint(tmp_path, "start", 0.0), checkpoint(tmp_path, "end", 0.95)
+    found = onnxrich.track([lazy, rich], X, device="cpu")
+    assert [Path(result.record.model.path).name for result in found.results] == ["start.onnx", "end.onnx"]
+    assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in report.summary(found)
+    assert "no transition" in report.summary(onnxrich.track([rich, lazy], X, device="cpu"))

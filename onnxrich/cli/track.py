@@ -38,7 +38,8 @@ def track(
     """Follow a training over its CHECKPOINTs, all on the same data: metrics against the step, and where D_LR falls.
 
     A CHECKPOINT is an ONNX file, saved moments, a quoted pattern, or a folder: of ONNX files, or of the records that an
-    onnxrich.Recorder wrote while training. Steps stand in the files, or in their names.
+    onnxrich.Recorder wrote while training. Steps stand in the files, or in their names; else the order is that of the
+    arguments.
 
     \b
     Examples:

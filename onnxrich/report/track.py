@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CURVES = 6
 # Metrics that the table shows of each checkpoint.
 SHOWN = ("d_lr", "accuracy", "utilized_variance", "effective_rank", "nc1")
+# Characters of a file's name, where it stands for a step.
+LONGEST_FILE = 24
 # Cells of the line from rich to lazy.
 RAIL = 11
 # Names that are too long for a column of a terminal.
@@ -58,8 +60,9 @@ def summary(tracked: Tracked) -> str:
     """The transitions, in words."""
     if len(tracked.results) < 2:
         return "A single checkpoint: there is no course to follow."
+    names = called(tracked)
     found = [
-        f"from {tracked.names[each.start]} to {tracked.names[each.stop]} ({signed(each.change).removesuffix(' *')})"
+        f"from {names[each.start]} to {names[each.stop]} ({signed(each.change).removesuffix(' *')})"
         for each in tracked.transitions
     ]
     if not found:
@@ -67,13 +70,28 @@ def summary(tracked: Tracked) -> str:
     return f"From lazy to rich: D_LR falls {', and '.join(found)}."
 
 
+def called(tracked: Tracked) -> list[str]:
+    """How the checkpoints are called: by their steps, or by their numbers and files where no steps are known."""
+    word, steps = _steps_of(tracked)
+    return [f"{word} {step}" for step in steps]
+
+
+def _steps_of(tracked: Tracked) -> tuple[str, list[str]]:
+    """What the steps are, and each of them as text."""
+    steps = [f"{step:,}" for step in tracked.steps]
+    if tracked.origin != "position":
+        return "step", steps
+    files = _words.labels(tracked.results, limit=LONGEST_FILE)
+    return "checkpoint", [f"{step} ({file})" for step, file in zip(steps, files, strict=True)]
+
+
 def html(tracked: Tracked) -> str:
     """A training as an HTML page. The same training gives the same page."""
-    chosen = shown(tracked)
+    chosen, names = shown(tracked), called(tracked)
     document = {name: value for name, value in tracked.to_dict().items() if name != "analyses"}
     return pages.render(
         [tracked.results[number] for number in chosen],
-        names=[tracked.names[number] for number in chosen],
+        names=[names[number] for number in chosen],
         tracked=sections(tracked),
         documents={"track.json": document},
     )
@@ -107,9 +125,10 @@ def save(tracked: Tracked, directory: str | os.PathLike[str], *, force: bool = F
 def sections(tracked: Tracked) -> dict[str, Any]:
     """What the page shows beside what it shows of some checkpoints."""
     names, rows = _cells(tracked)
+    word, steps = _steps_of(tracked)
     several = f"{len(tracked.steps)} checkpoints" if len(tracked.steps) > 1 else "A checkpoint"
     return {
-        "title": f"{several}, {tracked.names[0]} to {tracked.steps[-1]:,}",
+        "title": f"{several}, {word} {steps[0]} to {steps[-1]}",
         "said": f"{summary(tracked)} Shaded: what is marked so. Bars are 95 % intervals.",
         "panels": _steps.drawn(tracked, pages.look),
         "table": {"names": names, "rows": rows},
@@ -151,7 +170,7 @@ def _course(axes: Axes, panel: _steps.Panel, tracked: Tracked) -> None:
     """One panel of metrics against the step."""
     at, logarithmic = _steps.positions(tracked.steps)
     axes.set_title(panel.title)
-    axes.set_xlabel("step")
+    axes.set_xlabel(_steps_of(tracked)[0])
     if logarithmic:
         axes.set_xscale("log")
         decades = 10.0 ** np.arange(np.ceil(np.log10(at[1])), np.floor(np.log10(at[-1])) + 1)
@@ -176,14 +195,14 @@ def _evolution(axes: Axes, name: str, tracked: Tracked) -> None:
     """One kind of curve at several steps, from dark for the first to light for the last."""
     from matplotlib import colormaps
 
-    chosen = shown(tracked)
+    chosen, names = shown(tracked), called(tracked)
     for place, number in enumerate(chosen):
         curves = tracked.results[number].curves
         values = curves.intensity if name == "intensity" else curves.individual(name)
         if values is None:
             continue
         color = colormaps["viridis"](0.9 * place / max(1, len(chosen) - 1))
-        axes.plot(curves.k, values, color=color, linewidth=1.6, label=tracked.names[number])
+        axes.plot(curves.k, values, color=color, linewidth=1.6, label=names[number])
     axes.set_title(name.capitalize() if name == "intensity" else f"{name.capitalize()} of each feature")
     axes.set_xlabel("rank k")
     axes.set_xscale("log")
@@ -196,12 +215,13 @@ def _cells(tracked: Tracked) -> tuple[list[str], list[list[str]]]:
     known = (name for name in SHOWN[1:] if any(result.metrics.get(name) is not None for result in tracked.results))
     metrics = [SHOWN[0], *known]
     s_init, noted = tracked.s_init, tracked.noted
-    names = ["step", metrics[0], "change", *metrics[1:], *(["s_init"] if s_init else [])]
+    word, steps = _steps_of(tracked)
+    names = [word, metrics[0], "change", *metrics[1:], *(["s_init"] if s_init else [])]
     names += [name.replace("_", " ") for name in noted]
     rows = []
     for number, result in enumerate(tracked.results):
         d_lr, *others = (_cell(result, name) for name in metrics)
-        row = [f"{tracked.steps[number]:,}", d_lr, signed(tracked.changes[number].get("d_lr")), *others]
+        row = [steps[number], d_lr, signed(tracked.changes[number].get("d_lr")), *others]
         row += [] if s_init is None else [_alike(s_init[number])]
         rows.append(row + [_words.number(values[number]) for values in noted.values()])
     return names, rows
@@ -227,7 +247,7 @@ def _table(page: terminal.Page, tracked: Tracked, width: int) -> Table:
     for name in reversed(names):
         if sum(3 + max(map(len, cells)) for cells in columns.values()) + RAIL <= width:
             break
-        if name not in ("step", "d_lr", "change"):
+        if name not in (names[0], "d_lr", "change"):
             del columns[name]
     table = page.table(header=True)
     for heading, *_ in columns.values():
@@ -242,7 +262,7 @@ def _table(page: terminal.Page, tracked: Tracked, width: int) -> Table:
 def _messages(tracked: Tracked) -> list[str]:
     """Every kind of warning once, with the checkpoints that it is of."""
     several: dict[str, list[tuple[str, str]]] = {}
-    for name, result in zip(tracked.names, tracked.results, strict=True):
+    for name, result in zip(called(tracked), tracked.results, strict=True):
         for notice in result.notices:
             several.setdefault(notice.code, []).append((name, notice.message))
     told = []

@@ -42,6 +42,27 @@ def test_text_has_a_line_a_checkpoint(tracked: Tracked) -> None:
     assert all(ord(letter) < 128 for letter in track.render(tracked, width=80, ascii_only=True))
 
 
+def test_files_stand_for_unknown_steps(tracked: Tracked) -> None:
+    """In the table, the sentence, the page and the figure; long names are shortened, and the rest keeps its place."""
+    named = [replace(result.record.model, path=f"run/{'long-' * 9}{n}.onnx") for n, result in enumerate(tracked.results)]
+    results = [
+        replace(result, record=replace(result.record, model=model))
+        for result, model in zip(tracked.results, named, strict=True)
+    ]
+    unknown = Tracked.of(range(4), results, origin="position")
+    files = [f"{n} (long-long-lo…long-{n}.onnx)" for n in range(4)]
+    assert track.called(unknown) == [f"checkpoint {file}" for file in files]
+    text, page = track.render(unknown, width=80), track.html(unknown)
+    lines = text.splitlines()
+    assert "from checkpoint" in lines[0] and max(map(len, lines)) <= 80
+    assert any(line.split()[:2] == ["checkpoint", "d_lr"] for line in lines)
+    for file in files:
+        assert any(line.startswith(file) for line in lines) and f"checkpoint {file}" in page
+    assert f"4 checkpoints, checkpoint {files[0]} to {files[3]}" in page
+    legend = [line.get_label() for line in track.figure(unknown).axes[4].lines]
+    assert legend == [f"checkpoint {file}" for file in files]
+
+
 def test_text_without_transitions(tracked: Tracked) -> None:
     """It says that there is none, and of one checkpoint that there is no course."""
     still = Tracked.of(STEPS[:2], tracked.results[:2])
