@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -122,7 +123,7 @@ def open_csv(request: Request) -> Table:
     """A CSV file with a line of names; columns whose first value is a number are numbers, all others texts.
 
     Raises:
-        DataError: when it is missing, damaged, or larger than memory is trusted with.
+        DataError: when it is missing, damaged, or larger than memory is trusted with, or begins with a row.
     """
     pa, place = arrow(), request.place
     csv = required("pyarrow.csv", "parquet", "a CSV file")
@@ -151,6 +152,14 @@ def _csv_format(place: Place, csv: Any) -> Any:
 def _csv_names(place: Place, csv: Any) -> list[str]:
     with _reading(place, "CSV"), place.open("a readable CSV file") as file:
         names: list[str] = csv.open_csv(file, parse_options=_csv_format(place, csv)).schema.names
+    told = [name for name in names if name.strip()]
+    if told and all(re.match(NUMBER, name) for name in told):
+        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        raise DataError(
+            f"{place.name}: the first line holds numbers alone ({some}), and would be lost as names",
+            "a first line with the names of the columns",
+            "Write one before the rows, such as f1,f2,label.",
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{place.name} has two columns {twice!r}", "a name for each column", "Rename one of them.")

@@ -217,6 +217,22 @@ def test_columns_of_one_name(tmp_path: Path) -> None:
         table_of(tmp_path / "d.csv")
 
 
+@pytest.mark.parametrize("first", ["5.1,3.5,1", "0,1,2", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
+def test_rows_without_names(first: str, tmp_path: Path) -> None:
+    """A first line of numbers alone is a row, which must not be lost; a single name among them makes it a header."""
+    path = tmp_path / "d.csv"
+    path.write_text(f"{first}\n1,2,3\n")
+    shown = ", ".join(first.split(","))
+    with refused(
+        DataError,
+        f"d.csv: the first line holds numbers alone ({shown}), and would be lost as names; needed: a first line with "
+        "the names of the columns. Write one before the rows, such as f1,f2,label.",
+    ):
+        table_of(path)
+    path.write_text(f"{first.rpartition(',')[0]},label\n1,2,3\n")
+    assert list(table_of(path).fields)[-1] == "label"
+
+
 def test_lines_of_different_length(tmp_path: Path) -> None:
     """A line with another number of values is refused with its place."""
     (tmp_path / "d.csv").write_text("a,b\n1,2\n3\n")
