@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from onnxrich.errors import DataError
@@ -14,7 +14,7 @@ COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
 RESAMPLINGS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 LARGEST_SIDE = 2**14
 # Steps that only images know; the others are done to any numbers.
-OF_IMAGES = ("resize", "crop", "color", "layout")
+OF_IMAGES = ("resize", "resample", "crop", "color", "layout")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ class Recipe:
                 if name not in steps:
                     steps[name], origins[name] = value, origin
         return cls(Preprocessing(**steps), origins)
+
+    def without(self, names: Collection[str]) -> Recipe:
+        """The same, but for some steps."""
+        steps = replace(self.steps, **dict.fromkeys(names))
+        return Recipe(steps, {name: origin for name, origin in self.origins.items() if name not in names})
 
     def record(self) -> dict[str, Any] | None:
         """What was applied, JSON-able; None when nothing was."""

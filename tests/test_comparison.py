@@ -302,6 +302,12 @@ def test_saved_moments_take_no_options(x: np.ndarray, tmp_path: Path, isolate: b
     assert len(onnxrich.compare(saved, isolate=isolate, **how).results) == 2
 
 
+def test_steps_of_images_are_refused_for_other_rows(x: np.ndarray) -> None:
+    """As in a run of one model."""
+    with refused(DataError, "--resize for 'array', whose rows are 6; needed: images"):
+        onnxrich.compare([two_layers(), wide()], x, preprocessing={"resize": 4}, device="cpu")
+
+
 def test_arguments_are_checked(x: np.ndarray) -> None:
     """Nothing begins with arguments that can't be meant."""
     for few in ([], [two_layers()]):

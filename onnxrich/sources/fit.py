@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,6 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     names = tuple(field.name for field in fields)
     recipe = recipe_for(entry, field, inputs, said)
     if recipe is not None:
-        _check_images(field, said.by_user.steps)
         _check_resample(recipe.steps)
     if recipe is not None or field.image:
         steps = Preprocessing() if recipe is None else recipe.steps
@@ -75,22 +74,6 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     return Slot(entry, names, constant)
 
 
-def _check_images(field: Field, steps: Preprocessing) -> None:
-    """Check that rows are images where steps are asked for that only images know.
-
-    Raises:
-        DataError: when they are not.
-    """
-    asked = [name for name in OF_IMAGES if getattr(steps, name) is not None]
-    if asked and not (field.image or len(field.shape) in (3, 4)):
-        rows = " × ".join(map(str, field.shape[1:])) or "one number"
-        raise DataError(
-            f"{' and '.join(asked)} for {field.name!r}, whose rows are {rows}",
-            "images: height × width, with or without channels",
-            "Leave it out, or save the rows in the shape of images.",
-        )
-
-
 def _check_resample(steps: Preprocessing) -> None:
     if steps.resample is not None and steps.resize is None:
         raise DataError(
@@ -101,11 +84,46 @@ def _check_resample(steps: Preprocessing) -> None:
 
 
 def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Declared) -> Recipe | None:
-    """The preprocessing that holds for a field: that of images, or of the only input. None without any."""
+    """The preprocessing that holds for a field: that of images, or of the only input. None without any.
+
+    Raises:
+        DataError: when the user declares steps that would do nothing.
+    """
     if not field.image and len(inputs) > 1 and len(entry.shape or ()) != 4:
         return None
-    recipe = said.for_bytes if field.image or field.dtype == np.uint8 else said.by_user
+    idle = _idle(entry, field)
+    told = [name for name in idle if name in said.by_user.origins]
+    if told:
+        raise _no_images(field, told, said.by_user)
+    # What others declare speaks of images in general, and is no mistake where there are none.
+    recipe = (said.for_bytes if field.image or field.dtype == np.uint8 else said.by_user).without(idle)
     return recipe if recipe.steps.declared() else None
+
+
+def _idle(entry: Input, field: Field) -> tuple[str, ...]:
+    """The steps that do nothing to a field: those of images where its rows have no height and width.
+
+    Rows of two axes may be gray images, which have no channels to be laid out unless the input has. A field of which
+    no shape is known may be anything.
+    """
+    rank = len(field.shape)
+    if field.image or rank in (0, 4):
+        return ()
+    if rank != 3:
+        return OF_IMAGES
+    return ("layout",) if entry.shape is not None and len(entry.shape) == 3 else ()
+
+
+def _no_images(field: Field, steps: Sequence[str], by_user: Recipe) -> DataError:
+    told = " and ".join(
+        f"--{name}" if by_user.origins[name] == "options" else f"{name} in {by_user.origins[name]}" for name in steps
+    )
+    rows = " × ".join(map(str, field.shape[1:])) or "one number"
+    return DataError(
+        f"{told} for {field.name!r}, whose rows are {rows}",
+        f"images: height × width{', with or without' if len(field.shape) < 3 else ' ×'} channels",
+        f"Leave out {told}, or save the rows in the shape of images.",
+    )
 
 
 def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[Slot, ...], rows: int) -> Batch:

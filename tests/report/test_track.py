@@ -44,7 +44,9 @@ def test_text_has_a_line_a_checkpoint(tracked: Tracked) -> None:
 
 def test_files_stand_for_unknown_steps(tracked: Tracked) -> None:
     """In the table, the sentence, the page and the figure; long names are shortened, and the rest keeps its place."""
-    named = [replace(result.record.model, path=f"run/{'long-' * 9}{n}.onnx") for n, result in enumerate(tracked.results)]
+    named = [
+        replace(result.record.model, path=f"run/{'long-' * 9}{n}.onnx") for n, result in enumerate(tracked.results)
+    ]
     results = [
         replace(result, record=replace(result.record, model=model))
         for result, model in zip(tracked.results, named, strict=True)

@@ -180,6 +180,20 @@ def test_resample_of_another_resize(folder: Path) -> None:
         source(folder, np.ones((5, 3, 6, 6), np.float32), resample="box")
 
 
+def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
+    """What the model says of images is left out for other rows; what `onnxrich.toml` says is refused there."""
+    proto = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="float[N,6] x", y="float[N,6] h")
+    proto.metadata_props.add(key="Image.BitmapPixelFormat", value="Gray8")
+    proto.metadata_props.add(key="Image.NominalPixelRange", value="Normalized_0_1")
+    (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
+    flat = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    found = open_source(model.read(tmp_path / "net.onnx"), flat)
+    assert found.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
+    (tmp_path / "onnxrich.toml").write_text("[preprocessing]\nresize = 4")
+    with refused(DataError, "resize in onnxrich.toml for 'array', whose rows are 6; needed", "Leave out resize in "):
+        open_source(model.read(tmp_path / "net.onnx"), flat)
+
+
 def test_settings_without_data(folder: Path) -> None:
     """`onnxrich.toml` may say preprocessing alone; the data are then those that are given, or lie beside the model."""
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5")

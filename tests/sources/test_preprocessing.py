@@ -59,7 +59,7 @@ def test_steps_of_images(name: str, value: Any, dtype: Any) -> None:
     """Rows that are no images are not taken for resized ones, as arrays or as items."""
     rows = np.ones((6, 12), dtype)
     for data in (rows, [{"x": rows}]):
-        with refused(DataError, f"{name} for ", "whose rows are 12; needed: images", "Leave it out, or save the rows"):
+        with refused(DataError, f"--{name} for ", "rows are 12; needed: images", f"Leave out --{name}, or save the"):
             read("N,12", data, scale=0.5, **{name: value})
 
 
@@ -212,6 +212,29 @@ def test_floats_are_not_resized(steps: Any) -> None:
     """Only bytes are resized, as image libraries do it in training."""
     with refused(DataError, "images of type float32 to be resized, cropped or made gray; needed: bytes (uint8)."):
         read("N,3,H,W", COLORED.astype(np.float32), **steps)
+
+
+@pytest.mark.parametrize("steps", [{"resize": 4}, {"crop": 2, "color": "gray"}, {"layout": "NHWC", "scale": 2.0}])
+@pytest.mark.parametrize("kind", ["array", "mapping", "iterable", "columns"])
+def test_steps_of_images_for_other_rows(kind: str, steps: Any, tmp_path: Path) -> None:
+    """Steps that would do nothing are refused rather than reported as done; those of any numbers are done."""
+    x = RNG.standard_normal((9, 6)).astype(np.float32)
+    data = {"array": x, "mapping": {"x": x}, "iterable": [{"x": x}], "columns": tmp_path / "d.csv"}[kind]
+    (tmp_path / "d.csv").write_text("\n".join(",".join(map(str, row)) for row in [list("abcdef"), *x.tolist()]))
+    told = " and ".join(f"--{name}" for name in steps if name != "scale")
+    rows = "one number" if kind == "columns" else "6"
+    with refused(DataError, f"{told} for ", f"whose rows are {rows}; needed: images", f"Leave out {told}, or save"):
+        read_all(source_of(two_layers(), data, preprocessing=steps), 4)
+    rows, _ = read_all(source_of(two_layers(), data, preprocessing={"scale": 2.0}), 4)
+    np.testing.assert_array_equal(rows["x"], x * 2)
+
+
+def test_layout_of_gray_arrays() -> None:
+    """Channels are laid out where the model has an axis for them."""
+    gray = COLORED[..., 0]
+    assert read("N,10,14,1", gray, scale=1.0, layout="NHWC").shape == (6, 10, 14, 1)
+    with refused(DataError, "--layout for 'array', whose rows are 10 × 14; needed: images: height × width × channels."):
+        read("N,10,14", gray, scale=1.0, layout="NHWC")
 
 
 @pytest.mark.parametrize("mean", [(1.0, 2.0), (1.0,) * 4])
