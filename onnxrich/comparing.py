@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -23,6 +23,8 @@ from onnxrich.results import Results
 from onnxrich.sources.shared import leading, source_for
 from onnxrich.timing import Timing
 
+# What options are when they are left out, where that is not None.
+LEFT_OUT = {"device": "auto", "seed": 0}
 # What stands for a model: a file of one, of saved moments, or the model itself.
 Given = str | os.PathLike[str] | bytes | ModelProto
 
@@ -53,8 +55,8 @@ def compare(
     fresh = [number for number in range(len(given)) if number not in saved]
     if not fresh:
         check_unused(
-            data=data, labels=labels, features=features, outputs=outputs, head=head, mask=mask, blocks=blocks,
-            reading=reading, preprocessing=preprocessing,
+            data=data, labels=labels, features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size,
+            blocks=blocks, device=device, provider=provider, seed=seed, reading=reading, preprocessing=preprocessing,
         )  # fmt: skip
         return Compared.of([saved[number] for number in range(len(given))], initial=initial, notices=[_NO_PRODUCTS])
     choice = session.choose(device, provider)
@@ -99,22 +101,28 @@ def is_saved(given: Given) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(given, str | os.PathLike) and os.fspath(given).lower().endswith(".npz")
 
 
-def check_unused(*, reading: Any, preprocessing: Any, **options: Any) -> None:
-    """Check that saved moments alone are not given options that say what a model is to be measured on.
+def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: Any) -> None:
+    """Check that nothing was asked for that saved moments alone have no use for: there is nothing to run.
 
-    Options of how it would run, such as the device, change no result and may stand in every command of a script.
+    Args:
+        reading: how data are to be read.
+        preprocessing: steps of it.
+        options: others by name, of which None, and what is taken when they are left out, ask for nothing.
 
     Raises:
-        DataError: when one is given.
+        DataError: when something was; the message names it.
     """
-    asked = [name for name, value in options.items() if value is not None]
-    asked += ["reading"] if sources.Reading.of(reading) != sources.Reading() else []
-    asked += ["preprocessing"] if sources.Preprocessing.of(preprocessing) != sources.Preprocessing() else []
-    if asked:
+    wanted, plain = asdict(sources.Reading.of(reading)), asdict(sources.Reading())
+    given = [name for name, value in options.items() if value is not None and name not in LEFT_OUT]
+    given += [name for name, value in LEFT_OUT.items() if options.get(name, value) != value]
+    given += [name for name, value in wanted.items() if value != plain[name]]
+    given += sources.Preprocessing.of(preprocessing).declared()
+    if given:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise DataError(
-            f"{', '.join(asked)} for saved moments alone",
+            f"{told} for saved moments alone",
             "a model to run",
-            "Leave it out, or pass an ONNX file: saved moments are not measured anew.",
+            "Leave out what they can't use, or pass the ONNX files they were measured with.",
         )
 
 

@@ -14,9 +14,6 @@ from onnxrich.progress import Listener, Progress
 from onnxrich.results import Results
 from onnxrich.tracked import Tracked
 
-# Options that saved moments know too, or that change no result.
-_UNTOLD = ("metrics", "batch_size", "device", "provider", "seed")
-
 
 def follow(
     given: Sequence[str | os.PathLike[str]],
@@ -36,8 +33,8 @@ def follow(
         )
     paths = list(map(str, series.files(given)))
     if all(map(comparing.is_saved, paths)):
-        used = {name: value for name, value in options.items() if name not in _UNTOLD}
-        comparing.check_unused(data=data, labels=labels, init=initial, **used)
+        unused = {name: value for name, value in options.items() if name != "metrics"}
+        comparing.check_unused(data=data, labels=labels, init=initial, **unused)
     found, alike = [], []
     for number, path in enumerate(paths, 1):
 

@@ -224,11 +224,41 @@ def test_saved_moments_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp
         paths.append(tmp_path / f"{name}.npz")
         alone.moments.save(paths[-1], alone.record.to_dict())
     fresh = onnxrich.compare([tmp_path / "a.onnx", tmp_path / "b.onnx"], tmp_path / "data.npz", batch_size=16)
-    for given, data in ((paths, None), ([paths[0], tmp_path / "b.onnx"], tmp_path / "data.npz")):
-        found = onnxrich.compare(given, data, batch_size=16, device="cpu")
+    how: dict[str, Any] = {"data": tmp_path / "data.npz", "batch_size": 16, "device": "cpu"}
+    for given, options in ((paths, {}), ([paths[0], tmp_path / "b.onnx"], how)):
+        found = onnxrich.compare(given, **options)
         assert found.differences[1]["d_lr"] == fresh.differences[1]["d_lr"]
         assert found.cka == {}
         assert [notice.code for notice in found.notices] == ["saved_moments"]
+
+
+ANY = np.ones((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"data": ANY}, "--data"), ({"labels": ANY}, "--labels"), ({"features": "h"}, "--features"),
+        ({"outputs": "y"}, "--outputs"), ({"head": 1}, "--head"), ({"mask": "m"}, "--mask"),
+        ({"batch_size": 3}, "--batch-size"), ({"blocks": 0}, "--blocks"), ({"device": "cpu"}, "--device"),
+        ({"provider": "openvino"}, "--provider"), ({"seed": 1}, "--seed"), ({"preprocessing": {"scale": 2}}, "--scale"),
+        ({"reading": {"limit": 5, "shuffle": True}, "mask": "m"}, "--mask, --limit, --shuffle"),
+    ],
+)  # fmt: skip
+def test_saved_moments_have_no_use_for_options_of_a_run(options: Any, told: str, tmp_path: Path) -> None:
+    """What would change nothing is refused by name, in a comparison and in a training; metrics may be asked for."""
+    paths = [tmp_path / "step-1.npz", tmp_path / "step-2.npz"]
+    for path in paths:
+        alone = onnxrich.run(two_layers(), ANY.repeat(3, 1).repeat(8, 0).astype(np.float32))
+        alone.moments.save(path, alone.record.to_dict())
+    for function in (onnxrich.compare, onnxrich.track):
+        with refused(DataError, f"{told} for saved moments alone; needed: a model to run. Leave out what they "):
+            function(paths, **options)
+        assert list(function(paths, metrics=["d_lr"]).results[1].metrics) == ["d_lr"]
+    with refused(DataError, "--init for saved moments alone"):
+        onnxrich.track(paths, init=paths[0])
+    with refused(DataError, "--head for saved moments alone"):
+        onnxrich.compare(paths, head=1, isolate=True)
 
 
 def test_pairs_need_the_same_blocks_and_no_name(x: np.ndarray, labels: np.ndarray) -> None:
@@ -281,25 +311,6 @@ def test_errors_name_the_model(x: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "moments.npz").write_bytes(b"no")
     with refused(DataError, "moments.npz"):
         onnxrich.compare([good, tmp_path / "moments.npz"], x)
-
-
-@pytest.mark.parametrize("isolate", [False, True])
-def test_saved_moments_take_no_options(x: np.ndarray, tmp_path: Path, isolate: bool) -> None:
-    """What a model would be measured on is refused where none is; how it would run changes nothing, and is not."""
-    onnxrich.run(two_layers(), x, device="cpu").save(tmp_path / "out")
-    saved = [tmp_path / "out" / "moments.npz"] * 2
-    np.save(tmp_path / "x.npy", x)
-    given = {
-        "data": tmp_path / "x.npy", "labels": "y", "features": "h", "outputs": "y", "head": 1, "mask": "m", "blocks": 4,
-        "reading": {"limit": 9}, "preprocessing": {"scale": 2},
-    }  # fmt: skip
-    for name, value in given.items():
-        with refused(DataError, f"{name} for saved moments alone; needed: a model to run. Leave it out, or pass an"):
-            onnxrich.compare(saved, isolate=isolate, **{name: value})
-        if isolate:
-            break
-    how = {"seed": 1, "device": "cpu", "batch_size": 3, "reading": {"shuffle": False}}
-    assert len(onnxrich.compare(saved, isolate=isolate, **how).results) == 2
 
 
 def test_steps_of_images_are_refused_for_other_rows(x: np.ndarray) -> None:

@@ -102,16 +102,6 @@ def test_files_of_paths_patterns_and_folders(tmp_path: Path) -> None:
         series.files([])
 
 
-def test_saved_moments_take_no_options(tmp_path: Path) -> None:
-    """Where all checkpoints are saved moments, data and an initial model would change nothing: they are refused."""
-    onnxrich.run(checkpoint(tmp_path, "step-1", 0.5), X, device="cpu").save(tmp_path / "out")
-    saved = tmp_path / "out" / "moments.npz"
-    for name, value in {"data": X, "init": tmp_path / "step-1.onnx", "blocks": 4, "reading": {"limit": 9}}.items():
-        with refused(DataError, f"{name} for saved moments alone; needed: a model to run"):
-            onnxrich.track([saved], **{name: value})
-    assert onnxrich.track([saved], metrics="all", seed=1, device="cpu", batch_size=3).s_init is None
-
-
 def test_steps() -> None:
     """From all files, else from all names, else from the order; the same step twice is refused."""
     assert series.steps(["a-1", "a-2"], [5, 7]) == ((5, 7), "metadata")
