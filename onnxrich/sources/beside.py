@@ -14,6 +14,7 @@ from onnxrich.model import Model
 from onnxrich.sources.kinds import is_data_file, kind_and_place
 
 SETTINGS = "onnxrich.toml"
+KNOWN = ("data", "labels", "preprocessing")
 # Data files that are looked for, in this order.
 SUFFIXES = (".npz", ".npy")
 
@@ -22,16 +23,24 @@ def settings(model: Model) -> Mapping[str, Any]:
     """What `onnxrich.toml` beside the model says; empty where there is none.
 
     Raises:
-        DataError: when it can't be read.
+        DataError: when it can't be read, or says something else than what is known.
     """
     if model.folder is None or not (model.folder / SETTINGS).is_file():
         return {}
     with open_regular(model.folder / SETTINGS, DataError, "a readable file") as file:
         content = file.read()
     try:
-        return tomllib.loads(content.decode())
+        said = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise _unusable(str(error) or "no TOML") from error
+        raise DataError(f"{SETTINGS} beside the model: {error or 'no TOML'}", "TOML", "Mend or remove it.") from error
+    unknown = [f"[{name}]" if isinstance(value, dict) else name for name, value in said.items() if name not in KNOWN]
+    if unknown:
+        raise DataError(
+            f"{SETTINGS} beside the model says {', '.join(unknown)}",
+            "data, labels and the table [preprocessing] alone",
+            "Mend or remove what is not known.",
+        )
+    return said
 
 
 def beside(model: Model, labels: Any) -> tuple[str | None, Any]:
@@ -44,7 +53,7 @@ def beside(model: Model, labels: Any) -> tuple[str | None, Any]:
         return None, labels
     if (model.folder / SETTINGS).is_file():
         named = settings(model)
-        if "data" in named or "preprocessing" not in named:
+        if tuple(named) != ("preprocessing",):
             data, marks = _named(named, model.folder)
             return data, labels if labels is not None else marks
     stem = Path(model.path).stem

@@ -90,22 +90,42 @@ def test_nothing_beside(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "found"),
     [
-        ("data = ", "Invalid value (at end of document)"),
         ("", "data = None, labels = None"),
         ("data = 3", "data = 3, labels = None"),
         ('data = ["net.npz"]', "data = ['net.npz'], labels = None"),
         ('data = "net.npz"\nlabels = 3', "data = 'net.npz', labels = 3"),
-        (b'data = "\xff"', "'utf-8' codec can't decode"),
         ('data = "a\\u0000b"', "'a\\x00b' is no path"),
-        ("data = " + "[" * 5000, ""),
         ('labels = "y"', "data = None, labels = 'y'"),
+        ('labels = "y"\n[preprocessing]\nscale = 2', "data = None, labels = 'y'"),
     ],
-    ids=["cut off", "empty", "number", "list", "labels", "bytes", "null", "deep", "no data"],
+    ids=["empty", "number", "list", "labels", "null", "no data", "no data but preprocessing"],
 )
-def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> None:
-    """Settings that can't be read are refused with what they hold and the form that they must have."""
+def test_settings_that_name_nothing(toml: str, found: str, folder: Path) -> None:
+    """Settings without data are refused with what they hold and the form that they must have."""
     with refused(DataError, f"onnxrich.toml beside the model: {found}", FORM):
         beside(folder, toml)
+
+
+@pytest.mark.parametrize(
+    ("toml", "found"),
+    [
+        ("data = ", ": Invalid value (at end of document); needed: TOML. Mend or remove it."),
+        (b'data = "\xff"', ": 'utf-8' codec can't decode"),
+        ("data = " + "[" * 5000, "; needed: TOML. Mend or remove it."),
+        (
+            "[preprocesing]\nscale = 2",
+            " says [preprocesing]; needed: data, labels and the table [preprocessing] alone.",
+        ),
+        ('data = "net.npz"\nlabel = "y"\n[foo]', " says label, [foo]; needed: data, labels and the table"),
+    ],
+    ids=["cut off", "bytes", "deep", "misspelled", "unknown"],
+)
+def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> None:
+    """What can't be read, or is not known, is refused, and so it is where data are given."""
+    (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
+    for data in (None, X):
+        with refused(DataError, "onnxrich.toml beside the model", found):
+            open_source(model.read(folder / "net.onnx"), data)
 
 
 @pytest.mark.parametrize("key", ["data", "labels"])
