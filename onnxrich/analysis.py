@@ -12,7 +12,7 @@ from onnxrich import options as checked
 from onnxrich import supervise
 from onnxrich.errors import DataError
 from onnxrich.metrics import Sample, sample_of, select
-from onnxrich.moments import load_record
+from onnxrich.moments import Moments, load_record
 from onnxrich.progress import Progress
 from onnxrich.record import Record
 from onnxrich.report import figure, files, html
@@ -52,7 +52,8 @@ class Analysis(Results):
             max_memory: bytes of memory at which that is ended.
 
         Raises:
-            DataError: when the file is missing or damaged, or was saved without its record, or no metric has a name.
+            DataError: when a file is missing or damaged, or was saved without its record, when the two are of different
+                models, or no metric has a name.
             WorkerError: when the isolated process was ended.
         """
         checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
@@ -68,6 +69,8 @@ class Analysis(Results):
             record = Record.from_dict(saved)
             if metrics is not None:
                 record = replace(record, asked=select(metrics))
+            if found:
+                _check_alike(found[0], moments, record)
             samples.append(sample_of(moments))
             found.append(Results.from_sample(samples[-1], record, fitted=samples[0] if found else None))
         return cls.of(found[0].evaluated(found[1] if len(found) > 1 else None))
@@ -104,6 +107,25 @@ class Analysis(Results):
         number = "undefined" if d_lr is None else f"{d_lr:.4f}"
         made_up = ", SYNTHETIC DATA" if self.record.data.synthetic else ""
         return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}{made_up}>"
+
+
+def _check_alike(first: Results, evaluation: Moments, record: Record) -> None:
+    """Check that moments to evaluate on are of the model that the first are of, and of the same tensors.
+
+    Raises:
+        DataError: when they are not.
+    """
+    told = [f"{each.model.path} (sha256 {each.model.sha256[:12]})" for each in (first.record, record)]
+    if first.record.model.sha256 == record.model.sha256:
+        sizes = [(each.p, each.C) for each in (first.moments, evaluation)]
+        if sizes[0] == sizes[1]:
+            return
+        told = [f"{p} features and {C} outputs" for p, C in sizes]
+    raise DataError(
+        f"moments of {told[0]}, and others of {told[1]} to evaluate on",
+        "both of the same model and head",
+        "Pass the moments.npz and the evaluation.npz that one `onnxrich run --eval-data FILE -o DIR` wrote.",
+    )
 
 
 def run(

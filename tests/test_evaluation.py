@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import onnxrich
 from onnxrich.curves import curves_on
 from onnxrich.errors import DataError
 from onnxrich.metrics import Sample
+from onnxrich.moments import Moments
 from onnxrich.report import terminal
 
 MODEL = onnxrich.demo_file("lazy.onnx")
@@ -61,6 +64,26 @@ def test_saved_and_loaded(analysis: onnxrich.Analysis, tmp_path: Path) -> None:
     isolated = onnxrich.Analysis.load(paths[0], evaluation=paths[1], isolate=True)
     assert isolated.to_dict() == analysis.to_dict()
     assert onnxrich.Analysis.load(paths[0]).evaluation is None
+
+
+def test_evaluation_of_another_model(analysis: onnxrich.Analysis, tmp_path: Path) -> None:
+    """Moments of two models, or of other tensors of one, are told apart, in a worker too."""
+    first, other = tmp_path / "moments.npz", tmp_path / "other.npz"
+    analysis.moments.save(first, analysis.record.to_dict())
+    narrow = Moments.from_rows(np.eye(9)[:, :4], np.eye(9)[:, :2])
+    record = replace(analysis.record, model=replace(analysis.record.model, path="m.onnx", sha256="ab" * 32))
+    narrow.save(other, record.to_dict())
+    sha = analysis.record.model.sha256[:12]
+    said = (
+        f"lazy.onnx (sha256 {sha}), and others of m.onnx (sha256 abababababab) to evaluate on; needed: both of the "
+        "same model and head. Pass the moments.npz and the evaluation.npz that one `onnxrich run --eval-data"
+    )
+    for isolate in (False, True):
+        with pytest.raises(DataError, match=re.escape(said)):
+            onnxrich.Analysis.load(first, evaluation=other, isolate=isolate)
+    narrow.save(other, analysis.record.to_dict())
+    with pytest.raises(DataError, match="10 outputs, and others of 4 features and 2 outputs to evaluate on"):
+        onnxrich.Analysis.load(first, evaluation=other)
 
 
 def test_isolated_run_is_the_same(analysis: onnxrich.Analysis, files: tuple[Path, Path]) -> None:
