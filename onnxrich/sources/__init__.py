@@ -26,7 +26,7 @@ from onnxrich.sources.places import Place
 from onnxrich.sources.plausible import doubting
 from onnxrich.sources.reading import Reading
 from onnxrich.sources.request import Request
-from onnxrich.sources.stream import from_iterable
+from onnxrich.sources.stream import check_pairs, from_iterable
 from onnxrich.sources.synthetic import synthesize
 from onnxrich.sources.table import of_array, of_columns
 from onnxrich.sources.text import tokenized
@@ -86,6 +86,7 @@ def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:
     elif isinstance(data, np.ndarray):
         table = of_columns("array", {"array": of_array("array", data)})
     elif isinstance(data, Iterable):
+        check_pairs(data, model.inputs)
         if labels is not None and not isinstance(labels, str):
             raise DataError("an iterable with separate labels", "labels inside its items", "Yield them under a key.")
         return from_iterable(data, model.inputs, labels, wish)

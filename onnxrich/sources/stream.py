@@ -34,6 +34,28 @@ class _Item:
         return _Item(arrays, None if self.labels is None else self.labels[start:stop], self.constants)
 
 
+def check_pairs(data: Iterable[Any], inputs: tuple[Input, ...]) -> None:
+    """Check that an iterable is none of rows and their labels: what is what has to be said by names.
+
+    Raises:
+        DataError: when it is a tuple of anything but mappings, or a list of rows and one label each.
+    """
+    if not isinstance(data, tuple | list) or all(isinstance(item, Mapping) for item in data):
+        return
+    shapes = [getattr(item, "shape", ()) for item in data]
+    if isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0):
+        raise DataError(
+            f"data that are a {type(data).__name__} of {len(data)}",
+            "rows and labels by name",
+            f"Pass {_named(inputs)}, or the rows as data and labels=….",
+        )
+
+
+def _named(inputs: tuple[Input, ...]) -> str:
+    """The mapping that rows of a model and their labels are passed as."""
+    return "{" + ", ".join(f'"{name}": …' for name in [*(entry.name for entry in inputs), "labels"]) + "}"
+
+
 def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, wish: Wish) -> Source:
     """A source over an iterable of mappings; a bare array fits a model with a single input.
 
@@ -94,11 +116,12 @@ def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
 
 def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
     if not isinstance(item, Mapping):
-        if len(inputs) != 1:
+        # What is what in a tuple or list is not guessed.
+        if len(inputs) != 1 or isinstance(item, tuple | list):
             raise DataError(
                 f"an item of type {type(item).__name__}",
                 f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}",
-                "Yield dicts from input name to array.",
+                f"Yield dicts from input name to array, and the labels beside them: {_named(inputs)}.",
             )
         item = {inputs[0].name: item}
     missing = [entry.name for entry in inputs if entry.name not in item]

@@ -80,10 +80,16 @@ def test_rows_of_different_shapes() -> None:
     [
         (TWO, {"x": X}, "an item with 'x'; needed: 'b'. Yield dicts from input name to array."),
         (TWO, {}, "an item with nothing; needed: 'x', 'b'. Yield dicts from input name to array."),
-        (TWO, X, "an item of type ndarray; needed: a mapping with 'x', 'b'. Yield dicts from input name to array."),
+        (TWO, X, "an item of type ndarray; needed: a mapping with 'x', 'b'. Yield dicts from input name to array,"),
         (TWO, (X, X), "an item of type tuple; needed: a mapping with 'x', 'b'."),
         (TWO, {"x": X, "b": X[:9]}, "an item with 9 and 40 rows; needed: the same number in each array. Check the it"),
         (TWO, {"x": X, "b": X, "y": [1, 2]}, "an item with 2 and 40 rows; needed: the same number in each array."),
+        (
+            two_layers(), (X, np.arange(40)), "an item of type tuple; needed: a mapping with 'x'. Yield dicts from "
+            'input name to array, and the labels beside them: {"x": …, "labels": …}.',
+        ),
+        (two_layers(), [X, np.arange(40)], "an item of type list; needed: a mapping with 'x'."),
+        (two_layers(), X[0].tolist(), "an item of type list; needed: a mapping with 'x'."),
         (two_layers(), {"z": X}, "an item with 'z'; needed: 'x'."),
         (two_layers(), 3.0, "data of shape () for input 'x'; needed: shape N × 6."),
         (two_layers(), "word", "<U4 data for input 'x'; needed: float32."),
@@ -94,6 +100,27 @@ def test_items_that_do_not_fit(proto: Any, item: Any, message: str) -> None:
     """An item without all inputs, or with arrays of different length, is refused with what it holds."""
     with refused(DataError, message):
         list(source_of(proto, [item]).batches(4))
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(40)])
+@pytest.mark.parametrize("data", [(X, np.arange(40)), [X, np.arange(40)], (X,), (X, None)])
+def test_rows_and_labels_without_names(data: Any, labels: Any) -> None:
+    """A pair of rows and labels is told from batches, and the message says how to pass it."""
+    with refused(
+        DataError,
+        f"data that are a {type(data).__name__} of {len(data)}; needed: rows and labels by name. Pass "
+        '{"x": …, "labels": …}, or the rows as data and labels=….',
+    ):
+        source_of(two_layers(), data, labels)
+    both = source_of(two_layers(), {"x": X, "labels": np.arange(40)})
+    np.testing.assert_array_equal(read_all(both, 7)[1], np.arange(40))
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_batches_in_memory(kind: Any) -> None:
+    """Mappings in a tuple or list are batches, and so are arrays in a list."""
+    for items in (kind([{"x": X[:9]}, {"x": X[9:]}]), [X[:9], X[9:]]):
+        np.testing.assert_array_equal(read_all(source_of(two_layers(), items), 7)[0]["x"], X)
 
 
 def test_errors_come_at_their_item() -> None:
