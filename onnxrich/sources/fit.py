@@ -14,7 +14,8 @@ from onnxrich.preprocessing import OF_IMAGES, Preprocessing, Recipe
 from onnxrich.sources.base import Batch
 from onnxrich.sources.declared import Declared
 from onnxrich.sources.pixels import Pixels
-from onnxrich.sources.table import AnyArray, Field
+from onnxrich.sources.sized import resizing
+from onnxrich.sources.table import AnyArray, Field, shown
 from onnxrich.targets import class_column
 
 
@@ -45,7 +46,8 @@ class Slot:
         array = np.stack([arrays[name] for name in self.fields], axis=1) if stacked else first
         if self.pixels is not None:
             array = self.pixels(array)
-        check(self.entry, array.dtype, array.shape, constant=self.constant)
+        remedy = resizing(self.entry, self.pixels.steps) if self.pixels is not None and self.pixels.decoded else ""
+        check(self.entry, array.dtype, array.shape, constant=self.constant, remedy=remedy)
         return convert(self.entry, array)
 
 
@@ -151,8 +153,22 @@ def check_batch(inputs: tuple[Input, ...]) -> None:
         )
 
 
-def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...], *, constant: bool = False) -> None:
+def check(
+    entry: Input,
+    dtype: np.dtype[Any],
+    shape: tuple[int | str | None, ...],
+    *,
+    constant: bool = False,
+    remedy: str = "",
+) -> None:
     """Check that an array fits an input of the model, but for the number of its rows; sizes of None fit any.
+
+    Args:
+        entry: the input.
+        dtype: of the array.
+        shape: of the array.
+        constant: whether it has no axis of rows.
+        remedy: what to do about another shape; what helps with arrays when left out.
 
     Raises:
         DataError: when its type, its rank or a fixed dimension differs.
@@ -187,9 +203,9 @@ def check(entry: Input, dtype: np.dtype[Any], shape: tuple[int | str | None, ...
     )
     if not fits:
         raise DataError(
-            f"data of shape {_shown(shape)} for input {entry.name!r}",
-            f"shape {_shown(entry.shape)}",
-            _reshaping(entry.shape, shape),
+            f"data of shape {shown(shape)} for input {entry.name!r}",
+            f"shape {shown(entry.shape)}",
+            remedy or _reshaping(entry.shape, shape),
         )
 
 
@@ -237,7 +253,3 @@ def convert(entry: Input, array: AnyArray) -> AnyArray:
 
 def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
     return have.kind == want.kind or (have.kind in "biu" and want.kind in "iu")
-
-
-def _shown(shape: tuple[int | str | None, ...]) -> str:
-    return " × ".join("?" if size is None else str(size) for size in shape) or "()"

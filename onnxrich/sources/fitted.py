@@ -16,6 +16,7 @@ from onnxrich.sources.fit import Slot, batch, is_constant, recipe_for, slot
 from onnxrich.sources.labels import Marks, listing
 from onnxrich.sources.ledger import Ledger
 from onnxrich.sources.reading import Reading, chosen
+from onnxrich.sources.sized import check_takes_images
 from onnxrich.sources.table import SCAN, AnyArray, Field, Rows, Table, unpacked, whole
 
 
@@ -42,6 +43,10 @@ def from_table(table: Table, marks: Marks | None, inputs: tuple[Input, ...], wis
     """
     matched = _matched(table, marks, inputs)
     n = _count(table, marks, matched, inputs)
+    for entry, (field, *_) in matched:
+        if field.image and None in field.shape:
+            check_takes_images(table, field, entry)
+            wish.ledger.begin()
     slots = tuple(slot(entry, fields, inputs, wish.said) for entry, fields in matched)
     rows = chosen(n, wish.reading, wish.seed, labels=lambda: None if marks is None else _all(marks, n))
     names = sorted({name for slot in slots for name in slot.fields if not slot.constant})

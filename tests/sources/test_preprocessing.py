@@ -178,6 +178,44 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
         read("N,3,H,W", tmp_path / "d", scale=1.0)
 
 
+@pytest.mark.parametrize(
+    ("shape", "steps", "remedy"),
+    [
+        ("N,3,24,24", {}, "Pass --resize 24 --crop 24, or what was done in training."),
+        ("N,24,24,3", {}, "Pass --resize 24 --crop 24, or"),
+        ("N,3,8,12", {}, "Pass --resize 8x12, or what was done in training."),
+        ("N,24,24", {"color": "gray"}, "Pass --resize 24 --crop 24, or"),
+        ("N,24,24,C", {"layout": "NHWC"}, "Pass --resize 24 --crop 24, or"),
+        ("N,3,H,24", {}, "Pass --resize, --crop, --color and --layout as in training."),
+    ],
+)
+def test_images_of_another_size(shape: str, steps: Any, remedy: str, photos: Path) -> None:
+    """The message says what brings images to the size that the model takes."""
+    with refused(DataError, "for input 'x'; needed: shape " + shape.replace(",", " × "), remedy):
+        read(shape, photos, scale=1.0, **steps)
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [(784, "--resize 28 --crop 28 --color gray"), (3 * 784, "--resize 28 --crop 28"), (64, "--resize 8 --crop 8 --co")],
+)
+def test_images_of_another_size_for_vectors(size: int, remedy: str, photos: Path) -> None:
+    """An input of numbers may take images of as many pixels; that comes before scale and layout."""
+    with refused(DataError, f"images of 10 × 14 × 3 for input 'x'; needed: shape N × {size}. Pass {remedy}"):
+        read(f"N,{size}", photos)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("N,6", "float"), ("N,49", "float"), ("N,L", "int64"), ("N,7,5,7", "float"), ("N,1,3,9,9", "float")],
+)
+def test_images_for_other_inputs(shape: str, kind: str, photos: Path) -> None:
+    """An input that takes no images says so before it asks for their scale or layout."""
+    told = f"images for input 'x' of shape {shape.replace(',', ' × ')}, which takes none; needed: rows of numbers."
+    with refused(DataError, told, "Pass an array or a table of these, or the model that the images are for."):
+        read(shape, photos, kind)
+
+
 def test_columns_of_a_table() -> None:
     """Mean and std hold for columns as well, one number each."""
     x = RNG.standard_normal((9, 6)).astype(np.float32)
