@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from onnxrich.sources.npy import read_arrays
 from onnxrich.writing import replace_file, sweep
 
 SCHEMA = "onnxrich.checkpoint/1"
+ANEW = "Pass another --checkpoint, or remove the file to begin anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +81,28 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
     sweep(path)
     if not os.path.lexists(path):
         return None
-    arrays = read_arrays(path)
     try:
+        arrays = read_arrays(path)
         told = json.loads(arrays["checkpoint"].tobytes())
         if told["schema"] != SCHEMA:
             raise ValueError(told["schema"])
-        _check_same(path, told["about"], json.loads(json.dumps(about)))
-        sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
-        if [[array.shape for array in block] for block in sums] != [list(block) for block in shapes]:
-            raise ValueError("shapes")
-        return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], sums)
+        saved, wanted = told["about"], json.loads(json.dumps(about))
+        other = next((name for name, value in wanted.items() if saved[name] != value), None)
+        if other is None:
+            sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
+            if [[array.shape for array in block] for block in sums] != [list(block) for block in shapes]:
+                raise ValueError("shapes")
+            return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], sums)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
+        reason = f" ({error.found})" if isinstance(error, DataError) else ""
         raise DataError(
-            f"checkpoint {str(path)!r} is damaged or none",
-            f"a file of schema {SCHEMA}",
-            "Pass another --checkpoint to begin anew.",
+            f"checkpoint {str(path)!r} is damaged or none{reason}", f"a file of schema {SCHEMA}", ANEW
         ) from error
+    raise DataError(
+        f"checkpoint {str(path)!r} is of another run: {_difference(other, saved[other], wanted[other])}",
+        "the same model, data and options",
+        ANEW,
+    )
 
 
 def blocks(path: Path) -> int | None:
@@ -108,11 +114,17 @@ def blocks(path: Path) -> int | None:
         return None
 
 
-def _check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name, value in wanted.items():
-        if saved[name] != value:
-            raise DataError(
-                f"checkpoint {str(path)!r} is of another run: its {name} is {saved[name]!r}, this one's {value!r}",
-                "the same model, data and options",
-                "Pass another --checkpoint, or remove the file to begin anew.",
-            )
+def _difference(name: str, saved: Any, wanted: Any) -> str:
+    """What was another in the run of a checkpoint, in words."""
+    if name != "targets":
+        return f"{name} {_shown(saved)} then, {_shown(wanted)} now"
+    if saved and wanted:
+        return f"{saved} targets then, {wanted} now"
+    return "labels were given then, none now" if saved else "no labels were given then, but now"
+
+
+def _shown(value: Any) -> str:
+    """A value as text; of a hash, what tells it from others."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,}", value):
+        return value[:12]
+    return "none" if value is None else repr(value)
