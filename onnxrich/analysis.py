@@ -43,7 +43,7 @@ class Analysis(Results):
         """The analysis computed again from a saved `moments.npz`: no model and no data are needed.
 
         Args:
-            path: the file.
+            path: the file, or the folder that a report was saved in.
             evaluation: the `evaluation.npz` of the same run, when it had other data to evaluate on.
             metrics: names of metrics or families, or "all"; those that were asked for before when left out. What needs
                 the blocks of rows or the model's weights is null unless it was asked for before.
@@ -60,9 +60,11 @@ class Analysis(Results):
         request = checked.taken(path=path, evaluation=evaluation, metrics=metrics)
         if isolate:
             return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
+        first = Path(request["path"])
+        first = first / "moments.npz" if first.is_dir() else first
         found: list[Results] = []
         samples: list[Sample] = []
-        for file in (request["path"], request["evaluation"]):
+        for file in (first, request["evaluation"]):
             if file is None:
                 continue
             moments, saved = load_record(Path(file))

@@ -11,7 +11,7 @@ from onnxrich.cli import _common
 
 
 @click.command(short_help="Compute results again from a saved moments.npz.")
-@click.argument("moments", type=click.Path(path_type=Path))
+@click.argument("moments", metavar="MOMENTS|DIR", type=click.Path(path_type=Path))
 @click.option("--evaluation", type=click.Path(path_type=Path), metavar="FILE", help="The evaluation.npz beside it.")
 @_common.output_option
 @_common.force_option
@@ -27,13 +27,14 @@ def render(
     metrics: tuple[str, ...] | None,
     limits: dict[str, Any],
 ) -> None:
-    """Compute results again from MOMENTS, a saved moments.npz: no model, no data, no runtime.
+    """Compute results again from MOMENTS, a saved moments.npz, or from DIR, the folder of a report that holds one: no
+    model, no data, no runtime.
 
     \b
     Examples:
-      onnxrich render report/moments.npz
-      onnxrich render report/moments.npz -o again
-      onnxrich render report/moments.npz --metrics spectrum
+      onnxrich render report
+      onnxrich render record.npz -o again
+      onnxrich render report --metrics spectrum
     """
     import onnxrich
 

@@ -147,6 +147,15 @@ def test_render(written: tuple[Path, Any], tmp_path: Path) -> None:
         assert (tmp_path / "again" / name).read_bytes() == (target / name).read_bytes()
 
 
+def test_render_a_folder(written: tuple[Path, Any], tmp_path: Path) -> None:
+    """The folder of a report stands for the moments in it; one without them says what is missing."""
+    target, run = written
+    for more in ([], ["--in-process"]):
+        assert document(onnxrich("render", target, "--json", *more).stdout) == document(run.stdout)
+    none = onnxrich("render", tmp_path)
+    assert none.returncode == 1 and f"{str(tmp_path / 'moments.npz')!r}: it is not there; needed" in none.stderr
+
+
 def test_render_table(written: tuple[Path, Any], folder: Path) -> None:
     """`onnxrich render` prints the table of the run."""
     rendered = onnxrich("render", written[0] / "moments.npz")
