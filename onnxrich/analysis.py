@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from onnxrich import options as checked
 from onnxrich import supervise
 from onnxrich.errors import DataError
-from onnxrich.metrics import Sample, sample_of, select
+from onnxrich.metrics import ALL, Sample, sample_of, select
 from onnxrich.moments import Moments, load_record
 from onnxrich.progress import Progress
 from onnxrich.record import Record
@@ -53,7 +53,7 @@ class Analysis(Results):
 
         Raises:
             DataError: when a file is missing or damaged, or was saved without its record, when the two are of different
-                models, or no metric has a name.
+                models, no metric has a name, or one is named that takes a second pass over the data.
             WorkerError: when the isolated process was ended.
         """
         checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
@@ -71,6 +71,7 @@ class Analysis(Results):
             record = Record.from_dict(saved)
             if metrics is not None:
                 record = replace(record, asked=select(metrics))
+                _check_counted(metrics, record)
             if found:
                 _check_alike(found[0], moments, record)
             samples.append(sample_of(moments))
@@ -109,6 +110,23 @@ class Analysis(Results):
         number = "undefined" if d_lr is None else f"{d_lr:.4f}"
         made_up = ", SYNTHETIC DATA" if self.record.data.synthetic else ""
         return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}{made_up}>"
+
+
+def _check_counted(metrics: Sequence[str], record: Record) -> None:
+    """Check that no readouts are named that were not counted when the moments were saved.
+
+    Raises:
+        DataError: when some are; among "all" metrics they are null.
+    """
+    given = (metrics,) if isinstance(metrics, str) else metrics
+    named = [name for name, each in ALL.items() if each.family == "readouts" and (name in given or "readouts" in given)]
+    missing = [name for name in named if name not in record.beyond]
+    if missing:
+        raise DataError(
+            f"{', '.join(missing)} of saved moments",
+            "the model and its data, which they take a second pass over",
+            "Use `onnxrich run MODEL --data FILE --metrics readouts`.",
+        )
 
 
 def _check_alike(first: Results, evaluation: Moments, record: Record) -> None:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 
 import onnxrich
+from onnxrich.errors import DataError
 from onnxrich.metrics import measure, sample_of
 from onnxrich.metrics.readouts import least_squares, nearest_mean
 from onnxrich.moments import Moments
@@ -115,6 +116,25 @@ def test_kept_in_the_record(tmp_path: Path) -> None:
     found.save(tmp_path / "report")
     assert onnxrich.Analysis.load(tmp_path / "report" / "moments.npz").metrics == found.metrics
     assert measure(found.moments, metrics=["nc4"])[0]["nc4"] is None
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_not_counted_again_from_moments(isolate: bool, tmp_path: Path) -> None:
+    """Readouts that are named but were not counted need the model; among all metrics they are null."""
+    data = onnxrich.demo_file("evaluation.npz")
+    onnxrich.run(onnxrich.demo_file("rich.onnx"), data, metrics=["nc4"]).save(tmp_path / "report")
+
+    def loaded(*metrics: str) -> onnxrich.Analysis:
+        return onnxrich.Analysis.load(tmp_path / "report", metrics=metrics, isolate=isolate)
+
+    assert loaded("nc4").metrics["nc4"] is not None
+    with pytest.raises(DataError) as caught:
+        loaded("default", "readouts")
+    assert str(caught.value) == (
+        "nearest_mean_accuracy, probe_accuracy of saved moments; needed: the model and its data, which they take a "
+        "second pass over. Use `onnxrich run MODEL --data FILE --metrics readouts`."
+    )
+    assert loaded("all").metrics["probe_accuracy"] is None
 
 
 @pytest.mark.parametrize("classes", [0, 1])

@@ -31,7 +31,7 @@ _MISSING = {
     "nc3": _UNREAD, "nc3_zhu": _UNREAD, "nc2_zhu": _UNREAD, "head_norm": _UNREAD,
     "parameter_norm": "Its weights lie outside the file: name it in --metrics to have them read.",
     **dict.fromkeys(
-        ("nc4", "nearest_mean_accuracy", "probe_accuracy"), "It needs data that can be read twice: a file or arrays."
+        ("nc4", "nearest_mean_accuracy", "probe_accuracy"), "It takes a run over data that can be read twice."
     ),
     "alpha_req": "It needs at least 21 directions.",
     "probe_r2_adjusted": "It needs more rows than features.",
