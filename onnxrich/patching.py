@@ -18,6 +18,7 @@ from onnxrich import options as checked
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.head import Head
 from onnxrich.model import Model
+from onnxrich.moments import METADATA
 from onnxrich.writing import refusal, write_files
 
 
@@ -100,7 +101,7 @@ def instrument(
         Names of the accumulators; the output of each has the same name with `.next` behind.
 
     Raises:
-        OnnxrichError: when the model has no such head, or the file can't be written.
+        OnnxrichError: when the model has no such head or is instrumented already, or the file can't be written.
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
     chosen = checked.taken(features=features, outputs=outputs, head=head, output=output)
@@ -109,6 +110,12 @@ def instrument(
         limits = {"timeout": timeout, "max_memory": max_memory}
         return _isolated("instrument", model, chosen | {"force": force, "data": given}, **limits)
     read = models.read(model)
+    if any(entry.key == METADATA for entry in read.proto.metadata_props):
+        raise ModelError(
+            f"{read.path} is instrumented already",
+            "a model without accumulators",
+            "Run it as it is, or pass the model that it was made of.",
+        )
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
     shift = residual = None
     if data is not None:

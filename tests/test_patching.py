@@ -16,7 +16,7 @@ import onnxruntime as ort
 import pytest
 
 import onnxrich
-from onnxrich.errors import DataError, HeadError, OutputError
+from onnxrich.errors import DataError, HeadError, ModelError, OutputError
 
 ROOT = Path(__file__).parents[1]
 ZOO = ROOT / "tests" / "zoo"
@@ -108,6 +108,22 @@ def test_shift_keeps_digits_and_changes_nothing_else(tmp_path: Path) -> None:
         moments = onnxrich.Moments.from_accumulators(sums, session.get_modelmeta().custom_metadata_map)
         found.append(onnxrich.measure(moments)[0]["d_lr"])
     assert found[0] == pytest.approx(found[1], abs=1e-9)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_not_instrumented_twice(tmp_path: Path, isolate: bool) -> None:
+    """An instrumented model is told as such; its features can be looked at, and it sums all the same."""
+    once, twice = tmp_path / "once.onnx", tmp_path / "twice.onnx"
+    onnxrich.instrument(onnxrich.demo_file("rich.onnx"), once)
+    with pytest.raises(ModelError) as caught:
+        onnxrich.instrument(once, twice, isolate=isolate)
+    assert str(caught.value) == (
+        f"{once} is instrumented already; needed: a model without accumulators. Run it as it is, or pass the model "
+        "that it was made of."
+    )
+    assert not twice.exists()
+    onnxrich.expose(once, twice, isolate=isolate)
+    assert len(ort.InferenceSession(twice).get_outputs()) == len(ort.InferenceSession(once).get_outputs()) + 2
 
 
 def test_files_are_not_replaced(tmp_path: Path) -> None:
