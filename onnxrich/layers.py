@@ -12,7 +12,8 @@ from onnxrich.cores import few_threads
 from onnxrich.metrics import Metrics, evaluate, sample_of
 from onnxrich.metrics._spectra import centered
 from onnxrich.moments import Moments
-from onnxrich.uncertainty import Interval, intervals, ordered
+from onnxrich.order import ordered
+from onnxrich.uncertainty import Interval, intervals
 
 # What is computed for each layer.
 METRICS = (

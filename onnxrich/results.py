@@ -15,8 +15,9 @@ from onnxrich.errors import Notice
 from onnxrich.layers import Layer
 from onnxrich.metrics import ALL, Metrics, Sample, evaluate, sample_of, select
 from onnxrich.moments import Array, Moments
+from onnxrich.order import ordered, ordered_notice
 from onnxrich.record import Record
-from onnxrich.uncertainty import Uncertainty, estimate, ordered, ordered_notice
+from onnxrich.uncertainty import Uncertainty, estimate
 
 SCHEMA = "onnxrich.analysis/1"
 

@@ -14,7 +14,7 @@ from onnxrich.metrics import ALL, Sample, evaluate, richness, sample_of, select
 from onnxrich.metrics.debiased import bias, d_lr_debiased
 from onnxrich.moments import Moments
 from onnxrich.student import student_t
-from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife, ordered
+from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -211,53 +211,6 @@ def test_debiased_needs_blocks() -> None:
     assert d_lr_debiased(cut(data, np.ones(4))) is not None
     assert d_lr_debiased(cut(data, np.ones(3))) is None
     assert d_lr_debiased(cut(tuple(each[:16] for each in data), np.ones(16))) is None
-
-
-@pytest.mark.parametrize("labelled", [True, False])
-def test_rows_in_an_order_are_found(labelled: bool) -> None:
-    """Rows sorted by class make blocks of different mixtures, with labels and without; shuffled rows don't."""
-    data = rows()
-    order = np.argsort(data[2], kind="stable")
-
-    def sample(index: np.ndarray) -> Sample:
-        parts = [Moments.from_rows(*(each[i] for each in data[: 2 + labelled])) for i in np.split(index, 16)]
-        return sample_of(reduce(Moments.merge, parts), parts)
-
-    ratio = ordered(sample(order))
-    # Each block is of one class: its mean scatters n_b = 100 times as much as chance allows.
-    assert ratio is not None and 50 < ratio < 110
-    assert ordered(sample(np.arange(1600))) is None
-    assert "are alike: the blocks' means scatter" in uncertainty.ordered_notice(ratio).message
-
-
-@pytest.mark.parametrize("apart", [0.0, 6.0])
-def test_classes_by_turns_are_found(apart: float) -> None:
-    """Blocks that share out the classes are no independent draws: seen where the outputs tell the classes apart."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(480) % 3
-    features = rng.standard_normal((480, 4)) + apart * rng.standard_normal((3, 4))[labels]
-    mixed = rng.permutation(480)
-
-    def sample(index: np.ndarray) -> Sample:
-        parts = [Moments.from_rows(features[i], features[i, :3], labels[i]) for i in np.split(index, 16)]
-        return sample_of(reduce(Moments.merge, parts), parts)
-
-    ratio = ordered(sample(np.arange(480)))
-    assert (ratio is not None) == (apart > 0)
-    if ratio is not None:
-        assert ratio < 0.5
-        assert "come by turns: the blocks' means scatter" in uncertainty.ordered_notice(ratio).message
-    assert ordered(sample(mixed)) is None
-
-
-def test_chance_is_not_taken_for_order() -> None:
-    """Of 300 samples in random order none is called ordered, six sigmas above chance or four below: once in 30,000."""
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        labels = rng.integers(0, 4, 320)
-        features = rng.standard_normal((320, 3))
-        parts = [Moments.from_rows(features[i], np.eye(4)[labels[i]], labels[i]) for i in np.split(np.arange(320), 16)]
-        assert ordered(sample_of(reduce(Moments.merge, parts), parts)) is None
 
 
 @pytest.mark.slow

@@ -1,0 +1,62 @@
+"""Rows in an order are found, whichever it is; rows in random order are not taken for such."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from onnxrich.metrics import Sample, sample_of
+from onnxrich.moments import Moments
+from onnxrich.order import ordered, ordered_notice
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_rows_in_an_order_are_found(labelled: bool) -> None:
+    """Rows sorted by class make blocks of different mixtures, with labels and without; shuffled rows don't."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 1600)
+    features = rng.standard_normal((1600, 6)) + 2 * rng.standard_normal((4, 6))[labels]
+    data = (features, features @ rng.standard_normal((6, 4)), labels)
+    order = np.argsort(data[2], kind="stable")
+
+    def sample(index: np.ndarray) -> Sample:
+        parts = [Moments.from_rows(*(each[i] for each in data[: 2 + labelled])) for i in np.split(index, 16)]
+        return sample_of(reduce(Moments.merge, parts), parts)
+
+    ratio = ordered(sample(order))
+    # Each block is of one class: its mean scatters n_b = 100 times as much as chance allows.
+    assert ratio is not None and 50 < ratio < 110
+    assert ordered(sample(np.arange(1600))) is None
+    assert "are alike: the blocks' means scatter" in ordered_notice(ratio).message
+
+
+@pytest.mark.parametrize("apart", [0.0, 6.0])
+def test_classes_by_turns_are_found(apart: float) -> None:
+    """Blocks that share out the classes are no independent draws: seen where the outputs tell the classes apart."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(480) % 3
+    features = rng.standard_normal((480, 4)) + apart * rng.standard_normal((3, 4))[labels]
+    mixed = rng.permutation(480)
+
+    def sample(index: np.ndarray) -> Sample:
+        parts = [Moments.from_rows(features[i], features[i, :3], labels[i]) for i in np.split(index, 16)]
+        return sample_of(reduce(Moments.merge, parts), parts)
+
+    ratio = ordered(sample(np.arange(480)))
+    assert (ratio is not None) == (apart > 0)
+    if ratio is not None:
+        assert ratio < 0.5
+        assert "come by turns: the blocks' means scatter" in ordered_notice(ratio).message
+    assert ordered(sample(mixed)) is None
+
+
+def test_chance_is_not_taken_for_order() -> None:
+    """Of 300 samples in random order none is called ordered, six sigmas above chance or four below: once in 30,000."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        labels = rng.integers(0, 4, 320)
+        features = rng.standard_normal((320, 3))
+        parts = [Moments.from_rows(features[i], np.eye(4)[labels[i]], labels[i]) for i in np.split(np.arange(320), 16)]
+        assert ordered(sample_of(reduce(Moments.merge, parts), parts)) is None
