@@ -78,7 +78,7 @@ def _row(layer: Layer) -> list[str]:
 
 def _panel(name: str, metric: str, deep: Sequence[tuple[int, tuple[Layer, ...]]], x: Scale, *, log: bool) -> Panel:
     known = [value for _, layers in deep for layer in layers if (value := layer.metrics[metric]) is not None]
-    y = Scale(1, max(2.0, *known), BOTTOM, TOP, log=True) if log else Scale(0, 1, BOTTOM, TOP)
+    y = Scale(1, _round_up(max(2.0, *known)), BOTTOM, TOP, log=True) if log else Scale(0, 1, BOTTOM, TOP)
     lines = []
     for index, layers in deep:
         points = [(at, value) for at, layer in enumerate(layers, 1) if (value := layer.metrics[metric]) is not None]
@@ -86,6 +86,12 @@ def _panel(name: str, metric: str, deep: Sequence[tuple[int, tuple[Layer, ...]]]
         lines.append(Line(index, "plain", path(x(drawn[:, 0]), y(drawn[:, 1]))))
         lines.append(Line(index, "interval", _whiskers(layers, metric, x, y)))
     return Panel(name, x, {"always": y}, lines)
+
+
+def _round_up(value: float) -> float:
+    """The next number of 1, 2, 5, 10, 20, 50, …: where an axis may end."""
+    decade = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * decade for step in (1, 2, 5, 10) if step * decade >= value))
 
 
 def _whiskers(layers: Sequence[Layer], metric: str, x: Scale, y: Scale) -> str:

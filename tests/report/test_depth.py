@@ -70,6 +70,9 @@ def test_panels_are_drawn_at_the_values(deep: Results) -> None:
     assert bars.path.count("V") == 3
     assert f"V{float(y(np.array(0.77))):.1f}" in bars.path
     assert rank.y["always"].log
+    # It ends at a round number, so that no line runs along its edge.
+    most = max(layer.metrics["effective_rank"] or 0 for layer in deep.layers)
+    assert rank.y["always"].high in (2, 5, 10, 20, 50) and most <= rank.y["always"].high < 2.5 * max(2, most)
     assert [label for _, label in _depth.ticks(richness.x)] == ["1", "2", "3", "4", "5"]
 
 
