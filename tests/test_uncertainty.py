@@ -142,6 +142,17 @@ def test_which_metrics_have_intervals() -> None:
         Uncertainty.from_dict(damaged)
 
 
+def test_a_class_of_one_row() -> None:
+    """Without the block of that row the targets don't vary, and the probe is undefined: it has a value, no interval."""
+    features, outputs, labels = rows(C=2)
+    labels[:], labels[700] = 0, 1
+    sample = cut((features, outputs, labels), UNEQUAL)
+    found = estimate(sample, select(["all"]))
+    assert found is not None and "d_lr" in found.intervals
+    assert evaluate(sample, ["probe_r2"])[0]["probe_r2"] > 0
+    assert not {"probe_r2", "probe_r2_adjusted"} & set(found.intervals)
+
+
 def test_convergence_ends_with_the_value() -> None:
     """The curve is the metric of the first blocks, and of all rows at its end."""
     sample = cut(rows(), UNEQUAL)

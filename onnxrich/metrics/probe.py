@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from onnxrich.metrics._metric import Metric
 from onnxrich.metrics._sample import Sample
 from onnxrich.moments import Array
 from onnxrich.precision import EPS
+
+# What rounding leaves of a sum of squares, relative to it.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +70,14 @@ def _first_order(sample: Sample) -> Callable[[Sample], float]:
     found = sample.once(fit)
     assert found is not None  # noqa: S101 - asked for defined metrics only
     weights = found.weights
+    whole = float(np.trace(sample.moments.centered("targets", "targets")))
 
     def explained(other: Sample) -> float:
         linear = 2 * float(np.sum(weights * other.cross("targets")))
         quadratic = float(np.sum(weights * (other.scatter @ weights)))
-        return (linear - quadratic) / float(np.trace(other.moments.centered("targets", "targets")))
+        total = float(np.trace(other.moments.centered("targets", "targets")))
+        # Where a block held all that varies, without it nothing does, but for rounding.
+        return (linear - quadratic) / total if total > _ROUNDING * whole else math.nan
 
     return explained
 
