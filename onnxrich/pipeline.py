@@ -71,7 +71,8 @@ def analyze(
         source = sources.open_source(read, data, labels, **how)
         others = [source]
         if eval_data is not None:
-            others.append(sources.open_source(read, eval_data, eval_labels, **how))
+            evaluated_on = sources.open_source(read, eval_data, eval_labels, **how)
+            others.append(sources.numbered_alike(evaluated_on, source))
         elif eval_labels is not None:
             raise DataError("labels to evaluate on without data", "both, or none", "Pass --eval-data FILE as well.")
     asked = None

@@ -19,6 +19,7 @@ from onnxrich.sources.declared import declared
 from onnxrich.sources.fit import check_batch
 from onnxrich.sources.fitted import Wish, from_table
 from onnxrich.sources.kinds import kind_and_place, open_table
+from onnxrich.sources.labels import numbered_alike as numbered_alike
 from onnxrich.sources.ledger import Ledger
 from onnxrich.sources.lookup import looked_up
 from onnxrich.sources.pixels import channels_of
@@ -31,7 +32,7 @@ from onnxrich.sources.synthetic import synthesize
 from onnxrich.sources.table import of_array, of_columns
 from onnxrich.sources.text import tokenized
 
-__all__ = ["Batch", "Preprocessing", "Reading", "Shard", "Source", "open_source"]
+__all__ = ["Batch", "Preprocessing", "Reading", "Shard", "Source", "numbered_alike", "open_source"]
 
 
 def open_source(

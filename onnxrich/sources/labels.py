@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from onnxrich.errors import DataError
+from onnxrich.sources.base import Batch, Shard, Source
 from onnxrich.sources.images import numbered
 from onnxrich.sources.kinds import is_data_file, open_table
 from onnxrich.sources.places import Place
@@ -75,6 +76,29 @@ def _named(marks: Marks) -> Marks:
     values, classes = numbered(texts)
     field = Field(name, values.dtype, (n,), classes=classes)
     return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)
+
+
+def numbered_alike(source: Source, first: Source) -> Source:
+    """A source whose classes have the numbers that they have in another one, where both name them.
+
+    Raises:
+        DataError: when it names a class that the other one has not.
+    """
+    names, known = source.class_names, first.class_names
+    if names is None or known is None or names == known:
+        return source
+    strange = next((name for name in names if name not in known), None)
+    if strange is not None:
+        raise DataError(
+            f"class {strange!r} in {source.name}", f"those of {first.name}: {listing(known)}", "Rename or leave it out."
+        )
+    place = np.array([known.index(name) for name in names])
+
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        for batch in source.read(shard, size):
+            yield batch if batch.labels is None else replace(batch, labels=place[batch.labels])
+
+    return replace(source, read=read, classes=len(known), class_names=known)
 
 
 def _texts(values: AnyArray, name: str) -> list[Any]:
