@@ -43,8 +43,8 @@ class Analysis(Results):
         """The analysis computed again from a saved `moments.npz`: no model and no data are needed.
 
         Args:
-            path: the file, or the folder that a report was saved in.
-            evaluation: the `evaluation.npz` of the same run, when it had other data to evaluate on.
+            path: the file, or the folder that a report was saved in; `evaluation.npz` there is taken as well.
+            evaluation: the `evaluation.npz` of the same run, when it had other data to evaluate on, or its folder.
             metrics: names of metrics or families, or "all"; those that were asked for before when left out. What needs
                 the blocks of rows or the model's weights is null unless it was asked for before.
             isolate: read it in a process of its own, that an untrusted file can exhaust alone.
@@ -60,14 +60,20 @@ class Analysis(Results):
         request = checked.taken(path=path, evaluation=evaluation, metrics=metrics)
         if isolate:
             return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
+        metrics = request["metrics"]
         first = Path(request["path"])
-        first = first / "moments.npz" if first.is_dir() else first
+        other = None if request["evaluation"] is None else Path(request["evaluation"])
+        if first.is_dir():
+            beside = first / "evaluation.npz"
+            first, other = first / "moments.npz", other or (beside if beside.is_file() else None)
+        if other is not None and other.is_dir():
+            other = other / "evaluation.npz"
         found: list[Results] = []
         samples: list[Sample] = []
-        for file in (first, request["evaluation"]):
+        for file in (first, other):
             if file is None:
                 continue
-            moments, saved = load_record(Path(file))
+            moments, saved = load_record(file)
             record = Record.from_dict(saved)
             if metrics is not None:
                 record = replace(record, asked=select(metrics))
@@ -137,10 +143,13 @@ def _check_alike(first: Results, evaluation: Moments, record: Record) -> None:
     """
     told = [f"{each.model.path} (sha256 {each.model.sha256[:12]})" for each in (first.record, record)]
     if first.record.model.sha256 == record.model.sha256:
-        sizes = [(each.p, each.C) for each in (first.moments, evaluation)]
+        sizes = [
+            (head.features, head.outputs, each.p, each.C)
+            for head, each in ((first.record.head, first.moments), (record.head, evaluation))
+        ]
         if sizes[0] == sizes[1]:
             return
-        told = [f"{p} features and {C} outputs" for p, C in sizes]
+        told = [f"{each[2]} features and {each[3]} outputs, {each[0]!r} and {each[1]!r}" for each in sizes]
     raise DataError(
         f"moments of {told[0]}, and others of {told[1]} to evaluate on",
         "both of the same model and head",
