@@ -38,12 +38,13 @@ def check_pairs(data: Iterable[Any], inputs: tuple[Input, ...]) -> None:
     """Check that an iterable is none of rows and their labels: what is what has to be said by names.
 
     Raises:
-        DataError: when it is a tuple of anything but mappings, or a list of rows and one label each.
+        DataError: when it is a tuple of anything but batches, or a list of rows and one label each.
     """
     if not isinstance(data, tuple | list) or all(isinstance(item, Mapping) for item in data):
         return
     shapes = [getattr(item, "shape", ()) for item in data]
-    if isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0):
+    alike = len(data) > 1 and len(shapes[0]) > 0 and len({len(shape) for shape in shapes}) == 1
+    if not alike and (isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0)):
         raise DataError(
             f"data that are a {type(data).__name__} of {len(data)}",
             "rows and labels by name",
@@ -117,7 +118,8 @@ def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
 def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
     if not isinstance(item, Mapping):
         # What is what in a tuple or list is not guessed.
-        if len(inputs) != 1 or isinstance(item, tuple | list):
+        pair = isinstance(item, tuple | list) and any(hasattr(each, "shape") for each in item)
+        if len(inputs) != 1 or pair or isinstance(item, tuple):
             raise DataError(
                 f"an item of type {type(item).__name__}",
                 f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}",

@@ -153,7 +153,9 @@ def _csv_names(place: Place, csv: Any) -> list[str]:
     with _reading(place, "CSV"), place.open("a readable CSV file") as file:
         names: list[str] = csv.open_csv(file, parse_options=_csv_format(place, csv)).schema.names
     told = [name for name in names if name.strip()]
-    if told and all(re.match(NUMBER, name) for name in told):
+    # Columns without names of their own are often numbered, which no row looks like.
+    numbers = [str(at) for at in range(len(told) + 1)]
+    if told and all(re.match(NUMBER, name) for name in told) and told not in (numbers[:-1], numbers[1:]):
         some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise DataError(
             f"{place.name}: the first line holds numbers alone ({some}), and would be lost as names",

@@ -89,7 +89,7 @@ def test_rows_of_different_shapes() -> None:
             'input name to array, and the labels beside them: {"x": …, "labels": …}.',
         ),
         (two_layers(), [X, np.arange(40)], "an item of type list; needed: a mapping with 'x'."),
-        (two_layers(), X[0].tolist(), "an item of type list; needed: a mapping with 'x'."),
+        (two_layers(), X[0].tolist(), "data of shape 6 for input 'x'; needed: shape N × 6."),
         (two_layers(), {"z": X}, "an item with 'z'; needed: 'x'."),
         (two_layers(), 3.0, "data of shape () for input 'x'; needed: shape N × 6."),
         (two_layers(), "word", "<U4 data for input 'x'; needed: float32."),
@@ -114,6 +114,12 @@ def test_rows_and_labels_without_names(data: Any, labels: Any) -> None:
         source_of(two_layers(), data, labels)
     both = source_of(two_layers(), {"x": X, "labels": np.arange(40)})
     np.testing.assert_array_equal(read_all(both, 7)[1], np.arange(40))
+
+
+@pytest.mark.parametrize("batches", [(X[:9], X[9:20], X[20:]), [X[:30].tolist(), X[30:].tolist()]])
+def test_arrays_in_memory(batches: Any) -> None:
+    """Arrays of rows in a tuple or list are batches, and so are nested lists."""
+    np.testing.assert_array_equal(read_all(source_of(two_layers(), batches), 7)[0]["x"], X)
 
 
 @pytest.mark.parametrize("kind", [tuple, list])

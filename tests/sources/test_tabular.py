@@ -217,7 +217,14 @@ def test_columns_of_one_name(tmp_path: Path) -> None:
         table_of(tmp_path / "d.csv")
 
 
-@pytest.mark.parametrize("first", ["5.1,3.5,1", "0,1,2", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
+@pytest.mark.parametrize("first", ["0,1,2", "1,2,3"])
+def test_numbers_of_columns_are_names(first: str, tmp_path: Path) -> None:
+    """Tables without names of their own are often written with the numbers of their columns."""
+    (tmp_path / "d.csv").write_text(f"{first}\n7,8,9\n")
+    assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
+
+
+@pytest.mark.parametrize("first", ["5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
 def test_rows_without_names(first: str, tmp_path: Path) -> None:
     """A first line of numbers alone is a row, which must not be lost; a single name among them makes it a header."""
     path = tmp_path / "d.csv"
