@@ -14,6 +14,10 @@ from onnxrich.errors import DataError
 # Kinds of files in a folder of checkpoints; those of the first kind that is there are taken.
 KINDS = (".onnx", ".npz")
 
+# A whole number in a file's name, and one behind a word that says what it is.
+_WHOLE = r"(?<![0-9])(?<![0-9][.a-zA-Z])([0-9]{1,18})(?![0-9a-zA-Z]|[.][0-9])"
+_NAMED = rf"(?i:step|epoch|iter|iteration|checkpoint|ckpt)[^0-9a-zA-Z]*{_WHOLE}"
+
 # Where the steps stand: in the files themselves, in their names, or nowhere.
 Origin = Literal["metadata", "name", "position"]
 
@@ -55,7 +59,10 @@ def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
 
 
 def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, ...], Origin]:
-    """The step of each checkpoint, and where it stands: in all files, in all names (the last number), or nowhere.
+    """The step of each checkpoint, and where it stands: in all files, in all names, or nowhere.
+
+    In a name it is the last number behind a word for it, such as step or epoch, else the last whole number; one with a
+    point or letters behind it, such as a loss, a size or 10k, is none.
 
     Args:
         paths: of the checkpoints, in the order in which they are numbered where their steps are not known.
@@ -71,8 +78,9 @@ def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, 
                 both = " and ".join(path for path, each in zip(paths, known, strict=True) if each == step)
                 raise DataError(f"step {step} in {both}", "one checkpoint a step", "Leave all but one out.")
         return tuple(known), "metadata"
-    named = [re.findall(r"[0-9]{1,18}", Path(path).stem) for path in paths]
-    last = tuple(int(numbers[-1]) for numbers in named if numbers)
-    if len(last) == len(paths) and len(set(last)) == len(last):
-        return last, "name"
+    for pattern in (_NAMED, _WHOLE):
+        found = [re.findall(pattern, Path(path).stem) for path in paths]
+        last = tuple(int(numbers[-1]) for numbers in found if numbers)
+        if len(last) == len(paths) and len(set(last)) == len(last):
+            return last, "name"
     return tuple(range(len(paths))), "position"

@@ -257,3 +257,22 @@ def test_given_order_where_steps_are_unknown(tmp_path: Path) -> None:
     assert [Path(result.record.model.path).name for result in found.results] == ["start.onnx", "end.onnx"]
     assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in report.summary(found)
     assert "no transition" in report.summary(onnxrich.track([rich, lazy], X, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["epoch_1_loss_0.52", "epoch_2_loss_0.31"], (1, 2)),
+        (["epoch=1-step=100", "epoch=2-step=50"], (100, 50)),
+        (["ckpt.100", "ckpt.20"], (100, 20)),
+        (["model3", "model10"], (3, 10)),
+        (["v1-10k", "v2-2k"], (1, 2)),
+        (["step=1e3", "step=2e2"], None),
+        (["mnist28x28-a", "mnist32x32-b"], None),
+        (["loss_0.5", "loss_0.25"], None),
+    ],
+)
+def test_steps_in_names(names: list[str], expected: tuple[int, ...] | None) -> None:
+    """The number behind a word for it, else the last whole one: no loss, no size, nothing with a letter behind it."""
+    found, origin = series.steps([f"{name}.onnx" for name in names], [None] * len(names))
+    assert (found, origin) == ((expected, "name") if expected else ((0, 1), "position"))
