@@ -9,12 +9,14 @@ import numpy as np
 from onnxrich.errors import Notice
 from onnxrich.metrics._sample import Sample
 from onnxrich.metrics._span import span
+from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.moments import Block
 
 # Blocks whose means scatter by so much more than chance lets them hold different mixtures of rows.
 _ORDERED_RATIO, _ORDERED_SIGMAS = 1.5, 6.0
 # Blocks whose means scatter by so much less than chance has it share out unlike rows, and are not independent.
-_TURNS_SIGMAS = 4.0
+# With few degrees of freedom, outputs of few values do so by chance.
+_TURNS_SIGMAS, _TURNS_FREEDOM = 4.0, 10
 
 
 def ordered(sample: Sample) -> float | None:
@@ -25,6 +27,8 @@ def ordered(sample: Sample) -> float | None:
     for it matters as far as the classes tell what the model gives.
     """
     moments = sample.moments
+    if len(sample.parts) < LEAST_BLOCKS:
+        return None  # nothing rests on so few
     over = _scatter(sample, "targets" if moments.K else "outputs")
     if over is not None:
         statistic, freedom = over
@@ -32,7 +36,7 @@ def ordered(sample: Sample) -> float | None:
         if ratio > _ORDERED_RATIO and statistic > freedom + _ORDERED_SIGMAS * math.sqrt(2 * freedom):
             return ratio
     under = _scatter(sample, "outputs")
-    if under is not None:
+    if under is not None and under[1] >= _TURNS_FREEDOM:
         statistic, freedom = under
         # A third root makes χ² about normal (Wilson & Hilferty 1931), also far below its mean.
         spread = 2 / (9 * freedom)
@@ -60,9 +64,12 @@ def _scatter(sample: Sample, block: Block) -> tuple[float, int] | None:
 
 def ordered_notice(ratio: float) -> Notice:
     """What to do when the rows are in an order."""
-    how = f"the blocks' means scatter {ratio:.2g} times as much as chance"
     if ratio > 1:
-        message = f"Rows that lie together are alike: {how} allows. The intervals are too wide, and D_LR"
+        times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+        what = f"Rows that lie together are alike: the blocks' means scatter {times} times as much as chance allows. "
+        what += "The intervals are too wide"
     else:
-        message = f"Unlike rows come by turns: {how} has it. The intervals are those of such rows, and D_LR"
-    return Notice("ordered_rows", f"{message} can't be debiased. Pass --shuffle, or shuffle the data.")
+        times = f"{ratio:.2f} times as much as" if ratio >= 0.01 else "hardly at all, far less than"
+        what = f"Unlike rows come by turns: the blocks' means scatter {times} chance has it. "
+        what += "The intervals hold for rows that come so, and are too narrow for rows drawn at random"
+    return Notice("ordered_rows", f"{what}; D_LR can't be debiased. Pass --shuffle, or shuffle the data.")

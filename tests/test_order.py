@@ -60,3 +60,22 @@ def test_chance_is_not_taken_for_order() -> None:
         features = rng.standard_normal((320, 3))
         parts = [Moments.from_rows(features[i], np.eye(4)[labels[i]], labels[i]) for i in np.split(np.arange(320), 16)]
         assert ordered(sample_of(reduce(Moments.merge, parts), parts)) is None
+
+
+def test_few_outputs_of_few_rows_are_no_turns() -> None:
+    """Five blocks of two rows with one of two classes each share them out evenly by chance once in 32 times."""
+    labels = np.tile([0, 1], 5)
+    parts = [Moments.from_rows(np.eye(2)[pair], np.eye(2)[pair], pair) for pair in np.split(labels, 5)]
+    assert ordered(sample_of(reduce(Moments.merge, parts), parts)) is None
+    assert ordered(sample_of(reduce(Moments.merge, parts[:3]), parts[:3])) is None
+
+
+def test_the_notice_says_how_much() -> None:
+    """The ratio is told in plain numbers."""
+    for ratio, said in (
+        (3.84, "3.8 times as much as"),
+        (3841.0, "3,841 times"),
+        (0.25, "0.25 times"),
+        (0.0, "hardly at all"),
+    ):
+        assert said in ordered_notice(ratio).message

@@ -56,7 +56,7 @@ class Sample:
         parts: the blocks that they are the sum of; empty where blocks were not kept.
         weight: the head's W, float64 array of shape (C, p); None when it is not known.
         parameter_norm: ‖θ‖² of the model; None when it is not known.
-        ordered: whether the blocks hold different mixtures of rows, so that they are no samples of the same kind.
+        ordered: whether the rows are in an order, so that the blocks are no independent draws.
     """
 
     moments: Moments

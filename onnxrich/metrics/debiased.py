@@ -38,7 +38,7 @@ class Limit:
 
 
 def d_lr_debiased(sample: Sample) -> float | None:
-    """D_LR as it would be of infinitely many rows; None with fewer than four blocks, or blocks of different mixtures.
+    """D_LR as it would be of infinitely many rows; None with fewer than four blocks, or dependent ones.
 
     Where it breaks: with few rows (n ≲ 4C, or n² ≲ p) it scatters, and it is None when its denominator's estimate is
     not positive. Rows within a block may depend on each other (tokens of a sentence), rows of different blocks may not.
