@@ -148,14 +148,14 @@ def progress_line(name: str = "") -> Iterator[Listener]:
     named = TextColumn("{task.description}", markup=False)
     counted = (
         named,
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         TaskProgressColumn(),
         TextColumn("{task.fields[status]}", markup=False),
         TimeRemainingColumn(),
     )
     timed = (named, TimeElapsedColumn())
     with Bar(*timed, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(printable(name), total=None)
+        bar.add_task(printable(name), total=None, status="")
 
         def listen(progress: Progress) -> None:
             (shown,) = bar.tasks
@@ -185,7 +185,7 @@ def _status(progress: Progress) -> str:
 
 def _bottleneck(waiting: float) -> str:
     """What a faster run would need, from the share of the time in which the device waited for data."""
-    return f"reading is the bottleneck ({waiting:.0%} waiting)" if waiting > 0.5 else "computing is the bottleneck"
+    return f"read-bound ({waiting:.0%} waiting)" if waiting > 0.5 else "compute-bound"
 
 
 def show_profile(results: Results) -> None:
@@ -196,7 +196,7 @@ def show_profile(results: Results) -> None:
     for stage, spent in seconds.items():
         click.echo(f"  {stage:<24} {spent:9.3f} s  {spent / total:4.0%}", err=True)
     loop = {stage: seconds.get(stage, 0.0) for stage in ("reading", "running")}
-    click.echo(f"  between reading and running, {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
+    click.echo(f"  reading against running: {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
 
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:

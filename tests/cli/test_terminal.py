@@ -54,7 +54,7 @@ def test_live_line_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(1.1)
         listen(Progress("computing the metrics"))
     lines = [line.strip() for line in re.split(r"\x1b\[[\d;?]*[A-Za-z]|[\r\n]", screen.getvalue()) if "m.onnx " in line]
-    assert "500 rows, 250/s, D_LR 0.5000, computing is the bottleneck" in "\n".join(lines)
+    assert "500 rows, 250/s, D_LR 0.5000, compute-bound" in "\n".join(lines)
     counting = [line for line in lines if "counting" in line]
     assert counting and all("50% 500 rows " in line and "/s" not in line for line in counting)
     last = {line for line in lines if "computing the metrics" in line}
