@@ -120,7 +120,7 @@ def _difference(name: str, saved: Any, wanted: Any) -> str:
         return f"{name} {_shown(saved)} then, {_shown(wanted)} now"
     if saved and wanted:
         return f"{saved} targets then, {wanted} now"
-    return "labels were given then, none now" if saved else "no labels were given then, but now"
+    return "labels were given then, none now" if saved else "no labels were given then, but are now"
 
 
 def _shown(value: Any) -> str:

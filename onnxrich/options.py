@@ -101,6 +101,7 @@ def _paths(name: str, value: Any) -> list[str]:
 
 
 def _truth(name: str, value: Any) -> bool:
+    value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, bool):
         raise _other(name, value, "True or False", f"Pass {_flag(name)}, or leave it out.")
     return value

@@ -137,7 +137,7 @@ def test_other_labels_are_refused(place: Path) -> None:
         onnxrich.run("model.onnx", "data.npz", np.arange(ROWS) % 5, **options)
     (place / "saved").unlink()
     onnxrich.run("model.onnx", "data.npz", **options)
-    with refused(DataError, "is of another run: no labels were given then, but now;"):
+    with refused(DataError, "is of another run: no labels were given then, but are now;"):
         onnxrich.run("model.onnx", "data.npz", Y, **options)
 
 

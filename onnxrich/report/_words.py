@@ -134,7 +134,7 @@ def sure(results: Results) -> str:
         return results.uncertainty.summary
     blocks = results.record.runtime.blocks
     had = "is one" if blocks == 1 else f"are {blocks}"
-    return f"No error bars: they need at least four blocks of rows, and there {had}; smaller batches make more."
+    return f"No error bars: they need the sums of at least four blocks of rows (--blocks), and there {had}."
 
 
 def reason(results: Results, name: str) -> str:

@@ -55,7 +55,7 @@ def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None
     assert re.sub(r"\s+", " ", sure.uncertainty.summary) in re.sub(r"\s+", " ", text)
     without = terminal.render([lazy], width=120)
     assert "±" not in without
-    assert "No error bars: they need at least four blocks of rows, and there is one; smaller batches" in without
+    assert "No error bars: they need the sums of at least four blocks of rows (--blocks), and there is one." in without
     assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
 
 
