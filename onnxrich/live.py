@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 
 from onnxrich import rewrite
-from onnxrich.batching import Batches, batch_size, fixed_size
+from onnxrich.batching import Batches, batch_size, fixed_size, padded
 from onnxrich.cores import few_threads
 from onnxrich.errors import HeadError
 from onnxrich.feeding import Plan, feed, usable_mask
@@ -109,18 +109,41 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
     """
     head, plan = live.head, live.plan
     each = rows_a_sample(live, first)
-    samples = plan.size if plan.fixed else first.rows
-    rows = live.shape[:-1]
-    if rows[0] != samples and samples in rows:
+    at = _samples_axis(live, first)
+    if at > 0:
         # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
-        at = rows.index(samples)
         head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
     labels = first.labels
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
         assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
     plan = replace(plan, mask=usable_mask(first, each, mask), runs=max(1, plan.runs // each))
-    return live if (head, plan) == (live.head, live.plan) else ready(live.model, head, plan, first, device)
+    if (head, plan) == (live.head, live.plan):
+        return live
+    live.session.close()  # memory may not hold two
+    return ready(live.model, head, plan, first, device)
+
+
+def _samples_axis(live: Live, first: Batch) -> int:
+    """The axis of the features, before their rows are laid out, that runs over the samples; 0 where none tells.
+
+    Raises:
+        HeadError: when it may be one of several, and the batch size is fixed.
+    """
+    samples = live.plan.size if live.plan.fixed else first.rows
+    likely = [at for at, length in enumerate(live.shape[:-1]) if length == samples]
+    if len(likely) < 2 or (live.plan.fixed and samples == 1):
+        return likely[0] if likely else 0
+    if live.plan.fixed:
+        raise HeadError(
+            f"features of shape {live.shape} from batches of {samples}, of which several axes could run over the samples",
+            "a batch size that is open, or that no other axis has",
+            "Export the model with a dynamic batch dimension.",
+        )
+    # The one that grows when a sample more is run.
+    given = live.feed(padded(first, samples + 1)) | live.patch.nothing
+    grown = live.session.run([live.patch.shape], given)[0].tolist()
+    return next((at for at in likely if grown[at] == samples + 1), 0)
 
 
 def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
