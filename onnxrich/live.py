@@ -136,7 +136,7 @@ def _samples_axis(live: Live, first: Batch) -> int:
         return likely[0] if likely else 0
     if live.plan.fixed:
         raise HeadError(
-            f"features of shape {live.shape} from batches of {samples}, of which several axes could run over the samples",
+            f"features of shape {live.shape} from batches of {samples}: several axes could run over the samples",
             "a batch size that is open, or that no other axis has",
             "Export the model with a dynamic batch dimension.",
         )
