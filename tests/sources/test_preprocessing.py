@@ -313,3 +313,33 @@ def test_one_number_for_all() -> None:
     """A single mean or deviation needs no list around it, and lists are as good as tuples."""
     assert Preprocessing.of({"mean": 0.5, "std": [1, 2]}) == Preprocessing(mean=(0.5,), std=(1, 2))
     assert Preprocessing.of({"resize": [2, 3], "scale": None}) == Preprocessing(resize=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"scale": "1/255"}, {"scale": 1 / 255}),
+        ({"scale": " 0.5 "}, {"scale": 0.5}),
+        ({"resize": "28x32", "crop": "28"}, {"resize": (28, 32), "crop": 28}),
+        ({"mean": "0.5", "std": "1/4,0.5"}, {"mean": (0.5,), "std": (0.25, 0.5)}),
+        ({"mean": ["1/2", 1]}, {"mean": (0.5, 1)}),
+    ],
+)
+def test_texts_of_the_command_line(written: Any, meant: Any) -> None:
+    """What the command line takes is taken in mappings and by the class itself."""
+    assert Preprocessing.of(written) == Preprocessing(**written) == Preprocessing(**meant)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("scale", "1/", '0.5 or "1/255"'), ("scale", "1/0", '0.5 or "1/255"'), ("scale", "nan", '0.5 or "1/255"'),
+        ("std", "1,,2", '0.5, [0.4, 0.5, 0.6] or "0.4,0.5,0.6"'), ("mean", "a,b", '0.5, [0.4, 0.5, 0.6]'),
+        ("resize", "28x", '28, [28, 32] or "28x32"'), ("crop", "28 by 28", '28, [28, 32] or "28x32"'),
+        ("crop", "9" * 5000, '28, [28, 32] or "28x32"'), ("resize", "0x4", '28, [28, 32] or "28x32"'),
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_values(name: str, text: str, form: str) -> None:
+    """A text that is none is refused with the forms that work."""
+    with refused(DataError, f"{name} ", f"Write {name} as {form}"):
+        Preprocessing.of({name: text})
