@@ -55,7 +55,9 @@ _OPTIONS = (
         help="Filter of --resize; bilinear when left out.",
     ),
     click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of colours that the model takes."),
-    click.option("--scale", type=Step("scale"), metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."),
+    click.option(
+        "--scale", type=Step("scale"), metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."
+    ),
     click.option("--mean", type=Step("mean"), metavar="M,…", help="Subtract, one number or one a channel."),
     click.option("--std", type=Step("std"), metavar="S,…", help="Divide by, one number or one a channel."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the model takes the channels of images."),
