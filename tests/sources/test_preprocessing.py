@@ -195,6 +195,52 @@ def test_images_of_another_size(shape: str, steps: Any, remedy: str, photos: Pat
         read(shape, photos, scale=1.0, **steps)
 
 
+GRAY = COLORED[..., 0]
+FLOATS = COLORED.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data", "steps", "remedy"),
+    [
+        ("N,3,10,14", "photos", {"color": "gray"}, "The model takes 3 channels: leave out --color gray."),
+        ("N,10,14,3", COLORED, {"color": "gray"}, "The model takes 3 channels: leave out --color gray."),
+        ("N,4,10,14", "photos", {"color": "bgr"}, "The model takes 4 channels: leave out --color bgr."),
+        ("N,1,10,14", "photos", {"color": "rgb"}, "The model takes one channel: pass --color gray."),
+        ("N,1,10,14", COLORED, {}, "The model takes one channel: pass --color gray."),
+        ("N,10,14", COLORED, {}, "The model takes one channel: pass --color gray."),
+        ("N,1,10,14", FLOATS, {}, "The model takes one channel: save gray images."),
+        ("N,3,10,14", GRAY, {}, "takes 3 channels: save images that have as many, such as these gray ones repeated."),
+        ("N,3,10,14", "photos", {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
+        ("N,10,14,3", COLORED, {"layout": "NCHW"}, "the channels last: leave out --layout, or pass --layout NHWC."),
+        ("N,3,8,8", COLORED, {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
+        ("N,3,8,8", COLORED, {}, "Pass --resize 8 --crop 8, or what was done in training."),
+    ],
+)  # fmt: skip
+def test_true_cause(shape: str, data: Any, steps: Any, remedy: str, photos: Path) -> None:
+    """What is wrong with the layout or the channels is not mended by another size, and the message says so."""
+    with refused(DataError, "for input 'x'; needed: shape " + shape.replace(",", " × "), remedy):
+        read(shape, photos if isinstance(data, str) else data, scale=1.0, **steps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "array", "layout", "remedy"),
+    [
+        ("N,3,10,14", FLOATS, "NCHW", "come last: pass --layout NCHW, or save array.transpose(0, 3, 1, 2)."),
+        ("N,10,14,3", FLOATS.transpose(0, 3, 1, 2), "NHWC", "The channels come first: pass --layout NHWC, or save "),
+        ("N,1,10,14", FLOATS[..., 0], "NCHW", "is missing: pass --layout NCHW, or save numpy.expand_dims(array, 1)."),
+        ("N,10,14,1", FLOATS[..., 0], "NHWC", "is missing: pass --layout NHWC, or save numpy.expand_dims(array, 3)."),
+    ],
+)  # fmt: skip
+def test_layout_that_helps(shape: str, array: np.ndarray, layout: str, remedy: str) -> None:
+    """Arrays of floats, to which nothing is done unasked, are told the layout that makes them fit, and it does."""
+    with refused(DataError, remedy):
+        read(shape, array)
+    expected = array[..., None] if array.ndim == 3 else FLOATS
+    np.testing.assert_array_equal(
+        read(shape, array, layout=layout), expected.transpose(0, 3, 1, 2) if layout == "NCHW" else expected
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "remedy"),
     [(784, "--resize 28 --crop 28 --color gray"), (3 * 784, "--resize 28 --crop 28"), (64, "--resize 8 --crop 8 --co")],
