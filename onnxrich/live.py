@@ -34,6 +34,7 @@ class Live:
         session: over the patched model.
         features: of the first batch, float64 of shape (rows, p).
         outputs: of the first batch, float64 of shape (rows, C).
+        labels: of the first batch, None without labels.
         shape: of the features before their rows are laid out.
         taken: bytes by which the process grew when it ran the first batch.
         given: what each run is fed beside its batch, by name of the input: the shifts of hidden layers.
@@ -46,6 +47,7 @@ class Live:
     session: Session
     features: Array
     outputs: Array
+    labels: AnyArray | None
     shape: tuple[int, ...]
     taken: int
     given: dict[str, AnyArray] = field(default_factory=dict)
@@ -96,7 +98,9 @@ def ready(
     taken = max(0, psutil.Process().memory_info().rss - before)
     features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
-    return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()), taken)
+    return Live(
+        model, head, plan, patch, session, features[:rows], outputs[:rows], first.labels, tuple(shape.tolist()), taken
+    )
 
 
 def settled(live: Live, source: Source, first: Batch, *, mask: str | None, device: Choice) -> Live:

@@ -61,8 +61,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sources": (
         {"cores", "decoder", "errors", "extras", "files", "head", "model", "options", "pictures", "preprocessing"}
         | {"sources", "targets"},
-        {"numpy"},
+        {"numpy", "onnx"},
     ),
+    "labelled": ({"errors", "moments", "sources"}, {"numpy"}),
     "fingerprint": (set(), {"numpy", "xxhash"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
@@ -103,6 +104,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "depth",
             "errors",
             "head",
+            "labelled",
             "metrics",
             "model",
             "parameters",
