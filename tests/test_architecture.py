@@ -85,8 +85,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "looking": ({"moments", "progress", "session", "timing"}, set()),
     "summing": (
-        {"batching", "checkpoint", "cores", "errors", "feeding", "live", "looking", "metrics", "moments", "progress"}
-        | {"session", "sources", "timing"},
+        {"batching", "checkpoint", "cores", "errors", "feeding", "head", "live", "looking", "metrics", "moments"}
+        | {"progress", "session", "sources", "timing"},
         {"numpy"},
     ),
     "stream": (
