@@ -24,7 +24,7 @@ output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
     help="Write analysis.json, moments.npz, report.html, figure.png and figure.svg there.",
 )  # fmt: skip
-force_option = click.option("--force", is_flag=True, help="Replace files that are there.")
+force_option = click.option("--force", is_flag=True, help="Replace what is there: these files, or an earlier report.")
 
 
 def check_output(output: Path | None, *, force: bool) -> None:
