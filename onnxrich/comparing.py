@@ -11,7 +11,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich import head as heads
-from onnxrich import joint, pipeline, session, sources
+from onnxrich import joint, pipeline, rewrite, session, sources
 from onnxrich import model as models
 from onnxrich.compared import Compared, similarities
 from onnxrich.errors import DataError, Notice, naming
@@ -150,5 +150,6 @@ def load(path: Path, metrics: Sequence[str] | None) -> Results:
 
 def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
     model = models.read(given)
+    rewrite.check_plain(model)
     with naming(model.path):
         return model, heads.find(model, **chosen)

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from onnxrich import head as heads
 from onnxrich import model as models
-from onnxrich import parameters, readouts, session, sources, stream
+from onnxrich import parameters, readouts, rewrite, session, sources, stream
 from onnxrich.depth import Asked
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import ALL, Sample, sample_of, select
@@ -65,6 +65,7 @@ def analyze(
     with timing.measure("reading the model"):
         listen(Progress("reading the model"))
         read = models.read(model)
+        rewrite.check_plain(read)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
         how = {"seed": seed, "reading": reading, "preprocessing": preprocessing}

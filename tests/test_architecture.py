@@ -110,6 +110,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "progress",
             "record",
             "results",
+            "rewrite",
             "session",
             "sources",
             "stream",
@@ -124,7 +125,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "comparing": (
         {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "record"}
-        | {"results", "session", "sources", "timing"},
+        | {"results", "rewrite", "session", "sources", "timing"},
         {"onnx"},
     ),
     "following": ({"compared", "comparing", "errors", "pipeline", "progress", "results", "series", "tracked"}, set()),

@@ -48,6 +48,8 @@ def compare(
     import onnxrich
     from onnxrich.report import comparison
 
+    if len(models) < 2 and options["init"] is None:
+        raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
     _common.check_output(output, force=force)
     with _common.progress_line(f"{len(models)} models") as listen:
         found = onnxrich.compare(models, progress=listen, **options, **limits)
