@@ -153,7 +153,7 @@ def _legend(drawn: Figure, results: Sequence[Results]) -> None:
     words = [f"{name}   D_LR = {_words.metric(result, 'd_lr')}" for name, result in zip(names, results, strict=True)]
     looks = [_look(index) for index in range(len(results))]
     handles = [Line2D([], [], linewidth=2, color=color, linestyle=dashes) for color, dashes in looks]
-    words.append("span (solid), variance (dotted)")
+    words.append("dotted: variance instead of span")
     handles.append(Line2D([], [], linewidth=1.1, color="#666666", linestyle=":"))
     # A label that begins with "_" would be left out, and "$" would start a formula: set the texts afterwards.
     legend = drawn.legend(
