@@ -36,7 +36,7 @@ def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> 
     assert document["cka"][0][1]["value"] == pytest.approx(1, abs=1e-12)
     saved = onnxrich("compare", *(tmp_path / "out" / name / "moments.npz" for name in ("none", "second")), "--json")
     assert json.loads(saved.stdout)["metrics"]["d_lr"] == document["metrics"]["d_lr"]
-    again = onnxrich("compare", first, "--data", data, "-o", tmp_path / "out")
+    again = onnxrich("compare", first, second, "--data", data, "-o", tmp_path / "out")
     assert again.returncode == 1 and "--force" in again.stderr and not again.stdout
 
 
