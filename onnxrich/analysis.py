@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -46,7 +46,7 @@ class Analysis(Results):
             path: the file, or the folder that a report was saved in; `evaluation.npz` there is taken as well.
             evaluation: the `evaluation.npz` of the same run, when it had other data to evaluate on, or its folder.
             metrics: names of metrics or families, or "all"; those that were asked for before when left out. What needs
-                the blocks of rows or the model's weights is null unless it was asked for before.
+                the blocks of rows or the model's weights is null unless it was asked for before, and a notice says so.
             isolate: read it in a process of its own, that an untrusted file can exhaust alone.
             timeout: seconds after which that is ended.
             max_memory: bytes of memory at which that is ended.
@@ -76,7 +76,7 @@ class Analysis(Results):
             moments, saved = load_record(file)
             record = Record.from_dict(saved)
             if metrics is not None:
-                record = replace(record, asked=select(metrics))
+                record = record.asking(select(metrics))
                 _check_counted(metrics, record)
             if found:
                 _check_alike(found[0], moments, record)
@@ -101,7 +101,7 @@ class Analysis(Results):
 
         Args:
             directory: made when it is not there.
-            force: replace files of these names that are there.
+            force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.

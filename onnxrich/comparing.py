@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from onnx import ModelProto
 
 from onnxrich import head as heads
-from onnxrich import joint, pipeline, session, sources
+from onnxrich import joint, pipeline, rewrite, session, sources
 from onnxrich import model as models
 from onnxrich.compared import Compared, similarities
 from onnxrich.errors import DataError, Notice, naming
@@ -25,7 +25,9 @@ from onnxrich.timing import Timing
 
 # What options are when they are left out, where that is not None.
 LEFT_OUT = {"device": "auto", "seed": 0}
-# What stands for a model: a file of one, of saved moments, or the model itself.
+# The file of a report's folder that holds its moments.
+MOMENTS = "moments.npz"
+# What stands for a model: a file of one, of saved moments, the folder of a report, or the model itself.
 Given = str | os.PathLike[str] | bytes | ModelProto
 
 
@@ -51,7 +53,8 @@ def compare(
 ) -> Compared:
     """The comparison of several models; arguments and errors as in `onnxrich.compare`."""
     timing = Timing()
-    saved = {number: load(each, metrics) for number, each in enumerate(given) if is_saved(each)}
+    kept = {number: path for number, each in enumerate(given) if (path := saved_in(each)) is not None}
+    saved = {number: load(path, metrics) for number, path in kept.items()}
     fresh = [number for number in range(len(given)) if number not in saved]
     if not fresh:
         check_unused(
@@ -66,9 +69,10 @@ def compare(
             listen(Progress(f"reading model {number + 1} of {len(given)}"))
             read.append(_read(given[number], features=features, outputs=outputs, number=head))
         leader = leading([model for model, _ in read])
+        others = [model for model, _ in read if model is not leader]
         source = sources.open_source(
-            leader, data, labels, seed=seed, reading=reading, preprocessing=preprocessing
-        )  # fmt: skip
+            leader, data, labels, others=others, seed=seed, reading=reading, preprocessing=preprocessing
+        )
     passed = joint.run(
         read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
     )
@@ -96,9 +100,13 @@ _NO_PRODUCTS = Notice(
 )
 
 
-def is_saved(given: Given) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether a model is given by moments that were saved."""
-    return isinstance(given, str | os.PathLike) and os.fspath(given).lower().endswith(".npz")
+def saved_in(given: Given) -> Path | None:
+    """The saved moments that a model is given by: their file, or that in the folder of a report; None of others."""
+    if not isinstance(given, str | os.PathLike):
+        return None
+    path = Path(given)
+    beside = path / MOMENTS
+    return beside if beside.is_file() else path if path.suffix.lower() == ".npz" else None
 
 
 def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: Any) -> None:
@@ -126,18 +134,22 @@ def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: A
         )
 
 
-def load(path: str | os.PathLike[str], metrics: Sequence[str] | None) -> Results:
+def load(path: Path, metrics: Sequence[str] | None) -> Results:
     """The results of saved moments.
 
     Raises:
         DataError: when they can't be read; the message names the file.
     """
     with naming(os.fspath(path)):
-        moments, saved = load_record(Path(path))
-        return Results.from_moments(moments, replace(Record.from_dict(saved), asked=select(metrics)))
+        try:
+            moments, saved = load_record(path)
+        except DataError as error:
+            raise DataError(error.found, error.needed, f"{error.remedy} Data are given by --data.") from error
+        return Results.from_moments(moments, Record.from_dict(saved).asking(select(metrics)))
 
 
 def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
     model = models.read(given)
+    rewrite.check_plain(model)
     with naming(model.path):
         return model, heads.find(model, **chosen)

@@ -36,7 +36,7 @@ class Comparison(Compared):
 
         Args:
             directory: made when it is not there.
-            force: replace files of these names that are there.
+            force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.
@@ -80,8 +80,8 @@ def compare(
     linear CKA, from the exact products of their features.
 
     Args:
-        models: paths of ONNX files, their bytes, ModelProtos, or paths of a saved `moments.npz`, which take no part in
-            the pass and have no CKA with others.
+        models: paths of ONNX files, their bytes, ModelProtos, or paths of a saved `moments.npz` or of the folder of
+            a report that holds one; these take no part in the pass and have no CKA with others.
         data: as in `run`; one input feeds the inputs of its name in all models, or the only input of each.
         labels: as in `run`.
         init: the model that the others began their training from; S_init is the CKA of each with it. When it is none

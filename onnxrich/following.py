@@ -32,7 +32,7 @@ def follow(
             "Pass a file, arrays, or an iterable that begins anew.",
         )
     paths = list(map(str, series.files(given)))
-    if all(map(comparing.is_saved, paths)):
+    if all(map(comparing.saved_in, paths)):
         unused = {name: value for name, value in options.items() if name != "metrics"}
         comparing.check_unused(data=data, labels=labels, init=initial, **unused)
     found, alike = [], []
@@ -53,8 +53,9 @@ def _one(
     path: str, data: Any, labels: Any, initial: Any, *, listen: Listener, **options: Any
 ) -> tuple[Results, Estimate | None]:
     """The results of one checkpoint, and its S_init."""
-    if comparing.is_saved(path):
-        return comparing.load(path, options["metrics"]), None
+    saved = comparing.saved_in(path)
+    if saved is not None:
+        return comparing.load(saved, options["metrics"]), None
     if initial is None:
         return pipeline.analyze(path, data, labels, listen=listen, **options), None
     both = comparing.compare([path, initial], data, labels, initial=1, listen=listen, **options)

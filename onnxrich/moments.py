@@ -285,7 +285,7 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
         raise DataError(
             f"moments file {str(file)!r}: {reason}",
             f"a whole `moments.npz` of schema {SCHEMA}",
-            "Pass the moments.npz that `onnxrich run --output DIR` wrote; data are given by --data.",
+            "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
         ) from error
 
 

@@ -18,7 +18,6 @@ from onnxrich import options as checked
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.head import Head
 from onnxrich.model import Model
-from onnxrich.moments import METADATA
 from onnxrich.writing import refusal, write_files
 
 
@@ -110,12 +109,7 @@ def instrument(
         limits = {"timeout": timeout, "max_memory": max_memory}
         return _isolated("instrument", model, chosen | {"force": force, "data": given}, **limits)
     read = models.read(model)
-    if any(entry.key == METADATA for entry in read.proto.metadata_props):
-        raise ModelError(
-            f"{read.path} is instrumented already",
-            "a model without accumulators",
-            "Run it as it is, or pass the model that it was made of.",
-        )
+    rewrite.check_plain(read)
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
     shift = residual = None
     if data is not None:

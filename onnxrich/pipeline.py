@@ -10,7 +10,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich import head as heads
-from onnxrich import labelled, parameters, readouts, session, sources, stream
+from onnxrich import labelled, parameters, readouts, rewrite, session, sources, stream
 from onnxrich import model as models
 from onnxrich.depth import Asked
 from onnxrich.errors import DataError, Notice
@@ -65,6 +65,7 @@ def analyze(
     with timing.measure("reading the model"):
         listen(Progress("reading the model"))
         read = models.read(model)
+        rewrite.check_plain(read)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
         how = {"seed": seed, "reading": reading, "preprocessing": preprocessing}

@@ -127,6 +127,12 @@ class Recipe:
         steps = replace(self.steps, **dict.fromkeys(names))
         return Recipe(steps, {name: origin for name, origin in self.origins.items() if name not in names})
 
+    @property
+    def told(self) -> str:
+        """The steps for people, with who declared them."""
+        steps = ", ".join(f"{name} {value}" for name, value in self.steps.declared().items())
+        return f"{steps}, declared by {', '.join(sorted(set(self.origins.values())))}"
+
     def record(self) -> dict[str, Any] | None:
         """What was applied, JSON-able; None when nothing was."""
         steps = self.steps.declared()

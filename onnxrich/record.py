@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from onnxrich.errors import DataError, Notice
@@ -134,6 +134,16 @@ class Record:
     beyond: Mapping[str, float | int | None] = field(default_factory=dict)
     uncertainty: Uncertainty | None = None
     layers: tuple[Layer, ...] = ()
+
+    def asking(self, names: tuple[str, ...]) -> Self:
+        """The record with other metrics asked for; a notice names those that moments alone don't give."""
+        lacking = [name for name in names if ALL[name].beyond and name not in self.beyond]
+        message = (
+            f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
+            "pass over the data, and were not asked for when the moments were saved."
+        )
+        notices = (*self.notices, Notice("not_saved", message)) if lacking else self.notices
+        return replace(self, asked=names, notices=notices)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""

@@ -41,8 +41,9 @@ def _files(given: str) -> list[Path]:
     path = Path(given)
     if path.is_dir():
         inside = sorted(path.iterdir())
-        kinds = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
-        found = next(filter(None, kinds), [])
+        models, moments = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
+        # In the folder of a report there are moments of data to evaluate on as well.
+        found = models or [each for each in moments if each.name == "moments.npz"] or moments
     else:
         # A name with brackets is a pattern only where no file has it.
         found = [path] if os.path.lexists(path) else [Path(name) for name in glob.glob(given, recursive=True)]  # noqa: PTH207 - absolute patterns too

@@ -34,7 +34,7 @@ class Track(Tracked):
 
         Args:
             directory: made when it is not there.
-            force: replace files of these names that are there.
+            force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.

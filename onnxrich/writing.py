@@ -18,12 +18,13 @@ from typing import BinaryIO
 from onnxrich.errors import OutputError
 
 
-def write_files(targets: Mapping[Path, bytes], directory: Path) -> tuple[Path, ...]:
+def write_files(targets: Mapping[Path, bytes], directory: Path, stale: Sequence[Path] = ()) -> tuple[Path, ...]:
     """Write files, all of them or none; folders that are missing are made.
 
     Args:
         targets: content by path.
         directory: how messages name the place.
+        stale: files to remove once all others are safe on the disk, with their folders where these become empty.
 
     Raises:
         OutputError: when one can't be written.
@@ -39,9 +40,12 @@ def write_files(targets: Mapping[Path, bytes], directory: Path) -> tuple[Path, .
                 raise OutputError(f"{target} is a folder", "a place for a file", "Move it, or choose another folder.")
             staged[target] = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
             _write_through(staged[target], content)
+        for path in stale:
+            path.unlink(missing_ok=True)
         for target, temporary in staged.items():
             fresh += [] if os.path.lexists(target) else [target]
             temporary.replace(target)
+        _undo([], [folder for folder in dict.fromkeys(path.parent for path in stale) if folder != directory])
         for folder in dict.fromkeys(target.parent for target in targets):
             _sync_folder(folder)
     except BaseException as error:

@@ -112,6 +112,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "progress",
             "record",
             "results",
+            "rewrite",
             "session",
             "sources",
             "stream",
@@ -126,7 +127,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "comparing": (
         {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "record"}
-        | {"results", "session", "sources", "timing"},
+        | {"results", "rewrite", "session", "sources", "timing"},
         {"onnx"},
     ),
     "following": ({"compared", "comparing", "errors", "pipeline", "progress", "results", "series", "tracked"}, set()),

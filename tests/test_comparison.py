@@ -232,6 +232,84 @@ def test_saved_moments_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp
         assert [notice.code for notice in found.notices] == ["saved_moments"]
 
 
+def test_saved_moments_say_what_they_do_not_give(x: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
+    """Metrics that take more than moments are null with a notice, unless they were asked for before."""
+    for name, asked in (("a", ["default"]), ("b", ["readouts"])):
+        alone = onnxrich.run(two_layers(), x, labels, metrics=asked, batch_size=16, device="cpu")
+        alone.moments.save(tmp_path / f"{name}-1.npz", alone.record.to_dict())
+    paths = [tmp_path / "a-1.npz", tmp_path / "b-1.npz"]
+    each = [onnxrich.track(path, metrics=["readouts"]).results[0] for path in paths]
+    for lacking, kept in (onnxrich.compare(paths, metrics=["readouts"]).results, each):
+        (notice,) = [notice for notice in lacking.notices if notice.code == "not_saved"]
+        said = "Saved moments don't give nc4, nearest_mean_accuracy, probe_accuracy: these take the blocks of rows, "
+        assert notice.message.startswith(said)
+        assert lacking.metrics["nc4"] is None and kept.metrics["nc4"] is not None
+        assert "not_saved" not in [notice.code for notice in kept.notices]
+    again = onnxrich.Analysis.load(paths[0], metrics="all")
+    assert "nc4" in next(notice.message for notice in again.notices if notice.code == "not_saved")
+
+
+def test_folders_of_reports_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:
+    """They stand for the moments in them, as for `render` and `track`, whatever other moments they hold."""
+    for name, proto in (("a", two_layers()), ("b", wide())):
+        alone = onnxrich.run(proto, x, labels, eval_data=x[:64], eval_labels=labels[:64], device="cpu")
+        alone.save(tmp_path / name)
+    found = onnxrich.compare([tmp_path / "a", tmp_path / "b"])
+    files = onnxrich.compare([tmp_path / "a" / "moments.npz", tmp_path / "b" / "moments.npz"])
+    assert found.to_dict() == files.to_dict()
+    tracked = onnxrich.track([tmp_path / "a", tmp_path / "b"])
+    assert [each.metrics["d_lr"] for each in tracked.results] == [each.metrics["d_lr"] for each in found.results]
+    with refused(DataError, "--data for saved moments alone"):
+        onnxrich.compare([tmp_path / "a", tmp_path / "b"], x)
+
+
+@pytest.fixture
+def folders(x: np.ndarray, tmp_path: Path) -> list[Path]:
+    """Two models in folders of their own."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(two_layers().SerializeToString())
+    return [tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx"]
+
+
+def test_other_preprocessing_of_a_model_is_refused(folders: list[Path], x: np.ndarray) -> None:
+    """The data are read once: what the first model's folder declares is never done to the rows of another silently."""
+    (folders[1].parent / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5\n")
+    told = "b/model.onnx: scale 0.5, declared by onnxrich.toml"
+    for given in (folders, folders[::-1]):
+        with refused(DataError, "other preprocessing for each model (", told, "model.onnx: nothing", "such as --scale"):
+            onnxrich.compare(given, x)
+    with refused(DataError, told):
+        onnxrich.compare(folders, iter([{"x": x}]))
+    same = onnxrich.compare(folders, x, preprocessing={"scale": 0.5}, device="cpu")
+    (folders[0].parent / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5\n")
+    alike = onnxrich.compare(folders, x, device="cpu")
+    assert alike.results[1].record.data.fingerprint == same.results[1].record.data.fingerprint
+    (folders[1].parent / "onnxrich.toml").write_text("[preprocessing]\nsize = 0.5\n")
+    with refused(DataError, "b/model.onnx: [preprocessing] of onnxrich.toml with 'size'"):
+        onnxrich.compare(folders, x)
+
+
+def test_declarations_for_images_hold_for_bytes_alone(folders: list[Path], x: np.ndarray) -> None:
+    """A `preprocessor_config.json` beside one of the models matters where the data are bytes, and not for floats."""
+    config = {"do_rescale": True, "rescale_factor": 0.5}
+    (folders[1].parent / "preprocessor_config.json").write_text(json.dumps(config))
+    assert onnxrich.compare(folders, x, device="cpu").cka[0, 1].value == pytest.approx(1)
+    with refused(DataError, "b/model.onnx: scale 0.5, declared by preprocessor_config.json"):
+        onnxrich.compare(folders, np.abs(x).astype(np.uint8), device="cpu")
+
+
+def test_other_data_beside_a_model_are_refused(folders: list[Path], x: np.ndarray) -> None:
+    """Where no data are given, those beside one model are not taken for another that has its own."""
+    np.savez(folders[0].parent / "model.npz", x=x)
+    assert onnxrich.compare(folders, device="cpu").results[1].record.data.source == "model.npz"
+    with refused(DataError, "a/model.npz beside", "no data beside", "needed: the same data for all models"):
+        onnxrich.compare(folders[::-1])
+    np.savez(folders[1].parent / "model.npz", x=x)
+    with refused(DataError, "b/model.npz beside", "Pass them by --data."):
+        onnxrich.compare(folders)
+
+
 ANY = np.ones((2, 2))
 
 

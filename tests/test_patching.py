@@ -118,10 +118,14 @@ def test_not_instrumented_twice(tmp_path: Path, isolate: bool) -> None:
     with pytest.raises(ModelError) as caught:
         onnxrich.instrument(once, twice, isolate=isolate)
     assert str(caught.value) == (
-        f"{once} is instrumented already; needed: a model without accumulators. Run it as it is, or pass the model "
-        "that it was made of."
+        f"{once} is instrumented already; needed: a model without accumulators. Pass the model that it was made of, or "
+        "run this one in any ONNX runtime."
     )
     assert not twice.exists()
+    rich, data = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
+    for measure in (lambda: onnxrich.run(once, data, isolate=isolate), lambda: onnxrich.compare([rich, once], data)):
+        with pytest.raises(ModelError, match="is instrumented already; needed: a model without accumulators"):
+            measure()
     onnxrich.expose(once, twice, isolate=isolate)
     assert len(ort.InferenceSession(twice).get_outputs()) == len(ort.InferenceSession(once).get_outputs()) + 2
 

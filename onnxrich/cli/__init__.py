@@ -52,6 +52,9 @@ def cli(debug: bool) -> None:
       onnxrich run model.onnx --data test.npz         D_LR, curves and a table
       onnxrich run model.onnx --data test.npz --json  the same for a pipeline
       onnxrich doctor                                 what runtime and devices are there
+
+    Exit codes: 0 done; 1 it could not be done, and one line says why; 2 wrong usage: the command line is wrong,
+    whatever the files hold; 130 interrupted.
     """
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxrich.errors import printable
+from onnxrich.errors import DataError, printable
 from onnxrich.progress import Listener, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
     help="Write analysis.json, moments.npz, report.html, figure.png and figure.svg there.",
 )  # fmt: skip
-force_option = click.option("--force", is_flag=True, help="Replace files that are there.")
+force_option = click.option("--force", is_flag=True, help="Replace what is there: these files, or an earlier report.")
 
 
 def check_output(output: Path | None, *, force: bool) -> None:
@@ -39,6 +39,15 @@ def check_output(output: Path | None, *, force: bool) -> None:
         files.check(output, force=force)
     elif force:
         raise click.UsageError("--force is of the files of --output: pass -o DIR as well, or leave --force out.")
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[None]:
+    """Turn what is wrong with arguments, whatever the files hold, into wrong usage."""
+    try:
+        yield
+    except DataError as error:
+        raise click.UsageError(str(error)) from error
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
@@ -129,8 +138,21 @@ class Names(click.ParamType[tuple[str, ...]]):
         return names or self.fail("no name is given", param, ctx)
 
 
+class Metrics(Names):
+    """Names of metrics or of families."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names, each of which there is."""
+        from onnxrich.metrics import select
+
+        names = super().convert(value, param, ctx)
+        with usage():
+            select(names)
+        return names
+
+
 metrics_option = click.option(
-    "--metrics", type=Names(), metavar="NAMES",
+    "--metrics", type=Metrics(), metavar="NAMES",
     help="Metrics, or families of them, with commas; `default`, `all`; `onnxrich metrics` lists them.",
 )  # fmt: skip
 

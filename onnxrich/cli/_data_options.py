@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from onnxrich.cli import _common
+
 READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
 PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
 
@@ -69,10 +71,16 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def grouped(**options: Any) -> Any:
+        from onnxrich.preprocessing import Preprocessing
+
         reading, preprocessing = (
             {name: value for name in names if (value := options.pop(name)) is not None}
             for names in (READING, PREPROCESSING)
         )
+        if ("text" in reading) != ("tokenizer" in reading):
+            raise click.UsageError("--text COLUMN and --tokenizer FILE belong together: pass both, or none of them.")
+        with _common.usage():
+            Preprocessing.of(preprocessing)
         return command(reading=reading, preprocessing=preprocessing, **options)
 
     for option in reversed(_OPTIONS):

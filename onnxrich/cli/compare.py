@@ -35,19 +35,21 @@ def compare(
 ) -> None:
     """Measure several MODELs on the same data, in one pass: one table, with the differences to the first model.
 
-    A MODEL may also be a moments.npz that `onnxrich run --output DIR` saved. How alike the features of two models are
-    is said by linear CKA, from exact sums of products.
+    A MODEL may also be a moments.npz that `onnxrich run --output DIR` saved, or that DIR. How alike the features of two
+    models are is said by linear CKA, from exact sums of products.
 
     \b
     Examples:
       onnxrich compare adam.onnx sgd.onnx --data test.npz
       onnxrich compare trained.onnx --init start.onnx --data test.npz -o report
       onnxrich compare a.onnx b.onnx c.onnx --data test.npz --json | jq .differences
-      onnxrich compare report-a/moments.npz report-b/moments.npz
+      onnxrich compare report-a report-b
     """
     import onnxrich
     from onnxrich.report import comparison
 
+    if len(models) < 2 and options["init"] is None:
+        raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
     _common.check_output(output, force=force)
     with _common.progress_line(f"{len(models)} models") as listen:
         found = onnxrich.compare(models, progress=listen, **options, **limits)

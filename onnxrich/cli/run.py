@@ -109,6 +109,9 @@ def run(
 
     if head == 0:
         _check_all_heads(options)
+    for name, other in (("token", "layers"), ("eval_labels", "eval_data")):
+        if options[name] is not None and options[other] is None:
+            raise click.UsageError(f"--{name} is of --{other}: pass both, or none of them.".replace("_", "-"))
     _common.check_output(output, force=force)
     heads: list[int | None] = [head]
     if head == 0:

@@ -47,7 +47,7 @@ def save(compared: Compared, directory: str | os.PathLike[str], *, force: bool =
     Args:
         compared: the comparison.
         directory: made, with its parents, when it is not there.
-        force: write into a folder that holds files, and replace those of our names; others are left alone.
+        force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
     Returns:
         The paths that were written.

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette without its light colours, darkened where white needs it: safe for colour-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#00875F", "#B0478A", "#6A5ACD", "#7A6A00")
-_DASHES: tuple[Literal["-", "--", "-."], ...] = ("-", "--", "-.")
+# Of one period, each shorter than the one that it is drawn over: curves that coincide show through each other.
+_DASHES = ("-", *((0, (on, 12 - on)) for on in (8, 6, 4, 2, 0.5)))
 _STYLE = {
     "axes.axisbelow": True, "axes.grid": True, "axes.labelcolor": "#333333", "axes.spines.right": False,
     "axes.spines.top": False, "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold",
@@ -79,8 +80,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def _look(index: int) -> tuple[str, Literal["-", "--", "-."]]:
-    return COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)]
+def _look(index: int) -> tuple[str, Any]:
+    """Colour and dashes; the colours of further models are repeated with other dashes."""
+    return COLORS[index % len(COLORS)], _DASHES[(index + index // len(COLORS)) % len(_DASHES)]
 
 
 def _axes(axes: Axes, title: str, label: str, results: Sequence[Results]) -> None:
@@ -151,7 +153,7 @@ def _legend(drawn: Figure, results: Sequence[Results]) -> None:
     words = [f"{name}   D_LR = {_words.metric(result, 'd_lr')}" for name, result in zip(names, results, strict=True)]
     looks = [_look(index) for index in range(len(results))]
     handles = [Line2D([], [], linewidth=2, color=color, linestyle=dashes) for color, dashes in looks]
-    words.append("span (solid), variance (dotted)")
+    words.append("dotted: variance instead of span")
     handles.append(Line2D([], [], linewidth=1.1, color="#666666", linestyle=":"))
     # A label that begins with "_" would be left out, and "$" would start a formula: set the texts afterwards.
     legend = drawn.legend(

@@ -1,11 +1,14 @@
 """The sink: which files hold the results of one analysis, or of several.
 
-Everything is rendered before the disk is touched, and then written whole or not at all.
+Everything is rendered before the disk is touched, and then written whole or not at all. A hidden file lists what was
+written, so that another report in the same folder can take the place of the whole, and of nothing else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +19,11 @@ from onnxrich.report import figure, html
 from onnxrich.results import Results
 from onnxrich.writing import refusal, write_files
 
+# Lists the files of a report, with their digests.
+LISTING = ".onnxrich.json"
+LISTING_SCHEMA = "onnxrich.files/1"
+# What it may list: who wrote it is not known.
+_OURS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[a-z]+\.(?:csv|html|json|npz|png|svg)")
 # Names that no model's folder may have.
 _TAKEN = ("report.html", "figure.png", "figure.svg", "comparison.json")
 
@@ -26,7 +34,7 @@ def save(results: Results, directory: str | os.PathLike[str], *, force: bool = F
     Args:
         results: one analysis.
         directory: made, with its parents, when it is not there.
-        force: write into a folder that holds files, and replace those of our names; others are left alone.
+        force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
     Returns:
         The paths that were written.
@@ -49,7 +57,7 @@ def save_comparison(
     Args:
         results: several analyses.
         directory: made, with its parents, when it is not there.
-        force: write into a folder that holds files, and replace those of our names; others are left alone.
+        force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
 
     Returns:
         The paths that were written.
@@ -142,10 +150,37 @@ def _moments(results: Results) -> bytes:
 
 
 def write(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    """Write files of a folder, by their names in it; whole or not at all.
+    """Write files of a folder, by their names in it, in place of an earlier report there; whole or not at all.
 
     Raises:
         OutputError: when one can't be written.
     """
     directory = Path(directory)
-    return write_files({directory / name: content for name, content in contents.items()}, directory)
+    stale = [directory / name for name in _earlier(directory) if name not in contents]
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    listing = json.dumps({"schema": LISTING_SCHEMA, "files": digests}, indent=2) + "\n"
+    targets = {directory / name: content for name, content in contents.items()}
+    write_files({directory / LISTING: listing.encode(), **targets}, directory, stale)
+    return tuple(targets)
+
+
+def _earlier(directory: Path) -> list[str]:
+    """Files of an earlier report, as far as they are still what it wrote: all others are the user's."""
+    try:
+        listed = json.loads((directory / LISTING).read_bytes())["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    try:
+        return [name for name, digest in listed if _OURS.fullmatch(name) and _digest(directory, name) == digest]
+    except OSError as error:
+        raise refusal(directory, error) from error
+
+
+def _digest(directory: Path, name: str) -> str | None:
+    """The digest of a regular file; None of what is none, or lies behind a link."""
+    path = directory / name
+    links = path.is_symlink() or (path.parent != directory and path.parent.is_symlink())
+    if links or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ PANELS = {
     "utilization": ("Utilization", "How much of the outputs the features hold"),
     "intensity": ("Intensity", "How large the features are: eigenvalues ρₖ/ρ₁"),
 }
-# So many colours has the page; further models repeat them with dashes.
+# So many colours has the page, and so many kinds of dashes; further models repeat the colours with other dashes.
 COLORS = 6
 
 
@@ -92,7 +92,7 @@ def _policy(script: str, style: str) -> str:
 
 
 def look(index: int) -> str:
-    return f"s{index % COLORS} d{index // COLORS % 3}"
+    return f"s{index % COLORS} d{(index + index // COLORS) % COLORS}"
 
 
 def _model(index: int, name: str, result: Results) -> dict[str, Any]:

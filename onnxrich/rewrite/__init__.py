@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
+from onnxrich.errors import ModelError
 from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.moments import METADATA, Array
@@ -205,6 +206,20 @@ def portable(model: Model, head: Head, shift: Array | None, residual: float | No
     metadata = ModelProto()
     metadata.metadata_props.add(key=METADATA, value=json.dumps(told))
     return replace(patch, data=patch.data + metadata.SerializeToString())
+
+
+def check_plain(model: Model) -> None:
+    """Check that a model has no accumulators, which no data feed.
+
+    Raises:
+        ModelError: when `portable` made it.
+    """
+    if any(entry.key == METADATA for entry in model.proto.metadata_props):
+        raise ModelError(
+            f"{model.path} is instrumented already",
+            "a model without accumulators",
+            "Pass the model that it was made of, or run this one in any ONNX runtime.",
+        )
 
 
 def instrument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ def open_source(
     data: Any,
     labels: Any = None,
     *,
+    others: Sequence[Model] = (),
     seed: int = 0,
     reading: Any = None,
     preprocessing: Any = None,
@@ -55,17 +56,19 @@ def open_source(
             (`onnxrich.toml`, or a file of the model's name), else synthetic rows.
         labels: array, path of a file, or name of the labels in the data; None: the field `labels`, `label` or `y`, when
             it is there and is no input.
+        others: further models that are to take the same rows.
         seed: of synthetic rows, and of rows drawn at random.
         reading: a `Reading`, or a mapping of its fields.
         preprocessing: a `Preprocessing`, or a mapping of its fields.
 
     Raises:
-        DataError: when the data can't be read or don't fit.
+        DataError: when the data can't be read or don't fit, or other data or other preprocessing is declared for one of
+            the other models.
     """
     check_batch(model.inputs)
     wanted, steps = Reading.of(reading), Preprocessing.of(preprocessing)
     if data is None:
-        data, labels = beside(model, labels)
+        data, labels = beside(model, labels, others)
     if data is None and labels is not None:
         raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
@@ -73,8 +76,8 @@ def open_source(
             raise DataError("how to read data without data", "the data that are meant", "Pass --data FILE as well.")
         return synthesize(model, seed)
     place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
-    wish = Wish(declared(model, place, steps), wanted, seed, Ledger(wanted.max_errors))
-    opened = numbered_by(_opened(model, data, labels, wish), class_names(model))
+    wish = Wish(declared(model, others, place, steps), wanted, seed, Ledger(wanted.max_errors))
+    opened = numbered_by(_opened(model, data, labels, wish), [class_names(each) for each in (model, *others)])
     return looked_up(doubting(opened, model), model)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,31 @@ def settings(model: Model) -> Mapping[str, Any]:
     return said
 
 
-def beside(model: Model, labels: Any) -> tuple[str | None, Any]:
+def beside(model: Model, labels: Any, others: Sequence[Model] = ()) -> tuple[str | None, Any]:
     """The data that lie beside the model, None without, and their labels; those that were asked for come first.
 
+    Args:
+        model: the model.
+        labels: those that were asked for.
+        others: further models that are to take the same rows.
+
     Raises:
-        DataError: when `onnxrich.toml` names none, or something outside the model's folder.
+        DataError: when `onnxrich.toml` names none, or something outside the model's folder, or other data lie beside
+            one of the others.
     """
+    found = _beside(model, labels)
+    for other in others:
+        own = _beside(other, labels)
+        if own[0] is not None and own != found:
+            raise DataError(
+                f"{own[0]} beside {other.path}, and {found[0] or 'no data'} beside {model.path}",
+                "the same data for all models",
+                "Pass them by --data.",
+            )
+    return found
+
+
+def _beside(model: Model, labels: Any) -> tuple[str | None, Any]:
     if model.folder is None:
         return None, labels
     if (model.folder / SETTINGS).is_file():

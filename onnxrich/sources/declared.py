@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, naming
 from onnxrich.model import Model
 from onnxrich.preprocessing import RESAMPLINGS, Preprocessing, Recipe
 from onnxrich.sources.beside import settings
@@ -36,13 +36,30 @@ class Declared:
         by_user: from options and `onnxrich.toml`: it holds for whatever the data are.
         for_bytes: the same, then what the model or a file of Hugging Face says of images: it holds for bytes, which
             such declarations speak of; arrays of floats are taken as already prepared.
+        model: path of the model.
+        others: the same for further models that are to take the same rows.
     """
 
     by_user: Recipe
     for_bytes: Recipe
+    model: str = ""
+    others: Sequence[Declared] = field(default=())
 
 
-def declared(model: Model, place: Place | None, options: Preprocessing) -> Declared:
+def declared(model: Model, others: Sequence[Model], place: Place | None, options: Preprocessing) -> Declared:
+    """What is declared for a model, and for others that are to take the same rows.
+
+    Raises:
+        DataError: when something is that is not understood.
+    """
+    alike = []
+    for other in others:
+        with naming(other.path):
+            alike.append(_declared(other, place, options))
+    return replace(_declared(model, place, options), others=tuple(alike))
+
+
+def _declared(model: Model, place: Place | None, options: Preprocessing) -> Declared:
     """Preprocessing, each step from the first that declares it: options, `onnxrich.toml`, the model's metadata,
     `preprocessor_config.json` in the folder of the data, then in that of the model.
 
@@ -53,7 +70,7 @@ def declared(model: Model, place: Place | None, options: Preprocessing) -> Decla
     user = [("options", options), ("onnxrich.toml", Preprocessing.of(table, "[preprocessing] of onnxrich.toml"))]
     config = _config(model, place)
     others = [("model metadata", from_metadata(model)), (CONFIG, from_config(config, Recipe.merged(user).steps))]
-    return Declared(Recipe.merged(user), Recipe.merged(user + others))
+    return Declared(Recipe.merged(user), Recipe.merged(user + others), model.path)
 
 
 def from_metadata(model: Model) -> Preprocessing:

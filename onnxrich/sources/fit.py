@@ -61,6 +61,8 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     field = fields[0]
     names = tuple(field.name for field in fields)
     recipe = recipe_for(entry, field, inputs, said)
+    for other in said.others:
+        _check_alike(recipe, recipe_for(entry, field, inputs, other), (said.model, other.model))
     if recipe is not None:
         _check_resample(recipe.steps)
     if recipe is not None or field.image:
@@ -101,6 +103,25 @@ def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Decl
     # What others declare speaks of images in general, and is no mistake where there are none.
     recipe = (said.for_bytes if field.image or field.dtype == np.uint8 else said.by_user).without(idle)
     return recipe if recipe.steps.declared() else None
+
+
+def _check_alike(recipe: Recipe | None, other: Recipe | None, models: tuple[str, str]) -> None:
+    """Check that the same is done to rows that two models are to share.
+
+    Raises:
+        DataError: when something else is declared for one of them.
+    """
+    each = [Preprocessing() if one is None else one.steps for one in (recipe, other)]
+    if each[0] == each[1]:
+        return
+    told = [
+        f"{model}: {'nothing' if one is None else one.told}" for model, one in zip(models, (recipe, other), strict=True)
+    ]
+    raise DataError(
+        f"other preprocessing for each model ({'; '.join(told)})",
+        "the same for all models that take the same rows",
+        "Pass it as options, such as --scale 1/255, or run each model alone.",
+    )
 
 
 def _idle(entry: Input, field: Field) -> tuple[str, ...]:

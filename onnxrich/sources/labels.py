@@ -97,12 +97,27 @@ def numbered_alike(source: Source, first: Source) -> Source:
     return _renumbered(source, names, known)
 
 
-def numbered_by(source: Source, known: tuple[str, ...] | None) -> Source:
-    """A source whose classes have the numbers of a model's outputs, where the model names all of them."""
+def numbered_by(source: Source, told: Iterable[tuple[str, ...] | None]) -> Source:
+    """A source whose classes have the numbers of the models' outputs, where a model names all of them.
+
+    Args:
+        source: the source.
+        told: the names of their outputs that models tell, in order; None of those that tell none.
+
+    Raises:
+        DataError: when two models have them in another order.
+    """
     names = source.class_names
-    if names is None or known is None or not set(names) <= set(known):
+    if names is None:
         return source
-    return _renumbered(source, names, known)
+    orders = list(dict.fromkeys(each for each in told if each is not None and set(names) <= set(each)))
+    if len(orders) > 1:
+        raise DataError(
+            f"words as labels in {source.name}, and models that name their outputs in different orders",
+            "the same numbers of the classes for all models that take the same rows",
+            "Run each model alone.",
+        )
+    return _renumbered(source, names, orders[0]) if orders else source
 
 
 def _renumbered(source: Source, names: tuple[str, ...], known: tuple[str, ...]) -> Source:

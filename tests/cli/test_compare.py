@@ -28,7 +28,7 @@ def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> 
     for words in ("none.onnx", "second.onnx", "d_lr", "difference", "s_init", "CKA of features"):
         assert words in done.stdout
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    names = {"comparison.json", "report.html", "figure.png", "figure.svg"}
+    names = {".onnxrich.json", "comparison.json", "report.html", "figure.png", "figure.svg"}
     assert written == names | {
         f"{model}/{name}" for model in ("none", "second") for name in ("analysis.json", "moments.npz")
     }
@@ -36,7 +36,7 @@ def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> 
     assert document["cka"][0][1]["value"] == pytest.approx(1, abs=1e-12)
     saved = onnxrich("compare", *(tmp_path / "out" / name / "moments.npz" for name in ("none", "second")), "--json")
     assert json.loads(saved.stdout)["metrics"]["d_lr"] == document["metrics"]["d_lr"]
-    again = onnxrich("compare", first, "--data", data, "-o", tmp_path / "out")
+    again = onnxrich("compare", first, second, "--data", data, "-o", tmp_path / "out")
     assert again.returncode == 1 and "--force" in again.stderr and not again.stdout
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli._processes import LIMIT, ONNXRICH, onnxrich
 
+from onnxrich import instrument
 from onnxrich.session import cuda_missing
 
 # What was found; what was needed. What to do next.
@@ -39,8 +40,9 @@ FAILURES = {
     "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
     "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz': it is not there; needed: "),
     "other moments": (["render", "data.npz"], "moments file 'data.npz': it can't be read"),
-    "data among models": (["compare", "none.onnx", "data.npz"], "wrote; data are given by --data."),
-    "one model to compare": (["compare", "none.onnx", "--data", "data.npz"], "1 model; needed: two or more to compare"),
+    "data among models": (["compare", "none.onnx", "data.npz"], "wrote. Data are given by --data."),
+    "instrumented": (["run", "instrumented.onnx", "--data", "data.npz"], "instrumented.onnx is instrumented already"),
+    "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "no layer 'psi'"),
 }  # fmt: skip
 
 
@@ -50,6 +52,7 @@ def here(folder: Path, tmp_path: Path) -> Path:
     for name in ("none", "crash_loading", "endless_running", "bomb_loading"):
         shutil.copy(folder / f"{name}.onnx", tmp_path)
     shutil.copy(folder / "data.npz", tmp_path)
+    instrument(tmp_path / "none.onnx", tmp_path / "instrumented.onnx")
     (tmp_path / "part.onnx").write_bytes((folder / "none.onnx").read_bytes()[:-40])
     return tmp_path
 
@@ -104,6 +107,14 @@ USAGE = {
         "--checkpoint is of one head",
     ],
     "features of all heads": [["run", "none.onnx", "--head", "all", "--features", "h"], "--features is of one head"],
+    "one model to compare": [["compare", "none.onnx", "--data", "data.npz"], "One model: pass two or more to compare"],
+    "metric": [["run", "none.onnx", "--metrics", "d_rl"], "no metric 'd_rl'; needed: a metric, a family of metrics"],
+    "metric of moments": [["render", "nothing.npz", "--metrics", "d_rl"], "Did you mean d_lr"],
+    "step": [["run", "none.onnx", "--data", "nothing.npz", "--std", "0"], "std (0.0,); needed: finite numbers"],
+    "step of several": [["track", "none.onnx", "--crop", "99999"], "crop 99999; needed: a side from 1 to 16,384"],
+    "text alone": [["run", "none.onnx", "--text", "review"], "--text COLUMN and --tokenizer FILE belong together"],
+    "token alone": [["run", "none.onnx", "--token", "1"], "--token is of --layers: pass both, or none of them."],
+    "labels alone": [["run", "none.onnx", "--eval-labels", "y"], "--eval-labels is of --eval-data: pass both"],
     "limits in process": [
         ["run", "none.onnx", "--in-process", "--timeout", "9"],
         "--timeout and --max-memory need the worker process: leave --in-process out.",

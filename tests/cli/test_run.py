@@ -128,11 +128,24 @@ def test_output(written: tuple[Path, Any]) -> None:
     """`--output` makes the folder, writes the five files, and says so on stderr, the page last."""
     target, done = written
     names = {"analysis.json", "moments.npz", "report.html", "figure.png", "figure.svg"}
-    assert {path.name for path in target.iterdir()} == names
+    assert {path.name for path in target.iterdir()} == {".onnxrich.json", *names}
     assert json.loads((target / "analysis.json").read_text()) == document(done.stdout)
     lines = done.stderr.splitlines()
     assert {Path(line.removeprefix("wrote ")).name for line in lines} == names
     assert lines[-1] == f"wrote {target / 'report.html'}"
+
+
+def test_force_over_an_earlier_report(folder: Path, tmp_path: Path) -> None:
+    """A report with other data to evaluate on gives way to one without, also for `render`; other files stay."""
+    run = ("run", folder / "none.onnx", "--data", folder / "data.npz", "-o", tmp_path / "out", "--json")
+    assert onnxrich(*run, "--eval-data", folder / "data.npz").returncode == 0
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert onnxrich(*run, "--labels", "nothing", "--force").returncode == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert document(onnxrich(*run, "--force").stdout)["evaluation"] is None
+    assert document(onnxrich("render", tmp_path / "out", "--json").stdout)["evaluation"] is None
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_render(written: tuple[Path, Any], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_table_csv_json_and_files(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "no transition" in done.stdout and "change of d_lr" in done.stdout
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"track.json", "track.csv", "report.html", "figure.png", "figure.svg"}
+    assert written == {".onnxrich.json", "track.json", "track.csv", "report.html", "figure.png", "figure.svg"}
     document = json.loads((tmp_path / "out" / "track.json").read_text())
     assert document["steps"] == [2, 10, 100]
     csv = onnxrich("track", str(run / "step-*.onnx"), "--data", data, "--csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -13,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxrich.analysis import Analysis
+from onnxrich.compared import Compared
 from onnxrich.errors import OutputError
 from onnxrich.moments import load_record
 from onnxrich.record import Record
-from onnxrich.report import figure, files, html
+from onnxrich.report import comparison, figure, files, html, track
 from onnxrich.results import Results
+from onnxrich.tracked import Tracked
 
-NAMES = ["analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
+# The hidden file lists the others.
+NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
 
 
 def tree(folder: Path) -> list[str]:
@@ -32,7 +37,7 @@ def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> N
     written = files.save(lazy, tmp_path / "a" / "b")
     folder = tmp_path / "a" / "b"
     assert tree(folder) == NAMES
-    assert sorted(path.name for path in written) == NAMES
+    assert sorted(path.name for path in written) == NAMES[1:]
     assert written[-1].name == "analysis.json"
     assert json.loads((folder / "analysis.json").read_text()) == lazy.to_dict()
     assert (folder / "report.html").read_text() == html.render([lazy])
@@ -47,7 +52,7 @@ def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, t
     """The views of all models lie at the top, the numbers of each in a folder of its own."""
     files.save_comparison([rich, lazy], tmp_path)
     each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
-    assert tree(tmp_path) == sorted(["figure.png", "figure.svg", "report.html", *each])
+    assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *each])
     assert json.loads((tmp_path / "lazy" / "analysis.json").read_text()) == lazy.to_dict()
     assert (tmp_path / "report.html").read_text() == html.render([rich, lazy])
 
@@ -85,7 +90,7 @@ def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
     files.save(hostile, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8")) == hostile.to_dict()
     files.save_comparison([hostile, hostile], tmp_path / "two")
-    assert len(tree(tmp_path / "two")) == 3 + 2 * 3
+    assert len(tree(tmp_path / "two")) == 4 + 2 * 3
 
 
 def test_full_folder_is_refused_without_force(lazy: Results, tmp_path: Path) -> None:
@@ -108,6 +113,67 @@ def test_force_replaces_our_files_alone(rich: Results, lazy: Results, tmp_path: 
     assert tree(tmp_path) == sorted([*NAMES, "notes.txt"])
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert json.loads((tmp_path / "analysis.json").read_text()) == lazy.to_dict()
+
+
+def test_force_removes_the_earlier_report(rich: Results, lazy: Results, tmp_path: Path) -> None:
+    """Of a report that had other files nothing stays, so that `Analysis.load` of the folder reads the new one alone."""
+    files.save(rich.evaluated(rich), tmp_path)
+    assert "evaluation.npz" in tree(tmp_path)
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == NAMES
+    assert Analysis.load(tmp_path).evaluation is None
+    comparison.save(Compared.of([rich, lazy]), tmp_path, force=True)
+    assert "moments.npz" not in tree(tmp_path) and "rich/moments.npz" in tree(tmp_path)
+    track.save(Tracked.of([1, 2], [rich, lazy]), tmp_path, force=True)
+    views = ["figure.png", "figure.svg", "report.html"]
+    assert tree(tmp_path) == sorted([".onnxrich.json", *views, "track.csv", "track.json"])
+    files.save_comparison([rich, lazy], tmp_path, force=True)
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == NAMES
+
+
+def test_force_removes_nothing_of_the_user(rich: Results, lazy: Results, tmp_path: Path) -> None:
+    """What an earlier report did not write stays: files of its names that are others, copies, and their folders."""
+    files.save(rich.evaluated(rich), tmp_path / "out")
+    files.save_comparison([rich, lazy], tmp_path / "several")
+    for folder in (tmp_path / "out", tmp_path / "several"):
+        (folder / "kept").mkdir()
+        (folder / "kept" / "moments.npz").write_bytes(b"a copy")
+        (folder / "notes.txt").write_text("mine")
+    (tmp_path / "out" / "evaluation.npz").write_bytes(b"data of the user")
+    (tmp_path / "several" / "rich" / "notes.txt").write_text("mine")
+    (tmp_path / "several" / "lazy").rename(tmp_path / "moved")
+    (tmp_path / "several" / "lazy").symlink_to(tmp_path / "moved")
+    for folder in (tmp_path / "out", tmp_path / "several"):
+        files.save(lazy, folder, force=True)
+    mine = ["kept", "kept/moments.npz", "notes.txt"]
+    assert tree(tmp_path / "out") == sorted([*NAMES, *mine, "evaluation.npz"])
+    assert tree(tmp_path / "several") == sorted([*NAMES, *mine, "lazy", "rich", "rich/notes.txt"])
+    assert tree(tmp_path / "moved") == ["analysis.json", "moments.npz"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../mine.npz", "/mine.npz", "a/../../mine.npz", "a/b/mine.npz", ".npz", "mine.txt", "notes"]
+)
+def test_listings_reach_nothing_else(lazy: Results, tmp_path: Path, name: str) -> None:
+    """A listing that somebody else wrote names no file outside the folder, and none that a report can't have."""
+    place = (tmp_path / "out" / name.lstrip("/")).resolve()
+    for folder in (tmp_path / "out" / "a" / "b", place.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"mine")
+    given = str(place) if name.startswith("/") else name
+    listing = {"schema": files.LISTING_SCHEMA, "files": {given: hashlib.sha256(b"mine").hexdigest()}}
+    (tmp_path / "out" / files.LISTING).write_text(json.dumps(listing))
+    files.save(lazy, tmp_path / "out", force=True)
+    assert place.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 1}', '{"files": ["a"]}', "[" * 10**5])
+def test_damaged_listings_are_none(lazy: Results, tmp_path: Path, content: str) -> None:
+    """A listing that can't be read removes nothing, and is replaced."""
+    (tmp_path / files.LISTING).write_text(content)
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == NAMES
 
 
 def test_force_does_not_write_through_a_link(lazy: Results, tmp_path: Path) -> None:
@@ -161,7 +227,7 @@ def test_check_makes_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path) == []
 
 
-@pytest.mark.parametrize("call", [0, 2, 4, 5])
+@pytest.mark.parametrize("call", [0, 2, 5, 6])
 def test_full_disk_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """With no space left, at any file or at the folder itself, no file, temporary file or new folder stays."""
     _fail_at(monkeypatch, call, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -176,9 +242,9 @@ def test_full_disk_keeps_old_results(
     rich: Results, lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With force and no space left, the results that were there are still there, whole."""
-    files.save(rich, tmp_path)
+    files.save(rich.evaluated(rich), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    _fail_at(monkeypatch, 4, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    _fail_at(monkeypatch, 5, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with pytest.raises(OutputError):
         files.save(lazy, tmp_path, force=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -182,3 +183,13 @@ def test_any_number_of_models(maker: Callable[..., Results], size: int) -> None:
     page = html.render([maker(f"{i}.onnx") for i in range(size)])
     assert len(Page(page).documents) == size
     assert len(set(re.findall(r'<path class="line (s\d d\d) always"', page))) == size
+
+
+def test_curves_that_coincide_show_through_each_other(lazy: Results) -> None:
+    """Each of six models has dashes of its own, of one period, shorter than those that they are drawn on."""
+    page = html.render([lazy] * 6)
+    looks = re.findall(r'<path class="line (s\d d\d) always"', page)
+    assert looks == [f"s{index} d{index}" for index in range(6)]
+    dashes = [tuple(map(float, pair)) for pair in re.findall(r"\.d[1-5] \{ stroke-dasharray: (\d+) (\d+); \}", page)]
+    assert [on + off for on, off in dashes] == [24] * 5
+    assert all(after[0] < before[0] for before, after in pairwise([(24, 0), *dashes]))

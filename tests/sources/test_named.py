@@ -44,6 +44,19 @@ def test_words_follow_the_model(how: Any, tmp_path: Path) -> None:
     assert (source.class_names, source.classes) == (NAMES, 3)
 
 
+def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> None:
+    """Rows that two models share have one number a class; a model that tells no names takes those of the other."""
+    (tmp_path / "other").mkdir()
+    first = saved(tmp_path, config=HUB)
+    other = saved(tmp_path / "other", config={"id2label": dict(enumerate(sorted(NAMES)))})
+    data, silent = {"x": X, "labels": TWO}, model.read(two_layers())
+    with refused(DataError, "models that name their outputs in different orders"):
+        open_source(first, data, others=[other])
+    for source in (open_source(first, data, others=[silent, first]), open_source(silent, data, others=[first])):
+        assert source.class_names == NAMES
+    open_source(first, {"x": X, "labels": np.arange(12) % 3}, others=[other])
+
+
 def test_names_in_the_graph() -> None:
     """scikit-learn's converters write the words that a classifier gives into the graph."""
     assert class_names(model.read(ZOO / "mlp_zipmap_words.onnx")) == ("class 0", "class 1", "class 2")
