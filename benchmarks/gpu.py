@@ -56,7 +56,7 @@ def ratio(
     place = lambda array: ort.OrtValue.ortvalue_from_numpy(array, device.memory, device.numbers[0])  # noqa: E731
     resident = place(x)
     read = models.read(model)
-    patch = rewrite.instrument(read, head.find(read))
+    patch = rewrite.instrument(read, head.find(read), memory=device.memory)
     plain = ort.InferenceSession(read.data, options(), providers=[(device.provider, dict(device.options))])
     patched = Session([read.data, patch.data], folder=None, device=device, name="model").live
     sums = [[place(np.zeros(size)) for size in patch.shapes] for _ in range(2)]

@@ -34,13 +34,15 @@ class State:
         batches: number of batches that were added.
         samples: number of samples in them.
         fingerprint: of their rows; None before the first batch.
-        sums: accumulators of each block.
+        shifts: about which the sums run: of the head, and of the inputs of hidden layers.
+        sums: accumulators of each block; none before the first batch.
     """
 
     batches: int
     samples: int
     fingerprint: str | None
-    sums: Sequence[Sequence[Array]]
+    shifts: Sequence[Array]
+    sums: Sequence[Sequence[Array]] = ()
 
 
 def save(path: Path, about: Mapping[str, Any], state: State) -> None:
@@ -57,6 +59,7 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
     told = {"schema": SCHEMA, "about": dict(about), "batches": state.batches, "samples": state.samples}
     told["fingerprint"] = state.fingerprint
     arrays = {f"{g}.{j}": array for g, sums in enumerate(state.sums) for j, array in enumerate(sums)}
+    arrays |= {f"shift.{j}": array for j, array in enumerate(state.shifts)}
 
     def write(file: BinaryIO) -> None:
         np.savez(file, allow_pickle=False, checkpoint=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
@@ -64,13 +67,23 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
     replace_file(path, write)
 
 
-def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[int, ...]]]) -> State | None:
+def load(
+    path: Path,
+    about: Mapping[str, Any],
+    shapes: Sequence[Sequence[tuple[int, ...]]],
+    shifts: Sequence[Array],
+    *,
+    tolerance: float,
+) -> State | None:
     """The state that a checkpoint holds, None when there is none yet; half of one, of a killed process, is removed.
 
     Args:
         path: the file.
         about: description of the pass that is to go on.
         shapes: of the accumulators of each block.
+        shifts: about which sums would run if they began now, the means of the first rows.
+        tolerance: by how much of their norm those of the checkpoint may differ: another machine, or another choice of
+            a GPU's kernels, rounds otherwise.
 
     Raises:
         DataError: when the file is damaged or belongs to another pass.
@@ -90,16 +103,21 @@ def load(path: Path, about: Mapping[str, Any], shapes: Sequence[Sequence[tuple[i
         other = next((name for name, value in wanted.items() if saved[name] != value), None)
         if other is None:
             sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
-            if [[array.shape for array in block] for block in sums] != [list(block) for block in shapes]:
+            about_which = [arrays[f"shift.{j}"] for j in range(len(shifts))]
+            if [[array.shape for array in block] for block in (*sums, about_which)] != [
+                *(list(block) for block in shapes), [shift.shape for shift in shifts],
+            ]:  # fmt: skip
                 raise ValueError("shapes")
-            return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], sums)
+            if all(_near(*pair, tolerance) for pair in zip(about_which, shifts, strict=True)):
+                return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], about_which, sums)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f" ({error.found})" if isinstance(error, DataError) else ""
         raise DataError(
             f"checkpoint {str(path)!r} is damaged or none{reason}", f"a file of schema {SCHEMA}", ANEW
         ) from error
+    difference = _difference(other, saved[other], wanted[other]) if other else "the first rows give other features now"
     raise DataError(
-        f"checkpoint {str(path)!r} is of another run: {_difference(other, saved[other], wanted[other])}",
+        f"checkpoint {str(path)!r} is of another run: {difference}",
         "the same model, data and options",
         ANEW,
     )
@@ -112,6 +130,10 @@ def blocks(path: Path) -> int | None:
         return int(told["about"]["blocks"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
+
+
+def _near(saved: Array, wanted: Array, tolerance: float) -> bool:
+    return bool(np.linalg.norm(saved - wanted) <= tolerance * np.linalg.norm(wanted))
 
 
 def _difference(name: str, saved: Any, wanted: Any) -> str:

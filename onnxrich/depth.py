@@ -129,9 +129,12 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
         HeadError: when a name is unknown, or a layer that is named has no rows like the head's.
         ModelError: when there is no memory for their moments.
     """
+    live.session.close()  # memory may not hold two
     hidden, notices = _chosen(live, first, asked)
     if not hidden:
-        return live, Depth((), block_count(live.patch.edges[-1], asked.blocks), tuple(notices))
+        session = lives.open_session(live.model, live.patch.data, live.session.device)
+        alone = Depth((), block_count(live.patch.edges[-1], asked.blocks), tuple(notices))
+        return replace(live, session=session), alone
     patches = [
         rewrite.instrument(
             live.model, layer.head(live.head), K=live.plan.K, masked=live.plan.counts, mask=live.plan.mask,

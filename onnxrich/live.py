@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 
 from onnxrich import rewrite
-from onnxrich.batching import Batches, batch_size, fixed_size
+from onnxrich.batching import Batches, batch_size, fixed_size, padded
 from onnxrich.cores import few_threads
 from onnxrich.errors import HeadError
 from onnxrich.feeding import Plan, feed, usable_mask
@@ -34,6 +34,7 @@ class Live:
         session: over the patched model.
         features: of the first batch, float64 of shape (rows, p).
         outputs: of the first batch, float64 of shape (rows, C).
+        labels: of the first batch, None without labels.
         shape: of the features before their rows are laid out.
         taken: bytes by which the process grew when it ran the first batch.
         given: what each run is fed beside its batch, by name of the input: the shifts of hidden layers.
@@ -46,6 +47,7 @@ class Live:
     session: Session
     features: Array
     outputs: Array
+    labels: AnyArray | None
     shape: tuple[int, ...]
     taken: int
     given: dict[str, AnyArray] = field(default_factory=dict)
@@ -96,7 +98,9 @@ def ready(
     taken = max(0, psutil.Process().memory_info().rss - before)
     features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
-    return Live(model, head, plan, patch, session, features[:rows], outputs[:rows], tuple(shape.tolist()), taken)
+    return Live(
+        model, head, plan, patch, session, features[:rows], outputs[:rows], first.labels, tuple(shape.tolist()), taken
+    )
 
 
 def settled(live: Live, source: Source, first: Batch, *, mask: str | None, device: Choice) -> Live:
@@ -109,18 +113,41 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
     """
     head, plan = live.head, live.plan
     each = rows_a_sample(live, first)
-    samples = plan.size if plan.fixed else first.rows
-    rows = live.shape[:-1]
-    if rows[0] != samples and samples in rows:
+    at = _samples_axis(live, first)
+    if at > 0:
         # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
-        at = rows.index(samples)
         head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
     labels = first.labels
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
         assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
     plan = replace(plan, mask=usable_mask(first, each, mask), runs=max(1, plan.runs // each))
-    return live if (head, plan) == (live.head, live.plan) else ready(live.model, head, plan, first, device)
+    if (head, plan) == (live.head, live.plan):
+        return live
+    live.session.close()  # memory may not hold two
+    return ready(live.model, head, plan, first, device)
+
+
+def _samples_axis(live: Live, first: Batch) -> int:
+    """The axis of the features, before their rows are laid out, that runs over the samples; 0 where none tells.
+
+    Raises:
+        HeadError: when it may be one of several, and the batch size is fixed.
+    """
+    samples = live.plan.size if live.plan.fixed else first.rows
+    likely = [at for at, length in enumerate(live.shape[:-1]) if length == samples]
+    if len(likely) < 2 or (live.plan.fixed and samples == 1):
+        return likely[0] if likely else 0
+    if live.plan.fixed:
+        raise HeadError(
+            f"features of shape {live.shape} from batches of {samples}: several axes could run over the samples",
+            "a batch size that is open, or that no other axis has",
+            "Export the model with a dynamic batch dimension.",
+        )
+    # The one that grows when a sample more is run.
+    given = live.feed(padded(first, samples + 1)) | live.patch.nothing
+    grown = live.session.run([live.patch.shape], given)[0].tolist()
+    return next((at for at in likely if grown[at] == samples + 1), 0)
 
 
 def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:

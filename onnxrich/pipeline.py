@@ -10,8 +10,8 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich import head as heads
+from onnxrich import labelled, parameters, readouts, rewrite, session, sources, stream
 from onnxrich import model as models
-from onnxrich import parameters, readouts, rewrite, session, sources, stream
 from onnxrich.depth import Asked
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import ALL, Sample, sample_of, select
@@ -142,7 +142,7 @@ def _record(
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
-    notices += passed.notices
+    notices += [*labelled.notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
     return Record(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(

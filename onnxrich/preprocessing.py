@@ -7,12 +7,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, naming
 
 COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
 # Filters of Pillow, in the numbers that it and Hugging Face's configurations give them.
 RESAMPLINGS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 LARGEST_SIDE = 2**14
+# How values are written, wherever steps are declared: the text of each form means the same as the number.
+_FORMS = {
+    **dict.fromkeys(("resize", "crop"), '28, [28, 32] or "28x32"'),
+    "scale": '0.5 or "1/255"',
+    **dict.fromkeys(("mean", "std"), '0.5, [0.4, 0.5, 0.6] or "0.4,0.5,0.6"'),
+}
 # Steps that only images know; the others are done to any numbers.
 OF_IMAGES = ("resize", "resample", "crop", "color", "layout")
 
@@ -20,6 +26,8 @@ OF_IMAGES = ("resize", "resample", "crop", "color", "layout")
 @dataclass(frozen=True)
 class Preprocessing:
     """Steps in the order in which they are done; None leaves one out.
+
+    Values may be texts as on the command line, such as "1/255" for a scale and "28x32" for a size.
 
     Attributes:
         color: order of the colours that the model takes: "rgb", "bgr" or "gray".
@@ -42,6 +50,8 @@ class Preprocessing:
     layout: Literal["NCHW", "NHWC"] | None = None
 
     def __post_init__(self) -> None:
+        for name in _FORMS:
+            object.__setattr__(self, name, _understood(name, getattr(self, name)))
         for name in ("resize", "crop"):
             _check_sides(name, getattr(self, name))
         for name, allowed in (("color", COLORS), ("layout", LAYOUTS), ("resample", tuple(RESAMPLINGS))):
@@ -53,12 +63,18 @@ class Preprocessing:
             wrong = [value for value in values or () if value is not None and not _is_number(value)]
             if wrong or values == () or (name != "mean" and 0 in (values or ())):
                 raise DataError(
-                    f"{name} {getattr(self, name)!r}", "finite numbers, scale and std not 0", "Check the numbers."
+                    f"{name} {getattr(self, name)!r}",
+                    "finite numbers, scale and std not 0",
+                    f"Write {name} as {_FORMS[name]}.",
                 )
 
     @classmethod
-    def of(cls, declared: Any, where: str = "preprocessing") -> Self:
+    def of(cls, declared: Any, where: str = "") -> Self:
         """What a mapping declares, as options, `onnxrich.toml` and JSON hold it.
+
+        Args:
+            declared: the mapping, a `Preprocessing`, or None for no steps.
+            where: what it stands in, for messages.
 
         Raises:
             DataError: when it holds something else, or no valid step.
@@ -68,12 +84,10 @@ class Preprocessing:
         known = [field.name for field in fields(cls)]
         if not isinstance(declared, Mapping) or any(name not in known for name in declared):
             shown = ", ".join(map(repr, declared)) if isinstance(declared, Mapping) else repr(declared)
-            raise DataError(f"{where} with {shown}", f"steps out of {', '.join(known)}", "Leave the others out.")
-        steps = {name: _plain(value) for name, value in declared.items() if value is not None}
-        for name in ("mean", "std"):
-            if _is_number(steps.get(name)):
-                steps[name] = (steps[name],)
-        return cls(**steps)
+            found = f"{where or 'preprocessing'} with {shown}"
+            raise DataError(found, f"steps out of {', '.join(known)}", "Leave the others out.")
+        with naming(where):
+            return cls(**declared)
 
     def declared(self) -> dict[str, Any]:
         """The steps that are there, JSON-able."""
@@ -125,10 +139,38 @@ class Recipe:
         return {**steps, "declared_by": dict(self.origins)} if steps else None
 
 
-def _plain(value: Any) -> Any:
+def _understood(name: str, value: Any) -> Any:
+    """A value as numbers: what can't be read as such stays what it is, and is refused as such."""
     # NumPy's numbers and arrays too.
     value = value.tolist() if hasattr(value, "tolist") else value
-    return tuple(value) if isinstance(value, list | tuple) else value
+    value = tuple(value) if isinstance(value, list) else value
+    if name in ("resize", "crop"):
+        return _sides(value) if isinstance(value, str) else value
+    if name == "scale":
+        return _number(value)
+    values = tuple(value.split(",")) if isinstance(value, str) else value
+    values = (values,) if _is_number(values) else values
+    numbers = tuple(map(_number, values)) if isinstance(values, tuple) else values
+    return numbers if isinstance(numbers, tuple) and all(map(_is_number, numbers)) else value
+
+
+def _number(value: Any) -> Any:
+    """The number of a text such as 0.5 or 1/255."""
+    if not isinstance(value, str):
+        return value
+    above, slash, below = value.partition("/")
+    try:
+        return float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+def _sides(text: str) -> Any:
+    """The side of a text such as 28, or height and width of one such as 28x32."""
+    parts = text.lower().split("x")
+    if not all(part.isascii() and part.isdigit() and len(part) <= len(str(LARGEST_SIDE)) for part in parts):
+        return text
+    return int(text) if len(parts) == 1 else tuple(map(int, parts))
 
 
 def _is_number(value: Any) -> bool:
@@ -143,5 +185,5 @@ def _check_sides(name: str, value: Any) -> None:
         raise DataError(
             f"{name} {value!r}",
             f"a side from 1 to {LARGEST_SIDE:,}, or height and width",
-            f"Pass {name} as one or two whole numbers.",
+            f"Write {name} as {_FORMS[name]}.",
         )

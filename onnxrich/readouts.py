@@ -42,6 +42,7 @@ def judged(live: Live, source: Source, sample: Sample, *, size: int, runs: int, 
     patch = judge(
         live.model, live.head, list(chosen.values()), K=plan.K, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
     )
+    live.session.close()  # memory may not hold two
     session = open_session(live.model, patch.data, replace(live.session.device, lanes=1))
     parts = sample.parts or (Part(sample.moments),)
     counts, samples = np.zeros((len(parts), 1 + 2 * len(chosen))), 0

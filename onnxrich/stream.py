@@ -138,16 +138,16 @@ def run(
             live = live.in_lanes(
                 fitting_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory)
             )
-            summing = Summing(live, first, residual=distance or 0.0, blocks=count)
+            about = {
+                "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
+                "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
+                "device": device.device, "batch size": size,
+                "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
+            }  # fmt: skip
+            summing = Summing(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
         start = time.perf_counter()
-        about = {
-            "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
-            "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
-            "device": device.device, "batch size": size,
-            "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
-        }  # fmt: skip
         with summing.fleet:
-            summing.run(batches, total=source.n, about=about, saved=saved, timing=timing, listen=listen)
+            summing.run(batches, total=source.n, timing=timing, listen=listen)
         seconds = time.perf_counter() - start
         with timing.measure("merging"):
             parts = summing.blocks()

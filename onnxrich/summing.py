@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, grouped, pieces
 from onnxrich.cores import few_threads
 from onnxrich.errors import DataError
+from onnxrich.head import allowed_residual
 from onnxrich.live import Live, pilot_shift
 from onnxrich.looking import Looks, Pace
 from onnxrich.metrics.richness import from_moments
@@ -32,6 +32,14 @@ SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
 class Summing:
     """Adds group b of the batches to block b mod G; the rows of a group are added by one product.
 
+    Args:
+        live: the model.
+        first: the first batch.
+        residual: relative residual of the head's check.
+        blocks: number of blocks of moments; chosen from their size when left out.
+        about: what else makes the pass what it is, for the checkpoint.
+        saved: checkpoint file, from which to go on, and which is kept up to date.
+
     Attributes:
         fleet: the lanes and their blocks; to be entered while batches are added.
         samples: number of samples that were added.
@@ -39,13 +47,28 @@ class Summing:
         most: samples that fit into a lane's memory at once, None as long as whole batches do.
     """
 
-    def __init__(self, live: Live, first: Batch, *, residual: float, blocks: int | None) -> None:
-        self._live, self._shift = live, pilot_shift(live, first)
-        device = live.session.device
+    def __init__(
+        self,
+        live: Live,
+        first: Batch,
+        *,
+        residual: float,
+        blocks: int | None,
+        about: Mapping[str, Any] | None = None,
+        saved: str | os.PathLike[str] | None = None,
+    ) -> None:
+        shift, device = pilot_shift(live, first), live.session.device
         sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
-        G = max(block_count(len(self._shift), blocks), len(sessions))
+        G = max(block_count(len(shift), blocks), len(sessions))
+        self._path = None if saved is None else Path(saved)
+        self._about = {**(about or {}), **_identity(live, G)}
+        self._done = self._restored([shift, *live.given.values()], live, G)
+        # Sums that go on do so about the shifts that they began with.
+        self._shift, *given = self._done.shifts
+        self._live = replace(live, given=dict(zip(live.given, given, strict=True)))
         lanes = [session for _ in range(device.lanes) for session in sessions]
         self.fleet = Fleet(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
+        self.fleet.restore(self._done.sums)
         self.samples = self.resumed = 0
         self.most: int | None = None
         affine, plan = live.head.affine, live.plan
@@ -74,8 +97,6 @@ class Summing:
         batches: Batches,
         *,
         total: int | None,
-        about: Mapping[str, Any],
-        saved: str | os.PathLike[str] | None,
         timing: Timing,
         listen: Listener,
     ) -> None:
@@ -84,17 +105,14 @@ class Summing:
         Args:
             batches: the batches, from the first one.
             total: number of samples, None for a stream.
-            about: what else makes the pass what it is, for the checkpoint.
-            saved: checkpoint file.
             timing: gets the seconds of reading, running, looking and saving.
             listen: hears of the progress.
 
         Raises:
-            DataError: when a value is not finite, or the checkpoint is of another pass.
+            DataError: when a value is not finite, or the data are others than those of the checkpoint.
             ModelError: when the runtime fails.
         """
-        path = None if saved is None else Path(saved)
-        done = self._restored(path, about)
+        path, done = self._path, self._done
         looks = Looks(
             self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
             d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
@@ -105,7 +123,7 @@ class Summing:
             self.samples += sum(batch.rows for batch in group)
             if number < done.batches:
                 self.resumed = self.samples
-                self._check_position(done, number, batches)
+                self._check_position(number, batches)
                 looks.skip(self.samples)
                 continue
             with timing.measure("running"):
@@ -114,14 +132,14 @@ class Summing:
             # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
             if path is not None and saves.due() and batches.ended(self.samples):
                 with timing.measure("saving"), saves.spending():
-                    self._save(path, about, number + 1, batches)
+                    self._save(path, number + 1, batches)
                 written = number + 1
         with timing.measure("running"):
             self.fleet.settle()
-        self._check_position(done, number, batches, last=True)
+        self._check_position(number, batches, last=True)
         if path is not None and number + 1 > written:
             with timing.measure("saving"):
-                self._save(path, about, number + 1, batches)
+                self._save(path, number + 1, batches)
 
     def _add(self, group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
         """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
@@ -133,13 +151,15 @@ class Summing:
                 continue
             try:
                 accumulator.add([self._live.feed(batch) for batch in together], block)
+                continue
             except OutOfMemoryError:
                 largest = max(batch.rows for batch in together)
                 if largest == 1 or plan.fixed:
                     raise
-                # Another lane may have found less room meanwhile.
-                self.most = min(self.most or largest, largest // 2)
-                self._add(together, accumulator, block)
+            # Here and not above, where the error still holds what the failed run had taken. Another lane may have found
+            # less room meanwhile.
+            self.most = min(self.most or largest, largest // 2)
+            self._add(together, accumulator, block)
 
     def _moments(self, sums: Any) -> Moments:
         patch = self._live.patch
@@ -152,33 +172,21 @@ class Summing:
         with few_threads(len(running.matrix) ** 3):
             return from_moments(running).d_lr if running.n else None
 
-    def _about(self, about: Mapping[str, Any]) -> dict[str, Any]:
-        plan = self._live.plan
-        means = b"".join(np.ascontiguousarray(shift).tobytes() for shift in (self._shift, *self._live.given.values()))
-        return {
-            **about,
-            "samples a run": plan.size,
-            "blocks": self.fleet.blocks,
-            "runs a product": self._live.patch.runs,
-            "targets": plan.K,
-            "mask": plan.mask,
-            "mean of the first rows": hashlib.sha256(means).hexdigest()[:16],
-        }
+    def _save(self, path: Path, number: int, batches: Batches) -> None:
+        shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
+        state = checkpoint.State(number, self.samples, rows, shifts, self.fleet.read())
+        checkpoint.save(path, self._about, state)
 
-    def _save(self, path: Path, about: Mapping[str, Any], number: int, batches: Batches) -> None:
-        rows = batches.fingerprint_of(self.samples)
-        checkpoint.save(path, self._about(about), checkpoint.State(number, self.samples, rows, self.fleet.read()))
+    def _restored(self, shifts: Sequence[Array], live: Live, blocks: int) -> checkpoint.State:
+        begun = None
+        if self._path is not None:
+            shapes, tolerance = [live.patch.shapes] * blocks, allowed_residual(live.head)
+            begun = checkpoint.load(self._path, self._about, shapes, shifts, tolerance=tolerance)
+        return begun or checkpoint.State(0, 0, None, shifts)
 
-    def _restored(self, path: Path | None, about: Mapping[str, Any]) -> checkpoint.State:
-        shapes = [self._live.patch.shapes] * self.fleet.blocks
-        state = None if path is None else checkpoint.load(path, self._about(about), shapes)
-        if state is None:
-            return checkpoint.State(0, 0, None, ())
-        self.fleet.restore(state.sums)
-        return state
-
-    def _check_position(self, done: checkpoint.State, number: int, batches: Batches, *, last: bool = False) -> None:
+    def _check_position(self, number: int, batches: Batches, *, last: bool = False) -> None:
         """Check that the data have, up to the checkpoint, the samples that they had when it was written."""
+        done = self._done
         short, there = last and number + 1 < done.batches, number + 1 == done.batches and not last
         remedy = "Pass those, or remove the checkpoint to begin anew."
         if short or (there and self.samples != done.samples):
@@ -195,6 +203,18 @@ class Summing:
                 "the data that the checkpoint was made with",
                 remedy,
             )
+
+
+def _identity(live: Live, blocks: int) -> dict[str, Any]:
+    """What makes sums what they are, of how a model is run."""
+    plan = live.plan
+    return {
+        "samples a run": plan.size,
+        "blocks": blocks,
+        "runs a product": live.patch.runs,
+        "targets": plan.K,
+        "mask": plan.mask,
+    }
 
 
 def timed(batches: Batches, timing: Timing) -> Iterator[Batch]:

@@ -61,8 +61,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "sources": (
         {"cores", "decoder", "errors", "extras", "files", "head", "model", "options", "pictures", "preprocessing"}
         | {"sources", "targets"},
-        {"numpy"},
+        {"numpy", "onnx"},
     ),
+    "labelled": ({"errors", "moments", "sources"}, {"numpy"}),
     "fingerprint": (set(), {"numpy", "xxhash"}),
     "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
     "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
@@ -84,8 +85,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "looking": ({"moments", "progress", "session", "timing"}, set()),
     "summing": (
-        {"batching", "checkpoint", "cores", "errors", "feeding", "live", "looking", "metrics", "moments", "progress"}
-        | {"session", "sources", "timing"},
+        {"batching", "checkpoint", "cores", "errors", "feeding", "head", "live", "looking", "metrics", "moments"}
+        | {"progress", "session", "sources", "timing"},
         {"numpy"},
     ),
     "stream": (
@@ -103,6 +104,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "depth",
             "errors",
             "head",
+            "labelled",
             "metrics",
             "model",
             "parameters",

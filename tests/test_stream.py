@@ -9,11 +9,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from zoo_text import build, refused
 
 from onnxrich import batching, looking, pipeline, rewrite
 from onnxrich import head as heads
 from onnxrich import model as models
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, HeadError
 from onnxrich.progress import Progress
 from onnxrich.results import Results
 
@@ -325,3 +326,22 @@ def test_features_of_two_runs_are_the_same_to_the_bit(tmp_path: Path) -> None:
     for name in ("a", "b"):
         analyze(network(), batch_size=64).moments.save(tmp_path / f"{name}.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def turned(batch: str) -> onnx.ModelProto:
+    """A model that puts its 16 tokens before the samples, and its outputs back."""
+    body = "t = Transpose <perm = [1, 0, 2]> (x)\n a = MatMul(t, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    return build(body, x=f"float[{batch},16,6] x", y=f"float[16,{batch},3] y")
+
+
+@pytest.mark.parametrize("size", [7, 16, 17])
+def test_as_many_tokens_as_samples(size: int) -> None:
+    """Where tokens come first, labels fall on their own rows, also when a batch has as many samples."""
+    x = np.random.default_rng(0).standard_normal((48, 16, 6)).astype(np.float32)
+    proto = turned("N")
+    (outputs,) = ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
+    labels = outputs.argmax(axis=2).T
+    found = pipeline.analyze(proto, {"x": x}, labels, device="cpu", batch_size=size)
+    assert found.metrics["accuracy"] == 1.0
+    with refused(HeadError, "features of shape (16, 16, 8) from batches of 16"):
+        pipeline.analyze(turned("16"), {"x": x}, labels, device="cpu")

@@ -244,3 +244,11 @@ def test_intervals_cover(case: int) -> None:
     # One metric alone scatters by √(0.95·0.05/200) = 1.5 %; three sigmas are 4.6 %.
     assert {name: each for name, each in covers.items() if not each > 0.90} == {}
     assert 0.92 <= np.mean(list(covers.values())) <= 0.98
+
+
+def test_debiased_of_outputs_that_go_along_with_no_feature() -> None:
+    """The outputs x² of the feature x in −2, −1, 1, 2: there is nothing to correct, and nothing to divide by."""
+    x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    parts = [Moments.from_rows(x, x**2) for _ in range(4)]
+    values, _ = evaluate(sample_of(reduce(Moments.merge, parts), parts), ["d_lr", "d_lr_debiased"])
+    assert values == {"d_lr": 1.0, "d_lr_debiased": None}

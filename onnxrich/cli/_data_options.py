@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,45 +14,22 @@ READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
 PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
 
 
-class Number(click.ParamType[float]):
-    """A number, or a quotient such as 1/255."""
+class Step(click.ParamType[Any]):
+    """The value of a step of the preprocessing, written as `onnxrich.toml` and Python take it too."""
 
-    name = "number"
+    name = "step"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
-        above, _, below = str(value).partition("/")
-        try:
-            number = float(above) / (float(below) if below else 1.0)
-        except (ValueError, ZeroDivisionError):
-            number = math.nan
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no number; write 0.5 or 1/255", param, ctx)
-        return number
-
-
-class Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
-        return tuple(Number().convert(part, param, ctx) for part in str(value).split(","))
-
-
-class Sides(click.ParamType[Any]):
-    """One side of an image, or HEIGHTxWIDTH."""
-
-    name = "sides"
+    def __init__(self, step: str) -> None:
+        self._step = step
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The side, or height and width."""
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-            self.fail(f"{value!r} is neither a side such as 224 nor HEIGHTxWIDTH", param, ctx)
-        sides = tuple(int(part) for part in parts)
-        return sides[0] if len(sides) == 1 else sides
+        """The value as numbers."""
+        from onnxrich import DataError, Preprocessing
+
+        try:
+            return getattr(Preprocessing.of({self._step: value}), self._step)
+        except DataError as error:
+            self.fail(str(error), param, ctx)
 
 
 _OPTIONS = (
@@ -74,16 +50,18 @@ _OPTIONS = (
     ),
     click.option("--text", metavar="COLUMN", help="Column of texts, which --tokenizer turns into the inputs."),
     click.option("--tokenizer", metavar="FILE", help="The tokenizer.json that the model was trained with."),
-    click.option("--resize", type=Sides(), metavar="S|HxW", help="Scale images: the shorter side, or both."),
-    click.option("--crop", type=Sides(), metavar="S|HxW", help="Cut this out of the middle of images."),
+    click.option("--resize", type=Step("resize"), metavar="S|HxW", help="Scale images: the shorter side, or both."),
+    click.option("--crop", type=Step("crop"), metavar="S|HxW", help="Cut this out of the middle of images."),
     click.option(
         "--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
         help="Filter of --resize; bilinear when left out.",
     ),
     click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of colours that the model takes."),
-    click.option("--scale", type=Number(), metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."),
-    click.option("--mean", type=Numbers(), metavar="M,…", help="Subtract, one number or one a channel."),
-    click.option("--std", type=Numbers(), metavar="S,…", help="Divide by, one number or one a channel."),
+    click.option(
+        "--scale", type=Step("scale"), metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."
+    ),
+    click.option("--mean", type=Step("mean"), metavar="M,…", help="Subtract, one number or one a channel."),
+    click.option("--std", type=Step("std"), metavar="S,…", help="Divide by, one number or one a channel."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the model takes the channels of images."),
 )  # fmt: skip
 

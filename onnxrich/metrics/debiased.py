@@ -70,7 +70,7 @@ def of_infinitely_many(sample: Sample) -> Limit | None:
         return None
     pairs, along = sample.once(_pairs), _along(sample)
     whole, left_out = pairs.cka(), [pairs.without(index, along[index]).cka() for index in range(len(along))]
-    if whole is None or None in left_out:
+    if not whole or None in left_out:  # outputs that go along with no feature have nothing to correct
         return None
     shares = pairs.counts / moments.n
     corrected = len(shares) * whole - float((1 - shares) @ np.array(left_out, dtype=np.float64))

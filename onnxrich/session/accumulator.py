@@ -26,8 +26,14 @@ ALL = slice(None)
 
 
 def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[Held]:
-    """Arrays in the memory of a session's device; on the CPU it is the arrays' own, and the runtime writes into it."""
-    return [ort.OrtValue.ortvalue_from_numpy(array, session.device.memory, session.number) for array in arrays]
+    """Arrays in the memory of a session's device; on the CPU it is the arrays' own, and the runtime writes into it.
+
+    Raises:
+        ModelError: when the device has no room for them.
+    """
+    room = ("room for the moments", "Pass fewer --blocks, or fewer --layers.")
+    with native_errors(session.name, "the moments can't be made", room=room):
+        return [ort.OrtValue.ortvalue_from_numpy(array, session.device.memory, session.number) for array in arrays]
 
 
 @dataclass(frozen=True, eq=False)

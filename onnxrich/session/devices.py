@@ -21,8 +21,9 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 # Providers whose inputs and outputs lie in the memory of an NVIDIA GPU.
 ON_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
-# TF32 would round float32 products to 10 bits: onnxrich measures the model as it is.
-EXACT = ("use_tf32", "0")
+# TF32 would round float32 products to 10 bits: onnxrich measures the model as it is. Convolutions by the kernel that
+# wins a race would differ from run to run, in their last bits.
+EXACT = (("use_tf32", "0"), ("cudnn_conv_algo_search", "HEURISTIC"))
 # The wheel that brings a provider, for the message when it is not there.
 WHEELS = {"openvino": "onnxruntime-openvino", "dml": "onnxruntime-directml", "qnn": "onnxruntime-qnn"}
 
@@ -78,7 +79,7 @@ def choose(device: str = "auto", provider: str | None = None) -> Choice:
     missing = cuda_missing()
     if missing is None:
         reason = "asked for" if match[1] == "cuda" else "a CUDA device is there"
-        return Choice("cuda", reason, CUDA, (EXACT,), _numbers(match[2] or "0", _cuda_devices()))
+        return Choice("cuda", reason, CUDA, EXACT, _numbers(match[2] or "0", _cuda_devices()))
     if match[1] == "cuda":
         raise DeviceError(f"no CUDA device: {missing}", "CUDA", "Run `onnxrich doctor`, or pass `--device cpu`.")
     return Choice("cpu", missing)
@@ -108,6 +109,10 @@ def _provider(asked: str) -> Choice:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise DeviceError(f"provider option {pair!r}", "key=value", "Pass --provider NAME:key=value,key=value.")
+        if key == "enable_cuda_graph" and value != "0":
+            raise DeviceError(
+                "a CUDA graph, which replays its first run", "runs that read other sums each time", f"Leave {key} out."
+            )
         options.append((key, value))
     if options and full == CPU:
         raise DeviceError(f"options {told!r} of the CPU", "none: it takes no options", "Pass --device cpu.")
@@ -115,7 +120,7 @@ def _provider(asked: str) -> Choice:
     number = dict(options).get("device_id", "0") if full in ON_CUDA else "0"
     if not re.fullmatch(r"[0-9]{1,4}", number):
         raise DeviceError(f"device_id {number!r}", "a number from 0", "Pass --provider NAME:device_id=N.")
-    exact = [EXACT] if full == CUDA and EXACT[0] not in dict(options) else []
+    exact = [each for each in EXACT if full == CUDA and each[0] not in dict(options)]
     return Choice(_short(name), "asked for", full, (*exact, *options), (int(number),))
 
 

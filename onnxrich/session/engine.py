@@ -25,7 +25,9 @@ _FAILURES: tuple[type[Exception], ...] = (
     native.ModelLoaded, native.NoModel, native.NoSuchFile, native.NotImplemented, native.RuntimeException, RuntimeError,
     ValueError, MemoryError,
 )  # fmt: skip
-_NO_MEMORY = re.compile(r"allocate memory|out of memory|bad_?\s?alloc", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"allocate memory|out of memory|bad_?\s?alloc|ALLOC(ATION)?_FAILED|smaller than requested bytes", re.IGNORECASE
+)
 
 
 class OutOfMemoryError(ModelError):
@@ -51,11 +53,15 @@ class Session:
         self, parts: Sequence[bytes], *, folder: Path | None, device: Choice, name: str, number: int = 0
     ) -> None:
         self.name, self.device, self.number = name, device, device.numbers[number]
-        with quiet(), native_errors(name, "the runtime can't load it"):
-            if device.provider == CUDA:
+        room = ("memory for the model", "Free some, or take another --device.")
+        with quiet(), native_errors(name, "the runtime can't load it", room=room):
+            if device.memory == "cuda":
                 ort.preload_dlls()
             self.live = ort.InferenceSession(
-                b"".join(parts), _options(folder, device), providers=_providers(device, self.number)
+                b"".join(parts),
+                _options(folder, device),
+                providers=_providers(device, self.number),
+                enable_fallback=0,
             )
         self.providers: tuple[str, ...] = tuple(self.live.get_providers())
         if self.providers[0] != device.provider:
@@ -100,6 +106,7 @@ def _options(folder: Path | None, device: Choice) -> Any:
     # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.use_deterministic_compute = device.memory == "cuda"
     if folder is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return options
@@ -111,7 +118,7 @@ def _providers(device: Choice, number: int) -> list[Any]:
     numbered = {"device_id": str(number)} if device.memory == "cuda" else {}
     first = (device.provider, numbered | dict(device.options))
     # TensorRT leaves to CUDA what it can't run; the CPU comes last for what no other provider has.
-    between = [(CUDA, numbered | dict([EXACT]))] if device.memory == "cuda" and device.provider != CUDA else []
+    between = [(CUDA, numbered | dict(EXACT))] if device.memory == "cuda" and device.provider != CUDA else []
     return [first, *between, CPU]
 
 
@@ -124,16 +131,23 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def native_errors(name: str, what: str) -> Iterator[None]:
-    """Turns what the runtime raises into errors of ours."""
+def native_errors(name: str, what: str, *, room: tuple[str, str] | None = None) -> Iterator[None]:
+    """Turns what the runtime raises into errors of ours.
+
+    Args:
+        name: of the model.
+        what: fails.
+        room: what memory is needed for, and the remedy, where no smaller batch would help.
+    """
     try:
         yield
     except _FAILURES as error:
         text = str(error)
         if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
-            raise OutOfMemoryError(
-                f"{name}: memory ran out: {_clean(text)}", "room for a batch", "Pass a smaller --batch-size."
-            ) from error
+            found = f"{name}: memory ran out: {_clean(text)}"
+            if room is not None:
+                raise ModelError(found, *room) from error
+            raise OutOfMemoryError(found, "room for a batch", "Pass a smaller --batch-size.") from error
         raise ModelError(
             f"{name}: {what}: {_clean(text)}", "a model that ONNX Runtime runs", "Check it with `onnxrich doctor`."
         ) from error

@@ -20,8 +20,10 @@ from onnxrich.sources.fit import check_batch
 from onnxrich.sources.fitted import Wish, from_table
 from onnxrich.sources.kinds import kind_and_place, open_table
 from onnxrich.sources.labels import numbered_alike as numbered_alike
+from onnxrich.sources.labels import numbered_by
 from onnxrich.sources.ledger import Ledger
 from onnxrich.sources.lookup import looked_up
+from onnxrich.sources.named import class_names
 from onnxrich.sources.pixels import channels_of
 from onnxrich.sources.places import Place
 from onnxrich.sources.plausible import doubting
@@ -75,7 +77,8 @@ def open_source(
         return synthesize(model, seed)
     place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     wish = Wish(declared(model, others, place, steps), wanted, seed, Ledger(wanted.max_errors))
-    return looked_up(doubting(_opened(model, data, labels, wish), model), model)
+    opened = numbered_by(_opened(model, data, labels, wish), class_names(model))
+    return looked_up(doubting(opened, model), model)
 
 
 def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:

@@ -13,8 +13,8 @@ from onnxrich.model import Input
 from onnxrich.preprocessing import OF_IMAGES, Preprocessing, Recipe
 from onnxrich.sources.base import Batch
 from onnxrich.sources.declared import Declared
-from onnxrich.sources.pixels import Pixels
-from onnxrich.sources.sized import resizing
+from onnxrich.sources.pixels import Pixels, layout_of
+from onnxrich.sources.sized import mending
 from onnxrich.sources.table import AnyArray, Field, shown
 from onnxrich.targets import class_column
 
@@ -44,9 +44,10 @@ class Slot:
         first = arrays[self.fields[0]]
         stacked = len(self.fields) > 1 or _is_column(self.entry, first.shape)
         array = np.stack([arrays[name] for name in self.fields], axis=1) if stacked else first
+        remedy = ""
         if self.pixels is not None:
-            array = self.pixels(array)
-        remedy = resizing(self.entry, self.pixels.steps) if self.pixels is not None and self.pixels.decoded else ""
+            given, array = array, self.pixels(array)
+            remedy = mending(self.pixels, given, array)
         check(self.entry, array.dtype, array.shape, constant=self.constant, remedy=remedy)
         return convert(self.entry, array)
 
@@ -231,10 +232,14 @@ def check(
 
 
 def _reshaping(want: tuple[int | str | None, ...], have: tuple[int | str | None, ...]) -> str:
-    """What to do about data of another shape than the input's; grey images often lack the axis of channels."""
+    """What to do about data of another shape than the input's; images may have their channels elsewhere, or none."""
     for axis in range(1, len(want)):
         if want[axis] == 1 and have[1:] == (*want[1:axis], *want[axis + 1 :]):
-            return f"An axis of length 1 is missing: save numpy.expand_dims(array, {axis})."
+            said = {1: "pass --layout NCHW, or ", 3: "pass --layout NHWC, or "}.get(axis, "") if len(want) == 4 else ""
+            return f"An axis of length 1 is missing: {said}save numpy.expand_dims(array, {axis})."
+    for layout, axes, where in (("NCHW", (0, 3, 1, 2), "last"), ("NHWC", (0, 2, 3, 1), "first")):
+        if layout_of(want) == layout and layout_of(have) not in (None, layout):
+            return f"The channels come {where}: pass --layout {layout}, or save array.transpose{axes}."
     return "Reshape or transpose the array (first axis: rows) and save it again."
 
 

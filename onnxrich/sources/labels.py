@@ -62,12 +62,14 @@ def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place],
 
 
 def _named(marks: Marks) -> Marks:
-    """Texts as classes, numbered in the order of the names."""
+    """Texts as classes, numbered in the order of the names; a single one a row may have an axis of its own."""
     name, n = marks.field.name, marks.field.shape[0] or 0
     blocks = list(marks.table.read([name], range(n), SCAN))
     if any(block.kept is not None for block in blocks):
         raise DataError(f"{name!r} holds rows without a label", "a label in each row", "Leave these rows out.")
-    texts = [text for block in blocks for text in _texts(block.arrays[name], name)]
+    single = marks.field.shape[1:] == (1,)
+    arrays = [block.arrays[name].reshape(-1) if single else block.arrays[name] for block in blocks]
+    texts = [text for array in arrays for text in _texts(array, name)]
     if not all(isinstance(text, str) for text in texts):
         return marks
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
@@ -85,20 +87,46 @@ def numbered_alike(source: Source, first: Source) -> Source:
         DataError: when it names a class that the other one has not.
     """
     names, known = source.class_names, first.class_names
-    if names is None or known is None or names == known:
+    if names is None or known is None:
         return source
     strange = next((name for name in names if name not in known), None)
     if strange is not None:
         raise DataError(
             f"class {strange!r} in {source.name}", f"those of {first.name}: {listing(known)}", "Rename or leave it out."
         )
+    return _renumbered(source, names, known)
+
+
+def numbered_by(source: Source, known: tuple[str, ...] | None) -> Source:
+    """A source whose classes have the numbers of a model's outputs, where the model names all of them."""
+    names = source.class_names
+    if names is None or known is None or not set(names) <= set(known):
+        return source
+    return _renumbered(source, names, known)
+
+
+def _renumbered(source: Source, names: tuple[str, ...], known: tuple[str, ...]) -> Source:
+    if names == known:
+        return source
     place = np.array([known.index(name) for name in names])
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         for batch in source.read(shard, size):
-            yield batch if batch.labels is None else replace(batch, labels=place[batch.labels])
+            yield batch if batch.labels is None else replace(batch, labels=_placed(batch.labels, place, source.name))
 
     return replace(source, read=read, classes=len(known), class_names=known)
+
+
+def _placed(labels: AnyArray, place: AnyArray, name: str) -> AnyArray:
+    wrong = (labels < 0) | (labels >= len(place))
+    if wrong.any():
+        raise DataError(
+            f"class {labels[wrong][0]} in {name}, which names {len(place)} classes",
+            f"numbers from 0 to {len(place) - 1}",
+            "Mend the labels, or leave out rows without a class.",
+        )
+    placed: AnyArray = place[labels]
+    return placed
 
 
 def _texts(values: AnyArray, name: str) -> list[Any]:

@@ -131,8 +131,8 @@ class Pixels:
         """Images of shape (n, height, width, channels) as the input takes them."""
         rank = 4 if self.entry.shape is None else len(self.entry.shape)
         gray = images.shape[-1] == 1
-        if rank == 3 and gray:
-            return images[..., 0]
+        if rank == 3:
+            return images[..., 0] if gray else images
         lies = self.steps.layout or layout_of(self.entry.shape or ())
         if lies is None and not (rank == 2 and gray):
             raise self._unknown_layout()

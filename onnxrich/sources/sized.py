@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import isqrt
 
+import numpy as np
+
 from onnxrich.errors import DataError
 from onnxrich.model import Input
 from onnxrich.preprocessing import Preprocessing
-from onnxrich.sources.pixels import CHANNELS, layout_of
-from onnxrich.sources.table import Field, Table, shown
+from onnxrich.sources.pixels import CHANNELS, Pixels, channels_of, layout_of
+from onnxrich.sources.table import AnyArray, Field, Table, shown
 
 # The side of the smallest image that a row of numbers is taken for.
 SMALLEST = 8
@@ -58,7 +60,39 @@ def _flat(size: int) -> str:
     return ""
 
 
-def resizing(entry: Input, steps: Preprocessing) -> str:
+def mending(pixels: Pixels, given: AnyArray, made: AnyArray) -> str:
+    """What brings images to the shape of their input: layout comes before channels, and these before the size.
+
+    Args:
+        pixels: what was done to them.
+        given: images before it.
+        made: images after it.
+    """
+    entry, steps = pixels.entry, pixels.steps
+    lies = layout_of(entry.shape or ())
+    if steps.layout is not None and lies not in (None, steps.layout):
+        where = "first" if lies == "NCHW" else "last"
+        return f"The model takes the channels {where}: leave out --layout, or pass --layout {lies}."
+    want, have = channels_of(entry, steps), None
+    if made.ndim == 4:
+        have = made.shape[1 if (steps.layout or lies) == "NCHW" else 3]
+    images = pixels.decoded or (given.dtype == np.uint8 and given.ndim in (3, 4))
+    if want is not None and have not in (None, want):
+        return _channels(pixels, want, have, images=images)
+    return _resizing(entry, steps) if images else ""
+
+
+def _channels(pixels: Pixels, want: int, have: int | None, *, images: bool) -> str:
+    color = pixels.steps.color
+    if want == 1:
+        return f"The model takes one channel: {'pass --color gray' if images else 'save gray images'}."
+    if color == "gray" or (color is not None and pixels.decoded):
+        return f"The model takes {want} channels: leave out --color {color}."
+    repeated = ", such as these gray ones repeated" if have == 1 else ""
+    return f"The model takes {want} channels: save images that have as many{repeated}."
+
+
+def _resizing(entry: Input, steps: Preprocessing) -> str:
     """What brings images to the size of an input, as far as its shape says it."""
     shape = entry.shape or ()
     lies = steps.layout or layout_of(shape)

@@ -144,6 +144,7 @@ def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: st
         (constants if constant else arrays)[entry.name] = made.load({entry.name: array})
     labels = next((as_array(key, item[key]) for key in keys if key in item), None)
     if labels is not None:
+        _check_numbers(labels)
         check_labels(next(key for key in keys if key in item), labels.dtype, labels.shape)
     counts = {len(array) for array in arrays.values()} | ({len(labels)} if labels is not None else set())
     if not arrays or len(counts) != 1:
@@ -153,6 +154,16 @@ def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: st
             "Check the iterable.",
         )
     return _Item(arrays, labels, constants)
+
+
+def _check_numbers(labels: AnyArray) -> None:
+    """Words are numbered by the place of each among all, which nobody knows before a stream has ended."""
+    if labels.size and labels.dtype.kind in "OU" and isinstance(word := labels.reshape(-1)[0], str):
+        raise DataError(
+            f"words as labels in an iterable, such as {str(word)!r}",
+            "the number of each class, in the order of the model's outputs",
+            "Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
+        )
 
 
 def _recut(items: Iterator[_Item], size: int) -> Iterator[_Item]:

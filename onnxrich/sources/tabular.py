@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,12 +154,11 @@ def _csv_names(place: Place, csv: Any) -> list[str]:
     with _reading(place, "CSV"), place.open("a readable CSV file") as file:
         names: list[str] = csv.open_csv(file, parse_options=_csv_format(place, csv)).schema.names
     told = [name for name in names if name.strip()]
-    # Columns without names of their own are often numbered, which no row looks like.
-    numbers = [str(at) for at in range(len(told) + 1)]
-    if told and all(re.match(NUMBER, name) for name in told) and told not in (numbers[:-1], numbers[1:]):
+    if _is_row(told):
         some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        alone = " alone" if all(re.match(NUMBER, name) for name in told) else ""
         raise DataError(
-            f"{place.name}: the first line holds numbers alone ({some}), and would be lost as names",
+            f"{place.name}: the first line holds numbers{alone} ({some}), and would be lost as names",
             "a first line with the names of the columns",
             "Write one before the rows, such as f1,f2,label.",
         )
@@ -166,6 +166,22 @@ def _csv_names(place: Place, csv: Any) -> list[str]:
     if twice is not None:
         raise DataError(f"{place.name} has two columns {twice!r}", "a name for each column", "Rename one of them.")
     return names
+
+
+def _is_row(names: Sequence[str]) -> bool:
+    """Whether the first line of a table looks like a row: half of it at least is numbers, which number no columns.
+
+    Columns without names of their own are often numbered from 0 or 1, and those beside others that have some may bear
+    years or sizes, which ascend.
+    """
+    numbers = [name for name in names if re.match(NUMBER, name)]
+    if not numbers or 2 * len(numbers) < len(names):
+        return False
+    if len(numbers) == len(names):
+        counted = [str(at) for at in range(len(names) + 1)]
+        return numbers not in (counted[:-1], counted[1:])
+    whole = [int(name) for name in numbers if re.match(INTEGER, name)]
+    return len(whole) < len(numbers) or any(a >= b for a, b in pairwise(whole))
 
 
 def _numbers(texts: Any) -> Any:

@@ -63,10 +63,10 @@ def test_every_option(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--scale", "1/0"], "'1/0' is no number; write 0.5 or 1/255"),
-        (["--mean", "a,b"], "'a' is no number; write 0.5 or 1/255"),
-        (["--resize", "0"], "'0' is neither a side such as 224 nor HEIGHTxWIDTH"),
-        (["--crop", "1x2x3"], "'1x2x3' is neither a side such as 224 nor HEIGHTxWIDTH"),
+        (["--scale", "1/0"], "scale '1/0'; needed: finite numbers, scale and std not 0. Write scale as 0.5 or"),
+        (["--mean", "a,b"], "mean 'a,b'; needed: finite numbers"),
+        (["--resize", "0"], "resize 0; needed: a side from 1 to 16,384, or height and width. Write resize as 28"),
+        (["--crop", "1x2x3"], "crop (1, 2, 3); needed: a side from 1"),
         (["--color", "cmyk"], "'cmyk' is not one of 'rgb', 'bgr', 'gray'"),
         (["--limit", "0"], "0 is not in the range x>=1"),
     ],

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
         summing = Summing(made, first, residual=0.0, blocks=6)
         assert len(summing.fleet.totals()) == lanes
         with summing.fleet:
-            summing.run(batches, total=100, about={}, saved=None, timing=Timing(), listen=lambda _: None)
+            summing.run(batches, total=100, timing=Timing(), listen=lambda _: None)
         for a, b in zip(one.blocks, summing.blocks(), strict=True):
             np.testing.assert_array_equal(a.matrix, b.matrix)
             assert a.tallies == b.tallies
@@ -289,3 +290,33 @@ def test_memory_that_shrinks_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None
     assert [notice.code for notice in made.notices] == ["batch_halved"]
     # What a second pass over the data, for readouts, is run with.
     assert made.batch_size == 6
+
+
+def test_a_failed_run_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When half of a batch is tried, what the whole one had taken is let go of."""
+    real, taken, alive = Accumulator.add, list[weakref.ref](), list[int]()
+
+    def scarce(self: Accumulator, feeds: list[dict], block: int) -> None:
+        alive.append(sum(ref() is not None for ref in taken))
+        inputs = np.zeros(1000)
+        taken.append(weakref.ref(inputs))
+        if len(feeds[0]["x"]) > 6:
+            raise session.OutOfMemoryError("memory ran out", "room", "Pass less.")
+        real(self, feeds, block)
+
+    monkeypatch.setattr(Accumulator, "add", scarce)
+    assert passed(batch=25, blocks=2).moments.n == 100
+    assert alive == [0] * len(alive)
+
+
+@pytest.mark.parametrize("part", ["model", "moments"])
+def test_no_room_for_what_no_smaller_batch_changes(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """Where the model itself or the moments find no memory, no batch is halved."""
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+    names = {"model": "InferenceSession", "moments": "OrtValue.ortvalue_from_numpy"}
+    monkeypatch.setattr(f"onnxruntime.{names[part]}", full)
+    with refused(ModelError, "memory ran out", {"model": "another --device", "moments": "fewer --blocks"}[part]):
+        passed(batch=25, blocks=2)

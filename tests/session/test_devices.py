@@ -7,8 +7,9 @@ import pytest
 from zoo_text import refused
 
 from onnxrich import session
-from onnxrich.errors import DeviceError
+from onnxrich.errors import DeviceError, ModelError
 from onnxrich.session import devices
+from onnxrich.session.engine import native_errors
 
 
 def test_cpu() -> None:
@@ -88,9 +89,38 @@ def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("with_cuda")
 def test_cuda_as_a_provider_rounds_no_more_than_as_a_device() -> None:
-    """TF32 is off unless it is asked for."""
-    assert session.choose(provider="cuda").options == (("use_tf32", "0"),)
-    assert session.choose(provider="cuda:use_tf32=1").options == (("use_tf32", "1"),)
+    """TF32 is off unless it is asked for, and kernels are not chosen by a race."""
+    kernels = ("cudnn_conv_algo_search", "HEURISTIC")
+    assert session.choose(provider="cuda").options == (("use_tf32", "0"), kernels)
+    assert session.choose(provider="cuda:use_tf32=1").options == (kernels, ("use_tf32", "1"))
+
+
+@pytest.mark.usefixtures("with_cuda")
+def test_cuda_graphs_are_refused() -> None:
+    """They replay the first run, whose sums lie elsewhere than those of the second."""
+    with refused(DeviceError, "a CUDA graph", "Leave enable_cuda_graph out."):
+        session.choose(provider="cuda:enable_cuda_graph=1")
+    assert session.choose(provider="cuda:enable_cuda_graph=0").options[-1] == ("enable_cuda_graph", "0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Failed to allocate memory for requested buffer of size 4096",
+        "CUDA failure 2: out of memory ; GPU=0",
+        "std::bad_alloc",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+        "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "Available memory of 1024 is smaller than requested bytes of 4096",
+    ],
+)
+def test_memory_that_runs_out(text: str) -> None:
+    """What the runtime says of it asks for a smaller batch, but where none would help."""
+    with refused(session.OutOfMemoryError, "m.onnx: memory ran out", "room for a batch"), native_errors("m.onnx", ""):
+        raise RuntimeError(text)
+    room = ("memory for the model", "Free some.")
+    with refused(ModelError, "m.onnx: memory ran out", "Free some."), native_errors("m.onnx", "", room=room):
+        raise RuntimeError(text)
 
 
 @pytest.mark.usefixtures("with_cuda")

@@ -208,3 +208,25 @@ def test_settings_that_make_no_sense(folder: Path) -> None:
     (folder / "onnxrich.toml").write_text("[preprocessing]\nzoom = 2")
     with refused(DataError, "[preprocessing] of onnxrich.toml with 'zoom'; needed: steps out of color, resize"):
         source(folder)
+
+
+def test_settings_are_written_as_options(folder: Path) -> None:
+    """`onnxrich.toml` takes what the command line takes."""
+    (folder / "onnxrich.toml").write_text('[preprocessing]\nscale = "1/255"\nresize = "4x5"\nmean = "0.5,0.4,0.3"')
+    found = source(folder).preprocessing
+    assert (found["scale"], found["resize"], found["mean"]) == (1 / 255, (4, 5), (0.5, 0.4, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('scale = "1/"', "scale '1/'; needed: finite numbers, scale and std not 0. Write scale as 0.5 or \"1/255\"."),
+        ("resize = 2.5", "resize 2.5; needed: a side from 1 to 16,384, or height and width. Write resize as 28, ["),
+        ('color = "grey"', "color 'grey'; needed: one of rgb, bgr, gray."),
+    ],
+)
+def test_settings_that_are_wrong(line: str, message: str, folder: Path) -> None:
+    """A wrong value is refused with the file in which it stands, and how to write it."""
+    (folder / "onnxrich.toml").write_text(f"[preprocessing]\n{line}")
+    with refused(DataError, f"[preprocessing] of onnxrich.toml: {message}"):
+        source(folder)

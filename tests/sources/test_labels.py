@@ -253,6 +253,30 @@ def test_words(kind: str, tmp_path: Path) -> None:
     assert source.class_names == ("ant", "cat", "dog")
 
 
+@pytest.mark.parametrize("kind", ["array", "list", "npz"])
+def test_words_with_an_axis_of_their_own(kind: str, tmp_path: Path) -> None:
+    """Words of shape (rows, 1) are classes, as integers of that shape are; those of more columns are refused."""
+    words = np.array(["dog", "cat", "ant"])[LABELS % 3][:, None]
+    np.savez(tmp_path / "d.npz", x=X, labels=words)
+    data, given = (tmp_path / "d.npz", None) if kind == "npz" else (X, words.tolist() if kind == "list" else words)
+    source = source_of(two_layers(), data, given)
+    np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
+    assert source.class_names == ("ant", "cat", "dog")
+    with refused(DataError, "labels 'labels' of type <U3 and shape (11, 2); needed: integer classes"):
+        source_of(two_layers(), X, np.hstack([words, words]))
+
+
+@pytest.mark.parametrize("labels", [np.array(["cat"] * ROWS), np.array(["cat"] * ROWS, object), ["cat"] * ROWS])
+def test_words_in_an_iterable(labels: Any) -> None:
+    """The number of a word follows from all words, which a stream doesn't know."""
+    with refused(
+        DataError,
+        "words as labels in an iterable, such as 'cat'; needed: the number of each class, in the order of the model's "
+        "outputs. Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
+    ):
+        read_all(source_of(two_layers(), [{"x": X, "labels": labels}]), 4)
+
+
 @pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
 def test_words_of_no_characters(code: int, tmp_path: Path) -> None:
     """Numbers that are no characters are refused, wherever they stand."""

@@ -195,6 +195,52 @@ def test_images_of_another_size(shape: str, steps: Any, remedy: str, photos: Pat
         read(shape, photos, scale=1.0, **steps)
 
 
+GRAY = COLORED[..., 0]
+FLOATS = COLORED.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "data", "steps", "remedy"),
+    [
+        ("N,3,10,14", "photos", {"color": "gray"}, "The model takes 3 channels: leave out --color gray."),
+        ("N,10,14,3", COLORED, {"color": "gray"}, "The model takes 3 channels: leave out --color gray."),
+        ("N,4,10,14", "photos", {"color": "bgr"}, "The model takes 4 channels: leave out --color bgr."),
+        ("N,1,10,14", "photos", {"color": "rgb"}, "The model takes one channel: pass --color gray."),
+        ("N,1,10,14", COLORED, {}, "The model takes one channel: pass --color gray."),
+        ("N,10,14", COLORED, {}, "The model takes one channel: pass --color gray."),
+        ("N,1,10,14", FLOATS, {}, "The model takes one channel: save gray images."),
+        ("N,3,10,14", GRAY, {}, "takes 3 channels: save images that have as many, such as these gray ones repeated."),
+        ("N,3,10,14", "photos", {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
+        ("N,10,14,3", COLORED, {"layout": "NCHW"}, "the channels last: leave out --layout, or pass --layout NHWC."),
+        ("N,3,8,8", COLORED, {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
+        ("N,3,8,8", COLORED, {}, "Pass --resize 8 --crop 8, or what was done in training."),
+    ],
+)  # fmt: skip
+def test_true_cause(shape: str, data: Any, steps: Any, remedy: str, photos: Path) -> None:
+    """What is wrong with the layout or the channels is not mended by another size, and the message says so."""
+    with refused(DataError, "for input 'x'; needed: shape " + shape.replace(",", " × "), remedy):
+        read(shape, photos if isinstance(data, str) else data, scale=1.0, **steps)
+
+
+@pytest.mark.parametrize(
+    ("shape", "array", "layout", "remedy"),
+    [
+        ("N,3,10,14", FLOATS, "NCHW", "come last: pass --layout NCHW, or save array.transpose(0, 3, 1, 2)."),
+        ("N,10,14,3", FLOATS.transpose(0, 3, 1, 2), "NHWC", "The channels come first: pass --layout NHWC, or save "),
+        ("N,1,10,14", FLOATS[..., 0], "NCHW", "is missing: pass --layout NCHW, or save numpy.expand_dims(array, 1)."),
+        ("N,10,14,1", FLOATS[..., 0], "NHWC", "is missing: pass --layout NHWC, or save numpy.expand_dims(array, 3)."),
+    ],
+)  # fmt: skip
+def test_layout_that_helps(shape: str, array: np.ndarray, layout: str, remedy: str) -> None:
+    """Arrays of floats, to which nothing is done unasked, are told the layout that makes them fit, and it does."""
+    with refused(DataError, remedy):
+        read(shape, array)
+    expected = array[..., None] if array.ndim == 3 else FLOATS
+    np.testing.assert_array_equal(
+        read(shape, array, layout=layout), expected.transpose(0, 3, 1, 2) if layout == "NCHW" else expected
+    )
+
+
 @pytest.mark.parametrize(
     ("size", "remedy"),
     [(784, "--resize 28 --crop 28 --color gray"), (3 * 784, "--resize 28 --crop 28"), (64, "--resize 8 --crop 8 --co")],
@@ -313,3 +359,33 @@ def test_one_number_for_all() -> None:
     """A single mean or deviation needs no list around it, and lists are as good as tuples."""
     assert Preprocessing.of({"mean": 0.5, "std": [1, 2]}) == Preprocessing(mean=(0.5,), std=(1, 2))
     assert Preprocessing.of({"resize": [2, 3], "scale": None}) == Preprocessing(resize=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"scale": "1/255"}, {"scale": 1 / 255}),
+        ({"scale": " 0.5 "}, {"scale": 0.5}),
+        ({"resize": "28x32", "crop": "28"}, {"resize": (28, 32), "crop": 28}),
+        ({"mean": "0.5", "std": "1/4,0.5"}, {"mean": (0.5,), "std": (0.25, 0.5)}),
+        ({"mean": ["1/2", 1]}, {"mean": (0.5, 1)}),
+    ],
+)
+def test_texts_of_the_command_line(written: Any, meant: Any) -> None:
+    """What the command line takes is taken in mappings and by the class itself."""
+    assert Preprocessing.of(written) == Preprocessing(**written) == Preprocessing(**meant)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("scale", "1/", '0.5 or "1/255"'), ("scale", "1/0", '0.5 or "1/255"'), ("scale", "nan", '0.5 or "1/255"'),
+        ("std", "1,,2", '0.5, [0.4, 0.5, 0.6] or "0.4,0.5,0.6"'), ("mean", "a,b", '0.5, [0.4, 0.5, 0.6]'),
+        ("resize", "28x", '28, [28, 32] or "28x32"'), ("crop", "28 by 28", '28, [28, 32] or "28x32"'),
+        ("crop", "9" * 5000, '28, [28, 32] or "28x32"'), ("resize", "0x4", '28, [28, 32] or "28x32"'),
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_values(name: str, text: str, form: str) -> None:
+    """A text that is none is refused with the forms that work."""
+    with refused(DataError, f"{name} ", f"Write {name} as {form}"):
+        Preprocessing.of({name: text})

@@ -226,7 +226,7 @@ def test_numbers_of_columns_are_names(first: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
 def test_rows_without_names(first: str, tmp_path: Path) -> None:
-    """A first line of numbers alone is a row, which must not be lost; a single name among them makes it a header."""
+    """A first line of numbers alone is a row, which must not be lost."""
     path = tmp_path / "d.csv"
     path.write_text(f"{first}\n1,2,3\n")
     shown = ", ".join(first.split(","))
@@ -236,8 +236,26 @@ def test_rows_without_names(first: str, tmp_path: Path) -> None:
         "the names of the columns. Write one before the rows, such as f1,f2,label.",
     ):
         table_of(path)
-    path.write_text(f"{first.rpartition(',')[0]},label\n1,2,3\n")
-    assert list(table_of(path).fields)[-1] == "label"
+
+
+@pytest.mark.parametrize(
+    "first", ["5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a"]
+)
+def test_rows_with_words(first: str, tmp_path: Path) -> None:
+    """A first line of which half is numbers is a row with its class, as in the iris table without names."""
+    (tmp_path / "d.csv").write_text(f"{first}\n{first}\n")
+    with refused(DataError, "d.csv: the first line holds numbers (", "and would be lost as names", "such as f1,f2,lab"):
+        table_of(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize(
+    "first", ["country,1990,1991,1992", ",0,1,2,label", "label,1,2,5", "a,b,1.5", "1,,label", "0,1,2,name"]
+)
+def test_names_with_numbers(first: str, tmp_path: Path) -> None:
+    """Whole numbers that ascend are names, such as years; so are a few numbers among words."""
+    count = len(first.split(","))
+    (tmp_path / "d.csv").write_text(f"{first}\n{','.join('7' * count)}\n")
+    assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
 
 
 def test_lines_of_different_length(tmp_path: Path) -> None:

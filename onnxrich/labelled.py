@@ -1,0 +1,98 @@
+"""What looks wrong with labels beside the model's outputs. Only notices come of it: labels are taken as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxrich.errors import Notice
+from onnxrich.moments import Moments
+from onnxrich.sources.labels import listing
+
+# Metrics that compare each class with the output of its number; all others are the same however classes are numbered.
+_BY_NUMBER = "accuracy, cross_entropy, mean_squared_error, NC3 and NC4"
+# Sums of ones and zeros in double, about a shift, are off by their rounding alone, some 1e-15 a row.
+_ROUNDING = 1e-9
+
+
+def notices(moments: Moments, first: NDArray[Any] | None, names: Sequence[str] | None) -> list[Notice]:
+    """What a reader of numbers that come from labels should know.
+
+    Args:
+        moments: of all rows.
+        first: labels of the first batch, None without labels.
+        names: of the classes, in the order of their numbers, where the data have them.
+    """
+    if first is None or not moments.n:
+        return []
+    message = ""
+    if moments.targets == "values":
+        message, code = _as_values(moments, first), "labels_as_values"
+    elif names is not None and len(names) < max(moments.C, 2):
+        message, code = _fewer(moments.C, names), "fewer_classes"
+    elif max(moments.C, 2) < moments.K:
+        message, code = _more(moments)
+    return [Notice(code, message)] if message else []
+
+
+def _fewer(C: int, names: Sequence[str]) -> str:
+    return (
+        f"The data name {len(names)} {'class' if len(names) == 1 else 'classes'}, numbered from 0 in this order: "
+        f"{listing(names)}; the model has {_outputs(C)}. Unless those that are missing come last, {_BY_NUMBER} compare "
+        "classes with the wrong outputs. Pass the labels as numbers of the outputs, or put the names of all classes as "
+        "id2label into a config.json beside the model."
+    )
+
+
+def _more(moments: Moments) -> tuple[str, str]:
+    C, K = moments.C, moments.K
+    # Each class is a column of ones and zeros, whose mean is the share of its rows.
+    if max(C, 2) + 1 == K and moments.mean("targets")[0] * moments.n < 0.5:
+        return (
+            f"The labels go from 1 to {K - 1}, and the model has {_outputs(C)}: they seem to begin at 1, where classes "
+            f"are numbered from 0. So {_BY_NUMBER} are undefined. Pass labels - 1."
+        ), "labels_from_one"
+    said = f"The labels go up to {K - 1}, which makes {K} classes, and the model has {_outputs(C)}: "
+    if C == 1:
+        return f"{said}if they are quantities, pass them as floats.", "more_classes"
+    return (
+        f"{said}{_BY_NUMBER} are undefined. To have them, pass the labels as numbers of the outputs, from 0 to {C - 1}."
+    ), "more_classes"
+
+
+def _as_values(moments: Moments, first: NDArray[Any]) -> str:
+    remedy = ""
+    if moments.K > 1:
+        said, remedy = "rows of zeros and a single one", "labels.argmax(axis=1)" if _is_one_hot(moments) else ""
+    elif first.dtype.kind == "f" and _is_whole(first, moments.C):
+        said, remedy = "floats that are whole numbers", "labels.astype(int)"
+    if not remedy:
+        return ""
+    return (
+        f"The labels are {said}, and were taken as real targets: accuracy, cross_entropy and neural collapse need "
+        f"classes, which are integers of shape (rows,). If these are classes, pass {remedy}."
+    )
+
+
+def _is_one_hot(moments: Moments) -> bool:
+    """Whether each row of the targets has a single one: then Σ y yᵀ is diagonal, and holds Σ y, which adds up to n."""
+    sums = moments.n * moments.mean("targets")
+    rounding = _ROUNDING * moments.n
+    return abs(float(sums.sum()) - moments.n) <= rounding and bool(
+        np.allclose(moments.raw("targets", "targets"), np.diag(sums), rtol=0, atol=rounding)
+    )
+
+
+def _is_whole(labels: NDArray[Any], C: int) -> bool:
+    """Whether floats look like the numbers of classes: from 0 or 1 on, as many as outputs, with one output 0 and 1."""
+    found = np.unique(labels)
+    if C == 1:
+        return bool(np.array_equal(found, [0, 1]))
+    return bool(np.isin(found, np.arange(C + 1)).all())
+
+
+def _outputs(C: int) -> str:
+    return "1 output" if C == 1 else f"{C} outputs"
