@@ -105,6 +105,8 @@ def _options(folder: Path | None, device: Choice) -> Any:
     options.log_severity_level = 4
     # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    # Products of bytes saturate on x86 processors without VNNI, unless the signed ones are shifted.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.use_deterministic_compute = device.memory == "cuda"
     if folder is not None:

@@ -36,4 +36,4 @@ def test_errors_of_layers() -> None:
     assert done.returncode == 1
     assert "no layer 'h9' in the model" in done.stderr
     assert "`onnxrich inspect MODEL --layers` lists them." in done.stderr
-    assert "token 0 without layers" in onnxrich("run", MODEL, "--data", DATA, "--token", "0").stderr
+    assert "--token is of --layers" in onnxrich("run", MODEL, "--data", DATA, "--token", "0").stderr
