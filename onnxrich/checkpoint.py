@@ -22,7 +22,7 @@ from onnxrich.moments import Array
 from onnxrich.sources.npy import read_arrays
 from onnxrich.writing import replace_file, sweep
 
-SCHEMA = "onnxrich.checkpoint/1"
+SCHEMA = "onnxrich.checkpoint/2"
 ANEW = "Pass another --checkpoint, or remove the file to begin anew."
 
 

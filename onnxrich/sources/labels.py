@@ -127,7 +127,10 @@ def _renumbered(source: Source, names: tuple[str, ...], known: tuple[str, ...]) 
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         for batch in source.read(shard, size):
-            yield batch if batch.labels is None else replace(batch, labels=_placed(batch.labels, place, source.name))
+            if batch.labels is None or batch.labels.dtype.kind not in "iu":
+                yield batch
+            else:
+                yield replace(batch, labels=_placed(batch.labels, place, source.name))
 
     return replace(source, read=read, classes=len(known), class_names=known)
 

@@ -40,7 +40,7 @@ def _metadata(model: Model) -> Any:
     said = next((entry.value for entry in model.proto.metadata_props if entry.key == "names"), "")
     try:
         return ast.literal_eval(said[:LARGEST_CONFIG])
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
 
 
@@ -62,6 +62,8 @@ def _in_order(names: Any) -> tuple[str, ...] | None:
     """The names of a mapping from 0, 1, …, which may be texts; None where it is another one."""
     if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
         return None
+    if len(set(names.values())) < len(names):
+        return None  # one word would have two numbers
     by_number = {str(number): name for number, name in names.items()}
     order = [str(number) for number in range(len(names))]
     return tuple(by_number[number] for number in order) if set(by_number) == set(order) and order else None

@@ -43,7 +43,9 @@ def check_pairs(data: Iterable[Any], inputs: tuple[Input, ...]) -> None:
     if not isinstance(data, tuple | list) or all(isinstance(item, Mapping) for item in data):
         return
     shapes = [getattr(item, "shape", ()) for item in data]
-    alike = len(data) > 1 and len(shapes[0]) > 0 and len({len(shape) for shape in shapes}) == 1
+    # Two of one rank in a tuple may be rows and targets alike, as an autoencoder's are.
+    least = 3 if isinstance(data, tuple) else 2
+    alike = len(data) >= least and len(shapes[0]) > 0 and len({len(shape) for shape in shapes}) == 1
     if not alike and (isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0)):
         raise DataError(
             f"data that are a {type(data).__name__} of {len(data)}",

@@ -180,3 +180,9 @@ def test_own_exceptions_pass() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         list(source_of(two_layers(), items()).batches(64))
+
+
+def test_a_pair_of_one_rank_is_refused() -> None:
+    """The targets of an autoencoder are no further rows."""
+    with refused(DataError, "data that are a tuple of 2"):
+        source_of(two_layers(), (X, X + 1))
