@@ -119,14 +119,14 @@ class Analysis(Results):
 
 
 def _check_counted(metrics: Sequence[str], record: Record) -> None:
-    """Check that no readouts are named that were not counted when the moments were saved.
+    """Check that no readouts are named that were not counted when the moments were saved; the record asks for all named.
 
     Raises:
         DataError: when some are; among "all" metrics they are null.
     """
     given = (metrics,) if isinstance(metrics, str) else metrics
     named = [name for name, each in ALL.items() if each.family == "readouts" and (name in given or "readouts" in given)]
-    missing = [name for name in named if name not in record.beyond]
+    missing = [name for name in named if name in record.lacking]
     if missing:
         raise DataError(
             f"{', '.join(missing)} of saved moments",

@@ -101,7 +101,8 @@ def _paths(name: str, value: Any) -> list[str]:
 
 
 def _truth(name: str, value: Any) -> bool:
-    value = value.item() if hasattr(value, "item") else value
+    # NumPy's truths too, which are arrays without axes.
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
     if not isinstance(value, bool):
         raise _other(name, value, "True or False", f"Pass {_flag(name)}, or leave it out.")
     return value

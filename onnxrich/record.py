@@ -121,6 +121,7 @@ class Record:
         notices: what a reader should know of these.
         asked: names of the metrics that were asked for; empty for those that are computed by default.
         beyond: metrics that need more than the moments: the blocks of rows, or the model's weights.
+        lacking: names of those among them that were asked for when there were the moments alone: nobody knows them.
         uncertainty: errors of the metrics, which need the blocks too.
         layers: numbers of the hidden layers that were asked for, and at last of the head's features.
     """
@@ -132,18 +133,22 @@ class Record:
     notices: tuple[Notice, ...] = ()
     asked: tuple[str, ...] = ()
     beyond: Mapping[str, float | int | None] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
     uncertainty: Uncertainty | None = None
     layers: tuple[Layer, ...] = ()
 
     def asking(self, names: tuple[str, ...]) -> Self:
         """The record with other metrics asked for; a notice names those that moments alone don't give."""
-        lacking = [name for name in names if ALL[name].beyond and name not in self.beyond]
+        known = self.beyond.keys() - set(self.lacking)
+        lacking = tuple(name for name in names if ALL[name].beyond and name not in known)
         message = (
             f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
             "pass over the data, and were not asked for when the moments were saved."
         )
-        notices = (*self.notices, Notice("not_saved", message)) if lacking else self.notices
-        return replace(self, asked=names, notices=notices)
+        # What was lacking before may not be asked for any more.
+        notices = [notice for notice in self.notices if notice.code != "not_saved"]
+        notices += [Notice("not_saved", message)] if lacking else []
+        return replace(self, asked=names, lacking=lacking, notices=tuple(notices))
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON-able values."""
@@ -170,6 +175,7 @@ class Record:
                 tuple(Notice(**notice) for notice in record["notices"]),
                 tuple(map(str, record.get("asked", ()))),
                 {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
+                tuple(map(str, record.get("lacking", ()))),
                 None if kept is None else Uncertainty.from_dict(kept),
                 tuple(Layer.from_dict(layer) for layer in record.get("layers", ())),
             )

@@ -247,6 +247,10 @@ def test_saved_moments_say_what_they_do_not_give(x: np.ndarray, labels: np.ndarr
         assert "not_saved" not in [notice.code for notice in kept.notices]
     again = onnxrich.Analysis.load(paths[0], metrics="all")
     assert "nc4" in next(notice.message for notice in again.notices if notice.code == "not_saved")
+    again.save(tmp_path / "again")
+    for metrics, expected in (("all", 1), (None, 1), ("default", 0)):
+        codes = [notice.code for notice in onnxrich.Analysis.load(tmp_path / "again", metrics=metrics).notices]
+        assert codes.count("not_saved") == expected
 
 
 def test_folders_of_reports_in_place_of_models(x: np.ndarray, labels: np.ndarray, tmp_path: Path) -> None:

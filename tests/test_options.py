@@ -69,6 +69,7 @@ def test_types(function: str, name: str, value: Any, needed: str, isolate: bool)
         ("reading", {"limit": 2.5}, "limit 2.5; needed: a whole number from 1. Pass --limit N with N ≥ 1."),
         ("reading", {"max_errors": None}, "max_errors None; needed: a whole number from 0"),
         ("reading", {"shuffle": "no"}, "shuffle 'no'; needed: True or False. Pass --shuffle, or leave it out."),
+        ("reading", {"balanced": np.array([True, False])}, "balanced array([ True, False]); needed: True or False"),
         ("reading", {"text": 3, "tokenizer": "t"}, "text 3; needed: text. Pass --text NAME."),
         ("reading", {"text": "t", "tokenizer": 4}, "tokenizer 4; needed: the path of a file. Pass it as text or"),
     ],

@@ -135,6 +135,9 @@ def test_not_counted_again_from_moments(isolate: bool, tmp_path: Path) -> None:
         "second pass over. Use `onnxrich run MODEL --data FILE --metrics readouts`."
     )
     assert loaded("all").metrics["probe_accuracy"] is None
+    loaded("all").save(tmp_path / "report", force=True)
+    with pytest.raises(DataError, match="nearest_mean_accuracy, probe_accuracy of saved moments"):
+        loaded("readouts")
 
 
 @pytest.mark.parametrize("classes", [0, 1])
