@@ -17,6 +17,7 @@ from onnxrich.progress import Progress
 from onnxrich.record import Record
 from onnxrich.report import figure, files, html
 from onnxrich.results import Results
+from onnxrich.saved import EVALUATION, inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,19 +62,15 @@ class Analysis(Results):
         if isolate:
             return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
         metrics = request["metrics"]
-        first = Path(request["path"])
-        other = None if request["evaluation"] is None else Path(request["evaluation"])
-        if first.is_dir():
-            beside = first / "evaluation.npz"
-            first, other = first / "moments.npz", other or (beside if beside.is_file() else None)
-        if other is not None and other.is_dir():
-            other = other / "evaluation.npz"
+        path, evaluation = request["path"], request["evaluation"]
+        first = inside(path) or path
+        other = inside(path if evaluation is None else evaluation, EVALUATION) or evaluation
         found: list[Results] = []
         samples: list[Sample] = []
         for file in (first, other):
             if file is None:
                 continue
-            moments, saved = load_record(file)
+            moments, saved = load_record(Path(file))
             record = Record.from_dict(saved)
             if metrics is not None:
                 record = record.asking(select(metrics))
@@ -119,7 +116,11 @@ class Analysis(Results):
 
 
 def _check_counted(metrics: Sequence[str], record: Record) -> None:
-    """Check that no readouts are named that were not counted when the moments were saved; the record asks for all named.
+    """Check that no readouts are named that were not counted when the moments were saved.
+
+    Args:
+        metrics: what is named.
+        record: which asks for these.
 
     Raises:
         DataError: when some are; among "all" metrics they are null.

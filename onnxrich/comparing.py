@@ -20,13 +20,12 @@ from onnxrich.moments import load_record
 from onnxrich.progress import Listener, Progress
 from onnxrich.record import Record
 from onnxrich.results import Results
+from onnxrich.saved import moments_of
 from onnxrich.sources.shared import leading, source_for
 from onnxrich.timing import Timing
 
 # What options are when they are left out, where that is not None.
 LEFT_OUT = {"device": "auto", "seed": 0}
-# The file of a report's folder that holds its moments.
-MOMENTS = "moments.npz"
 # What stands for a model: a file of one, of saved moments, the folder of a report, or the model itself.
 Given = str | os.PathLike[str] | bytes | ModelProto
 
@@ -53,7 +52,7 @@ def compare(
 ) -> Compared:
     """The comparison of several models; arguments and errors as in `onnxrich.compare`."""
     timing = Timing()
-    kept = {number: path for number, each in enumerate(given) if (path := saved_in(each)) is not None}
+    kept = {number: path for number, each in enumerate(given) if (path := moments_of(each)) is not None}
     saved = {number: load(path, metrics) for number, path in kept.items()}
     fresh = [number for number in range(len(given)) if number not in saved]
     if not fresh:
@@ -98,15 +97,6 @@ def compare(
 _NO_PRODUCTS = Notice(
     "saved_moments", "Saved moments hold no products of two models' features: there is no CKA with these."
 )
-
-
-def saved_in(given: Given) -> Path | None:
-    """The saved moments that a model is given by: their file, or that in the folder of a report; None of others."""
-    if not isinstance(given, str | os.PathLike):
-        return None
-    path = Path(given)
-    beside = path / MOMENTS
-    return beside if beside.is_file() else path if path.suffix.lower() == ".npz" else None
 
 
 def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: Any) -> None:

@@ -12,6 +12,7 @@ from onnxrich.compared import Estimate
 from onnxrich.errors import DataError, naming
 from onnxrich.progress import Listener, Progress
 from onnxrich.results import Results
+from onnxrich.saved import moments_of
 from onnxrich.tracked import Tracked
 
 
@@ -32,7 +33,7 @@ def follow(
             "Pass a file, arrays, or an iterable that begins anew.",
         )
     paths = list(map(str, series.files(given)))
-    if all(map(comparing.saved_in, paths)):
+    if all(map(moments_of, paths)):
         unused = {name: value for name, value in options.items() if name != "metrics"}
         comparing.check_unused(data=data, labels=labels, init=initial, **unused)
     found, alike = [], []
@@ -53,7 +54,7 @@ def _one(
     path: str, data: Any, labels: Any, initial: Any, *, listen: Listener, **options: Any
 ) -> tuple[Results, Estimate | None]:
     """The results of one checkpoint, and its S_init."""
-    saved = comparing.saved_in(path)
+    saved = moments_of(path)
     if saved is not None:
         return comparing.load(saved, options["metrics"]), None
     if initial is None:

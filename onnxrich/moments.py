@@ -279,9 +279,8 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
-        reason = (
-            "it is not there" if isinstance(error, FileNotFoundError) else f"it can't be read ({type(error).__name__})"
-        )
+        known: dict[type, str] = {FileNotFoundError: "it is not there", IsADirectoryError: "it is a folder without one"}
+        reason = known.get(type(error), f"it can't be read ({type(error).__name__})")
         raise DataError(
             f"moments file {str(file)!r}: {reason}",
             f"a whole `moments.npz` of schema {SCHEMA}",

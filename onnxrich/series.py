@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from onnxrich.errors import DataError
+from onnxrich.saved import MOMENTS
 
 # Kinds of files in a folder of checkpoints; those of the first kind that is there are taken.
 KINDS = (".onnx", ".npz")
@@ -43,7 +44,7 @@ def _files(given: str) -> list[Path]:
         inside = sorted(path.iterdir())
         models, moments = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
         # In the folder of a report there are moments of data to evaluate on as well.
-        found = models or [each for each in moments if each.name == "moments.npz"] or moments
+        found = models or [each for each in moments if each.name == MOMENTS] or moments
     else:
         # A name with brackets is a pattern only where no file has it.
         found = [path] if os.path.lexists(path) else [Path(name) for name in glob.glob(given, recursive=True)]  # noqa: PTH207 - absolute patterns too

@@ -35,19 +35,20 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "student": (set(), set()),
     "order": ({"errors", "metrics", "moments"}, {"numpy"}),
     "uncertainty": ({"errors", "moments", "metrics", "student"}, {"numpy"}),
+    "saved": (set(), set()),
     "record": ({"errors", "layers", "metrics", "uncertainty"}, set()),
     "results": (
         {"cores", "errors", "layers", "moments", "metrics", "curves", "order", "record", "uncertainty"},
         {"numpy"},
     ),
     "compared": ({"errors", "metrics", "moments", "results", "uncertainty"}, {"numpy"}),
-    "series": ({"errors"}, set()),
+    "series": ({"errors", "saved"}, set()),
     "tracked": ({"compared", "errors", "results", "series", "student"}, set()),
     "writing": ({"errors"}, set()),
     "options": ({"errors"}, set()),
     "report": (
         {"compared", "errors", "layers", "metrics", "moments", "curves", "record", "results"}
-        | {"report", "tracked", "uncertainty"}
+        | {"report", "saved", "tracked", "uncertainty"}
         | {"writing"},
         {"numpy", "rich", "jinja2"},
     ),
@@ -127,10 +128,13 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "comparing": (
         {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "record"}
-        | {"results", "rewrite", "session", "sources", "timing"},
+        | {"results", "rewrite", "saved", "session", "sources", "timing"},
         {"onnx"},
     ),
-    "following": ({"compared", "comparing", "errors", "pipeline", "progress", "results", "series", "tracked"}, set()),
+    "following": (
+        {"compared", "comparing", "errors", "pipeline", "progress", "results", "saved", "series", "tracked"},
+        set(),
+    ),
     "tracking": ({"metrics", "options", "progress", "report", "supervise", "tracked"}, set()),
     "comparison": ({"compared", "errors", "metrics", "options", "progress", "report", "supervise"}, set()),
     "supervise": ({"errors", "moments", "progress", "record", "results"}, {"psutil"}),
@@ -164,7 +168,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "recording": ({"errors", "loggers", "plugins", "writing"}, {"numpy"}),
     "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
     "analysis": (
-        {"errors", "metrics", "moments", "options", "progress", "record", "report", "results", "supervise"},
+        {"errors", "metrics", "moments", "options", "progress", "record", "report", "results", "saved"} | {"supervise"},
         set(),
     ),
     "demo": (set(), set()),

@@ -17,6 +17,7 @@ from pathlib import Path
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
 from onnxrich.results import Results
+from onnxrich.saved import EVALUATION, MOMENTS
 from onnxrich.writing import refusal, write_files
 
 # Lists the files of a report, with their digests.
@@ -133,9 +134,9 @@ def documents(results: Sequence[Results]) -> dict[str, bytes]:
 
 
 def _document(results: Results) -> dict[str, bytes]:
-    moments = {"moments.npz": _moments(results)}
+    moments = {MOMENTS: _moments(results)}
     if results.evaluation is not None:
-        moments["evaluation.npz"] = _moments(results.evaluation)
+        moments[EVALUATION] = _moments(results.evaluation)
     # A lone surrogate (a file name that is no UTF-8) becomes "\udcff", which is its JSON escape.
     return {
         **moments,
