@@ -24,10 +24,10 @@ def write_files(targets: Mapping[Path, bytes], directory: Path, stale: Sequence[
     Args:
         targets: content by path.
         directory: how messages name the place.
-        stale: files to remove once all others are safe on the disk, with their folders where these become empty.
+        stale: files to remove once all others are in their places, with their folders where these become empty.
 
     Raises:
-        OutputError: when one can't be written.
+        OutputError: when one can't be written; then nothing is removed.
     """
     made: list[Path] = []
     staged: dict[Path, Path] = {}
@@ -40,12 +40,9 @@ def write_files(targets: Mapping[Path, bytes], directory: Path, stale: Sequence[
                 raise OutputError(f"{target} is a folder", "a place for a file", "Move it, or choose another folder.")
             staged[target] = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
             _write_through(staged[target], content)
-        for path in stale:
-            path.unlink(missing_ok=True)
         for target, temporary in staged.items():
             fresh += [] if os.path.lexists(target) else [target]
             temporary.replace(target)
-        _undo([], [folder for folder in dict.fromkeys(path.parent for path in stale) if folder != directory])
         for folder in dict.fromkeys(target.parent for target in targets):
             _sync_folder(folder)
     except BaseException as error:
@@ -53,7 +50,23 @@ def write_files(targets: Mapping[Path, bytes], directory: Path, stale: Sequence[
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise refusal(directory, error) from error
         raise
+    try:
+        _clear(stale, list(targets), directory)
+    except OSError as error:
+        raise refusal(directory, error) from error
     return tuple(targets)
+
+
+def _clear(stale: Sequence[Path], kept: Sequence[Path], directory: Path) -> None:
+    """Remove files but those that are kept, and their folders, but for one, where these become empty."""
+    for path in stale:
+        # Where upper and lower case are the same, a file of another name may be one that was just written.
+        if path.exists() and not any(path.samefile(other) for other in kept):
+            path.unlink()
+    folders = [folder for folder in dict.fromkeys(path.parent for path in stale) if folder.is_dir()]
+    for folder in folders:
+        _sync_folder(folder)
+    _undo([], [folder for folder in folders if folder != directory])
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:

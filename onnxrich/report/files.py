@@ -80,7 +80,8 @@ def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
     path = Path(directory)
     try:
         folder, there = path.is_dir(), os.path.lexists(path)
-        empty = not folder or not any(path.iterdir())
+        # The listing alone is what is left of a report whose files were removed.
+        empty = not folder or all(entry.name == LISTING for entry in path.iterdir())
         parent = next(part for part in (path, *path.absolute().parents) if os.path.lexists(part))
         writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
     except OSError as error:

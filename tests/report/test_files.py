@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxrich import writing
 from onnxrich.analysis import Analysis
 from onnxrich.compared import Compared
 from onnxrich.errors import OutputError
@@ -248,6 +249,42 @@ def test_full_disk_keeps_old_results(
     with pytest.raises(OutputError):
         files.save(lazy, tmp_path, force=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_failed_renaming_removes_nothing(
+    rich: Results, lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the earlier report had goes last: it is there as long as the new files are not."""
+    files.save(rich.evaluated(rich), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def replace_(*_: Any) -> Path:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "replace", replace_)
+    with pytest.raises(OutputError):
+        files.save(lazy, tmp_path, force=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_stale_names_of_new_files_stay(tmp_path: Path) -> None:
+    """A file that goes by its old name too, as where upper and lower case are the same, is no stale one."""
+    (tmp_path / "Other").symlink_to(tmp_path / "other")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "moments.npz").write_bytes(b"old")
+    new, stale = tmp_path / "other" / "moments.npz", [tmp_path / name / "moments.npz" for name in ("Other", "gone")]
+    writing.write_files({new: b"new"}, tmp_path, stale)
+    assert new.read_bytes() == b"new"
+    assert tree(tmp_path) == ["Other", "other", "other/moments.npz"]
+
+
+def test_listing_alone_is_an_empty_folder(lazy: Results, tmp_path: Path) -> None:
+    """A report whose files were all removed leaves a hidden file, which nobody has to force away."""
+    for path in files.save(lazy, tmp_path):
+        path.unlink()
+    assert tree(tmp_path) == [files.LISTING]
+    files.save(lazy, tmp_path)
+    assert tree(tmp_path) == NAMES
 
 
 def test_interrupt_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
