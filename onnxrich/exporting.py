@@ -170,9 +170,9 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _check_target(path: Path, force: bool) -> None:
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
         raise OutputError(f"{path} is a folder", "a name for a file", "Pass --output FILE.onnx.")
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:  # noqa: PTH110 - as above
         raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
 
 

@@ -26,7 +26,7 @@ def taken(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, Any,
         AdapterError: when no adapter takes the model, or it can't be exported.
         DataError: when the data are a file, or hold no rows.
     """
-    if isinstance(model, str | os.PathLike) and Path(model).is_dir():
+    if isinstance(model, str | os.PathLike) and os.path.isdir(model):  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
         model = plugins.load(Path(model))[1]
     if isinstance(model, str | os.PathLike | bytes | ModelProto):
         yield model, data, labels, None

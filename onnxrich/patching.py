@@ -140,7 +140,7 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         raise OutputError(
             f"{path} is the model itself", "another file", "Pass another name: the model is never replaced."
         )
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:  # noqa: PTH110 - unlike pathlib it answers for names that no file can have
         raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
     external = any(models.is_external(tensor) for tensor in models.tensors(model.proto))
     if external and path.resolve().parent != model.folder:

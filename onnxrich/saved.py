@@ -13,8 +13,7 @@ MOMENTS, EVALUATION = "moments.npz", "evaluation.npz"
 def inside(folder: str | os.PathLike[str], name: str = MOMENTS) -> Path | None:
     """The saved moments of that name in a folder; None where it is none, or holds none."""
     file = Path(folder, name)
-    # Unlike a Path, os.path takes names that no file can have.
-    return file if os.path.isfile(file) else None  # noqa: PTH113
+    return file if os.path.isfile(file) else None  # noqa: PTH113 - unlike pathlib it answers for names that no file can have
 
 
 def moments_of(given: Any) -> Path | None:

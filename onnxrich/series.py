@@ -40,7 +40,8 @@ def files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 def _files(given: str) -> list[Path]:
     path = Path(given)
-    if path.is_dir():
+    folder = os.path.isdir(path)  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
+    if folder:
         inside = sorted(path.iterdir())
         models, moments = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
         # In the folder of a report there are moments of data to evaluate on as well.
@@ -49,7 +50,7 @@ def _files(given: str) -> list[Path]:
         # A name with brackets is a pattern only where no file has it.
         found = [path] if os.path.lexists(path) else [Path(name) for name in glob.glob(given, recursive=True)]  # noqa: PTH207 - absolute patterns too
     if not found:
-        what = "a folder without .onnx or .npz files" if path.is_dir() else "no such file, folder or pattern"
+        what = "a folder without .onnx or .npz files" if folder else "no such file, folder or pattern"
         raise DataError(f"{given}: {what}", "checkpoints", "Check the path; quote patterns.")
     return sorted(found, key=natural)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 import zipfile
@@ -27,7 +28,7 @@ def resolve(spec: str) -> tuple[Adapter, Any, Any]:
         AdapterError: when it is neither, or holds no model.
     """
     path = Path(spec)
-    if path.exists():  # Case 1
+    if os.path.exists(path):  # noqa: PTH110 - Case 1; unlike pathlib it answers for names that no file can have
         _refuse_pickle(path)
         return *plugins.load(path), None
     match = re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", spec)

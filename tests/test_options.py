@@ -13,7 +13,8 @@ import pytest
 from zoo_text import refused, two_layers
 
 import onnxrich
-from onnxrich.errors import AdapterError, DataError, ModelError, WorkerError
+from onnxrich.errors import AdapterError, DataError, ModelError, OnnxrichError, WorkerError
+from onnxrich.report import files
 
 MODEL, DATA = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -223,3 +224,32 @@ def test_limits_need_a_process(function: str, limit: str) -> None:
     """A limit that nothing could keep is not taken silently."""
     with refused(WorkerError, "a time or memory limit for work in this process", "isolate=True"):
         FUNCTIONS[function](**{limit: 1 << 30})
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "call",
+    {
+        "run": lambda: onnxrich.run(LONG, DATA),
+        "data": lambda: onnxrich.run(MODEL, LONG),
+        "labels": lambda: onnxrich.run(MODEL, DATA, LONG),
+        "checkpoint": lambda: onnxrich.run(MODEL, DATA, checkpoint=LONG),
+        "compare": lambda: onnxrich.compare([MODEL, LONG], DATA),
+        "track": lambda: onnxrich.track(LONG, DATA),
+        "init": lambda: onnxrich.track(MODEL, DATA, init=LONG),
+        "load": lambda: onnxrich.Analysis.load(LONG),
+        "inspect": lambda: onnxrich.inspect(LONG),
+        "expose": lambda: onnxrich.expose(MODEL, LONG),
+        "instrument": lambda: onnxrich.instrument(MODEL, LONG),
+        "export": lambda: onnxrich.export(LONG, "model.onnx"),
+        "target": lambda: onnxrich.export(MODEL, LONG),
+        "output": lambda: files.check(LONG),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_names_that_no_file_can_have(call: tuple[str, Callable[[], Any]]) -> None:
+    """A text that somebody gave in place of a path is named in words, wherever it stands."""
+    with refused(OnnxrichError, "xxx"):
+        call[1]()
