@@ -46,11 +46,13 @@ def compare(
       onnxrich compare report-a report-b
     """
     import onnxrich
-    from onnxrich.report import comparison
+    from onnxrich.report import comparison, files
 
     if len(models) < 2 and options["init"] is None:
         raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
     _common.check_output(output, force=force)
+    if output is not None:
+        files.check_apart(output, [*models, options["init"]])
     with _common.progress_line(f"{len(models)} models") as listen:
         found = onnxrich.compare(models, progress=listen, **options, **limits)
     if output is not None:

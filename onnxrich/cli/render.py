@@ -37,8 +37,11 @@ def render(
       onnxrich render report --metrics spectrum
     """
     import onnxrich
+    from onnxrich.report import files
 
     _common.check_output(output, force=force)
+    if output is not None:
+        files.check_apart(output, [moments, evaluation])
     analysis = onnxrich.Analysis.load(moments, evaluation=evaluation, metrics=metrics, **limits)
     if output is not None:
         written = analysis.save(output, force=force)

@@ -48,11 +48,15 @@ def track(
       onnxrich track records --csv > course.csv
     """
     import onnxrich
+    from onnxrich import series
+    from onnxrich.report import files
     from onnxrich.report import track as report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     _common.check_output(output, force=force)
+    if output is not None:
+        files.check_apart(output, [*series.files(checkpoints), options["init"]])
     with _common.progress_line() as listen:
         found = onnxrich.track(checkpoints, progress=listen, **options, **limits)
     if output is not None:

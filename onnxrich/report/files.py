@@ -11,13 +11,13 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
 from onnxrich.results import Results
-from onnxrich.saved import EVALUATION, MOMENTS
+from onnxrich.saved import EVALUATION, MOMENTS, moments_of
 from onnxrich.writing import refusal, write_files
 
 # Lists the files of a report, with their digests.
@@ -100,6 +100,28 @@ def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
             "a folder with write permission",
             "Choose another folder, or change its permissions.",
         )
+
+
+def check_apart(directory: str | os.PathLike[str], given: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse a folder whose earlier report is one of those that are read: it would be removed.
+
+    Args:
+        directory: where results are to be written.
+        given: saved moments, or folders of reports; others are left alone, and None.
+
+    Raises:
+        OutputError: when the folder holds the moments of one.
+    """
+    folder = Path(directory)
+    removed = {(folder / name).resolve() for name in (MOMENTS, *_earlier(folder))}
+    for each in given:
+        moments = moments_of(each)
+        if moments is not None and moments.resolve() in removed:
+            raise OutputError(
+                f"{each} is read, and is part of the report in {folder} that would be replaced",
+                "a folder apart from what is read",
+                "Choose another folder.",
+            )
 
 
 def folder_names(results: Sequence[Results]) -> list[str]:

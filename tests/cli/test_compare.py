@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -38,6 +39,34 @@ def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> 
     assert json.loads(saved.stdout)["metrics"]["d_lr"] == document["metrics"]["d_lr"]
     again = onnxrich("compare", first, second, "--data", data, "-o", tmp_path / "out")
     assert again.returncode == 1 and "--force" in again.stderr and not again.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compare", "a", "b", "-o", "a"],
+        ["compare", "b", "--init", "a/moments.npz", "-o", "./a"],
+        ["compare", "out/x/moments.npz", "b", "-o", "out"],
+        ["track", "a", "b", "-o", "b"],
+        ["track", "a/*.npz", "-o", "a"],
+        ["track", "b", "--init", "a", "-o", "a"],
+        ["render", "a", "-o", "a"],
+        ["render", "b", "--evaluation", "out/x/moments.npz", "-o", "out"],
+    ],
+    ids=" ".join,
+)
+def test_reports_that_are_read_are_not_replaced(command: list[str], tmp_path: Path) -> None:
+    """`--output` that is the report of an input is refused before anything is read, with `--force` too."""
+    for name in ("a", "b", "out/x"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "moments.npz").write_bytes(b"not read")
+    listing = {"files": {"x/moments.npz": hashlib.sha256(b"not read").hexdigest()}}
+    (tmp_path / "out" / ".onnxrich.json").write_text(json.dumps(listing))
+    before = sorted(tmp_path.rglob("*"))
+    done = onnxrich(*command, "--force", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "") and sorted(tmp_path.rglob("*")) == before
+    assert "is read, and is part of the report in" in done.stderr
+    assert done.stderr.endswith("needed: a folder apart from what is read. Choose another folder.\n")
 
 
 def test_limits_and_failures(pair: tuple[Path, Path, Path], folder: Path, tmp_path: Path) -> None:
