@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ KINDS = (".onnx", ".npz")
 
 # A whole number in a file's name, and one behind a word that says what it is.
 _WHOLE = r"(?<![0-9])(?<![0-9][.a-zA-Z])([0-9]{1,18})(?![0-9a-zA-Z]|[.][0-9])"
-_NAMED = rf"(?i:step|epoch|iter|iteration|checkpoint|ckpt)[^0-9a-zA-Z]*{_WHOLE}"
+_NAMED = rf"(?i:(step|epoch|iter|iteration|checkpoint|ckpt))[^0-9a-zA-Z]*{_WHOLE}"
 
 # Where the steps stand: in the files themselves, in their names, or nowhere.
 Origin = Literal["metadata", "name", "position"]
@@ -64,8 +64,9 @@ def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
 def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, ...], Origin]:
     """The step of each checkpoint, and where it stands: in all files, in all names, or nowhere.
 
-    In a name it is the last number behind a word for it, such as step or epoch, else the last whole number; one with a
-    point or letters behind it, such as a loss, a size or 10k, is none.
+    In a name it is the number behind a word for it, such as step or epoch, the last of those that are another in each
+    name, else the last whole number; one with a point or letters behind it, such as a loss, a size or 10k, is none.
+    Saved moments of a report are called by its folder.
 
     Args:
         paths: of the checkpoints, in the order in which they are numbered where their steps are not known.
@@ -81,9 +82,23 @@ def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, 
                 both = " and ".join(path for path, each in zip(paths, known, strict=True) if each == step)
                 raise DataError(f"step {step} in {both}", "one checkpoint a step", "Leave all but one out.")
         return tuple(known), "metadata"
-    for pattern in (_NAMED, _WHOLE):
-        found = [re.findall(pattern, Path(path).stem) for path in paths]
-        last = tuple(int(numbers[-1]) for numbers in found if numbers)
-        if len(last) == len(paths) and len(set(last)) == len(last):
-            return last, "name"
+    names = [_name(Path(path)) for path in paths]
+    for found in _numbers(names):
+        if len(set(found)) == len(found):
+            return found, "name"
     return tuple(range(len(paths))), "position"
+
+
+def _name(path: Path) -> str:
+    return path.absolute().parent.name if path.name == MOMENTS else path.stem
+
+
+def _numbers(names: Sequence[str]) -> Iterator[tuple[int, ...]]:
+    """A number of each name: those behind a word that all have, the last word first, then the last whole numbers."""
+    named = [{word.lower(): int(number) for word, number in re.findall(_NAMED, name)} for name in names]
+    for word in reversed(named[0]):
+        if all(word in each for each in named):
+            yield tuple(each[word] for each in named)
+    whole = [re.findall(_WHOLE, name) for name in names]
+    if all(whole):
+        yield tuple(int(each[-1]) for each in whole)

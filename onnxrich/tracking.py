@@ -74,8 +74,8 @@ def track(
     """Follow a training over its checkpoints, all on the same data. The command `onnxrich track` is this function.
 
     The step of a checkpoint is what its metadata say (`onnxrich.step`, which `onnxrich.export` and `onnxrich.Recorder`
-    write), else the last number of its name, else its position among those that are given; those of one folder or
-    pattern are in natural order.
+    write), else a number in its name, or in that of its report's folder, else its position among those that are given;
+    those of one folder or pattern are in natural order.
 
     Args:
         checkpoints: paths of ONNX files or of saved moments, patterns such as `step-*.onnx`, and folders: of ONNX

@@ -108,6 +108,17 @@ def test_steps() -> None:
     assert series.steps(["run3-step-1.onnx", "run3-step-20.onnx"], [5, None]) == ((1, 20), "name")
     assert series.steps(["first", "last-3"], [None, None]) == ((0, 1), "position")
     assert series.steps(["a-1/m-2.onnx", "a-2/m-2.onnx"], [None, None]) == ((0, 1), "position")
+    for names, expected in (
+        (["step100-epoch2", "step200-epoch2"], (100, 200)),
+        (["step100-epoch1", "step200-epoch1", "step300-epoch2"], (100, 200, 300)),
+        (["epoch1-step20", "epoch2-step10"], (20, 10)),
+        (["Step_7-step_9-epoch-1", "Step_7-step_8-epoch-1"], (9, 8)),
+        (["epoch2-run5", "epoch2-run6"], (5, 6)),
+        (["step1", "epoch2"], (1, 2)),
+    ):
+        assert series.steps([f"{name}.onnx" for name in names], [None] * len(names)) == (expected, "name")
+        reports = [f"runs-3/{name}/moments.npz" for name in names]
+        assert series.steps(reports, [None] * len(names)) == (expected, "name")
     with refused(DataError, "step 5 in a and b"):
         series.steps(["a", "b", "c"], [5, 5, 6])
 
