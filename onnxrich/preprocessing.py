@@ -93,6 +93,24 @@ class Preprocessing:
         """The steps that are there, JSON-able."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def normal(self, layout: Literal["NCHW", "NHWC"] | None) -> Self:
+        """The steps in one form, in which those that do the same are equal.
+
+        Args:
+            layout: the one that is taken where none is declared.
+        """
+        return replace(
+            self,
+            # A single side of an image is that of the shorter one, whatever becomes of the other.
+            resize=self.resize if isinstance(self.resize, int) else _both(self.resize),
+            resample=None if self.resize is None else self.resample or "bilinear",
+            crop=_both(self.crop),
+            scale=None if self.scale == 1 else self.scale,
+            mean=_without(0, self.mean),
+            std=_without(1, self.std),
+            layout=self.layout or layout,
+        )
+
     @property
     def reshapes(self) -> bool:
         """Whether it changes the size or the colours of images, which takes an image library."""
@@ -152,6 +170,18 @@ def _understood(name: str, value: Any) -> Any:
     values = (values,) if _is_number(values) else values
     numbers = tuple(map(_number, values)) if isinstance(values, tuple) else values
     return numbers if isinstance(numbers, tuple) and all(map(_is_number, numbers)) else value
+
+
+def _both(side: int | tuple[int, ...] | None) -> tuple[int, int] | None:
+    """Height and width of a square's side too."""
+    sides = (side,) if isinstance(side, int) else side
+    return None if sides is None else (sides[0], sides[-1])
+
+
+def _without(neutral: int, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    """Numbers of all channels as one where they are the same; None where that changes nothing."""
+    single = values[:1] if values is not None and len(set(values)) == 1 else values
+    return None if single == (neutral,) else single
 
 
 def _number(value: Any) -> Any:

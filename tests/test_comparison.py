@@ -294,6 +294,71 @@ def test_other_preprocessing_of_a_model_is_refused(folders: list[Path], x: np.nd
         onnxrich.compare(folders, x)
 
 
+IMAGES = np.random.default_rng(5).integers(0, 256, (64, 3, 6, 8), np.uint8)
+
+
+@pytest.fixture
+def seeing(tmp_path: Path) -> list[Path]:
+    """Two models of images, 3 × 5 × 5, in folders of their own."""
+    body = "flat = Flatten(x) mixed = MatMul(flat, w1) h = Relu(mixed) y = MatMul(h, w2)"
+    proto = build(body, x="float[N,3,5,5] x", w1=whole(75, 8, seed=4))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(proto.SerializeToString())
+    return [tmp_path / "a" / "model.onnx", tmp_path / "b" / "model.onnx"]
+
+
+# What both declare, so that the images can be run; what only the second does, or both, each in its own words.
+SIZED = {"resize": "[5, 5]", "scale": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"resize": "[5, 5]", "std": "1"}, {"resize": "[5, 5]", "scale": "1"}),
+        (SIZED, SIZED | {"mean": "0", "std": "[1, 1, 1]"}),
+        (SIZED | {"mean": "0.5"}, SIZED | {"mean": "[0.5, 0.5, 0.5]"}),
+        (SIZED | {"crop": "5"}, SIZED | {"crop": "'5x5'"}),
+        ({"resize": "'5x5'", "scale": "0.5"}, {"resize": "[5]", "scale": "0.5"}),
+        (SIZED, SIZED | {"resample": "'bilinear'"}),
+        (SIZED, SIZED | {"layout": "'NCHW'"}),
+    ],
+)
+def test_the_same_preprocessing_in_other_words(first: Any, second: Any, seeing: list[Path]) -> None:
+    """What does the same to the rows is the same, and gives the numbers that each model has alone."""
+    for path, steps in zip(seeing, (first, second), strict=True):
+        lines = [f"{name} = {value}" for name, value in steps.items()]
+        (path.parent / "onnxrich.toml").write_text("\n".join(["[preprocessing]", *lines]))
+    for given in (seeing, seeing[::-1]):
+        found = onnxrich.compare(given, IMAGES, device="cpu", metrics=["d_lr"])
+        alone = [onnxrich.run(path, IMAGES, device="cpu", metrics=["d_lr"]) for path in given]
+        assert [each.record.data.fingerprint for each in found.results] == [
+            each.record.data.fingerprint for each in alone
+        ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"scale": "1"}, {"scale": "0.5"}),
+        ({"mean": "0.5"}, {"mean": "[0.5, 0.5, 0.6]"}),
+        ({"std": "1"}, {"std": "2"}),
+        ({"crop": "5"}, {"crop": "[5, 4]"}),
+        ({"resize": "5"}, {"resize": "[5, 5]"}),
+        ({"resize": "5"}, {"resize": "5", "resample": "'nearest'"}),
+        ({"layout": "'NCHW'"}, {"layout": "'NHWC'"}),
+    ],
+)
+def test_other_preprocessing_names_both(first: Any, second: Any, seeing: list[Path]) -> None:
+    """What does something else is refused, and both models say what was declared for them."""
+    for path, steps in zip(seeing, (first, second), strict=True):
+        lines = [f"{name} = {value}" for name, value in steps.items()]
+        (path.parent / "onnxrich.toml").write_text("\n".join(["[preprocessing]", *lines]))
+    name, *_ = first
+    with refused(DataError, f"a/model.onnx: {name} ", f"b/model.onnx: {name} ", "other preprocessing for each model"):
+        onnxrich.compare(seeing, IMAGES)
+
+
 def test_declarations_for_images_hold_for_bytes_alone(folders: list[Path], x: np.ndarray) -> None:
     """A `preprocessor_config.json` beside one of the models matters where the data are bytes, and not for floats."""
     config = {"do_rescale": True, "rescale_factor": 0.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,8 +61,9 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
     field = fields[0]
     names = tuple(field.name for field in fields)
     recipe = recipe_for(entry, field, inputs, said)
+    lies = layout_of(entry.shape or ()) or layout_of(field.shape)
     for other in said.others:
-        _check_alike(recipe, recipe_for(entry, field, inputs, other), (said.model, other.model))
+        _check_alike(recipe, recipe_for(entry, field, inputs, other), (said.model, other.model), lies)
     if recipe is not None:
         _check_resample(recipe.steps)
     if recipe is not None or field.image:
@@ -105,13 +106,21 @@ def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Decl
     return recipe if recipe.steps.declared() else None
 
 
-def _check_alike(recipe: Recipe | None, other: Recipe | None, models: tuple[str, str]) -> None:
-    """Check that the same is done to rows that two models are to share.
+def _check_alike(
+    recipe: Recipe | None, other: Recipe | None, models: tuple[str, str], layout: Literal["NCHW", "NHWC"] | None
+) -> None:
+    """Check that the same is done to rows that two models are to share, however it is written.
+
+    Args:
+        recipe: of one of them.
+        other: of the other.
+        models: how messages name them.
+        layout: the one of the input, or else of the rows, as far as their shapes say it.
 
     Raises:
         DataError: when something else is declared for one of them.
     """
-    each = [Preprocessing() if one is None else one.steps for one in (recipe, other)]
+    each = [(Preprocessing() if one is None else one.steps).normal(layout) for one in (recipe, other)]
     if each[0] == each[1]:
         return
     told = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class Pixels:
         )
 
 
-def layout_of(shape: tuple[Any, ...]) -> str | None:
+def layout_of(shape: tuple[Any, ...]) -> Literal["NCHW", "NHWC"] | None:
     """Where a shape of four axes has its channels, as far as it says."""
     if len(shape) != 4:
         return None
