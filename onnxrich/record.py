@@ -56,7 +56,8 @@ class DataInfo:
     Attributes:
         source: as a person would name it.
         n: number of rows that counted: samples, tokens or positions.
-        classes: number of classes.
+        classes: number of classes that the targets tell apart, None without any: one for each output, two for a single
+            one, or more where labels or names of classes go beyond. Not all have to occur.
         synthetic: whether it was made up.
         samples: number of samples that were read.
         fingerprint: the same for two results on the same samples, whatever their order and their file.

@@ -13,6 +13,7 @@ from zoo_text import TWO_LAYERS, build, refused, two_layers, whole
 import onnxrich
 from onnxrich import Analysis
 from onnxrich.errors import DataError, HeadError, OnnxrichError
+from onnxrich.report import terminal
 
 # Whole numbers pass through the models unrounded in whatever order they are summed, so features are identical however
 # rows are batched. What is left is rounding in double, 1e-16 a term, of sums of some hundred terms of one size.
@@ -207,6 +208,7 @@ def test_classes_without_rows() -> None:
     """Classes that don't occur, and more of them than outputs, are allowed."""
     analysis = run(two_layers(), X, LABELS * 3)
     assert analysis.record.data.classes == 7
+    assert f"; {len(set(LABELS))} of 7 classes" in terminal.render([analysis], width=140)
     assert analysis.metrics["nc1"] == pytest.approx(run(two_layers(), X, LABELS).metrics["nc1"], rel=SAME)
 
 

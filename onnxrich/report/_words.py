@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from onnxrich.errors import printable
 from onnxrich.metrics import ALL, FAMILIES
+from onnxrich.moments import Moments
 from onnxrich.record import DataInfo, HeadInfo, RuntimeInfo
 from onnxrich.results import Results
 
@@ -178,7 +179,6 @@ def shared_reason(results: Sequence[Results], names: Sequence[str]) -> str | Non
 def facts(results: Results) -> dict[str, str]:
     """Where the numbers come from, in words: model, head, data and runtime."""
     model, head, data, runtime = results.record.model, results.record.head, results.record.data, results.record.runtime
-    kinds = {None: "no labels", "values": "real-valued targets", "classes": f"{results.moments.K} classes"}
     words = {
         "model": model.path,
         "made by": f"{model.producer or 'unknown'}, opset {model.opset}, {model.parameters:,} parameters",
@@ -187,12 +187,21 @@ def facts(results: Results) -> dict[str, str]:
         "data": f"{'SYNTHETIC: ' if data.synthetic else ''}{data.source}, fingerprint {data.fingerprint[:12]}",
         "prepared": _prepared(data),
         "rows": f"n = {data.n:,}, n/p = {number(results.moments.n / results.moments.p)}, one a {head.rows}; "
-        + kinds[results.moments.targets]
+        + _targets(results.moments)
         + (f" ({_some(data.class_names)})" if data.class_names else ""),
         "device": _device(runtime),
         "speed": _speed(data, runtime),
     }
     return {name: printable(text) for name, text in words.items()}
+
+
+def _targets(moments: Moments) -> str:
+    """What the labels are; of classes how many occur, where that is not all that the targets tell apart."""
+    if moments.targets != "classes":
+        return "no labels" if moments.targets is None else "real-valued targets"
+    # The mean of a class's column is its share of the rows, up to rounding.
+    occur = int((moments.mean("targets") > 1e-9).sum())
+    return f"{'' if occur == moments.K else f'{occur:,} of '}{moments.K:,} classes"
 
 
 def _speed(data: DataInfo, runtime: RuntimeInfo) -> str:
