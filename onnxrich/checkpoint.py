@@ -20,7 +20,8 @@ import numpy as np
 from onnxrich.errors import DataError, OutputError
 from onnxrich.moments import Array
 from onnxrich.sources.npy import read_arrays
-from onnxrich.writing import replace_file, sweep
+from onnxrich.writing import stage as stage_file
+from onnxrich.writing import sweep
 
 SCHEMA = "onnxrich.checkpoint/2"
 ANEW = "Pass another --checkpoint, or remove the file to begin anew."
@@ -45,13 +46,16 @@ class State:
     sums: Sequence[Sequence[Array]] = ()
 
 
-def save(path: Path, about: Mapping[str, Any], state: State) -> None:
-    """Replace the checkpoint by a newer one; whenever the process ends, one of the two is there, whole.
+def stage(path: Path, about: Mapping[str, Any], state: State) -> Path:
+    """Write a newer checkpoint, which `writing.place` is to put in the place of the one that is there.
 
     Args:
         path: the file.
         about: JSON-able description of the pass; `load` refuses another one.
         state: how far it is.
+
+    Returns:
+        Where it lies for now.
 
     Raises:
         OutputError: when it can't be written.
@@ -64,7 +68,7 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
     def write(file: BinaryIO) -> None:
         np.savez(file, allow_pickle=False, checkpoint=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
 
-    replace_file(path, write)
+    return stage_file(path, write)
 
 
 def load(
