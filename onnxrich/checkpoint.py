@@ -106,12 +106,8 @@ def load(
         saved, wanted = told["about"], json.loads(json.dumps(about))
         other = next((name for name, value in wanted.items() if saved[name] != value), None)
         if other is None:
-            sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
-            about_which = [arrays[f"shift.{j}"] for j in range(len(shifts))]
-            if [[array.shape for array in block] for block in (*sums, about_which)] != [
-                *(list(block) for block in shapes), [shift.shape for shift in shifts],
-            ]:  # fmt: skip
-                raise ValueError("shapes")
+            sums = [_named(arrays, f"{g}.", block) for g, block in enumerate(shapes)]
+            about_which = _named(arrays, "shift.", [shift.shape for shift in shifts])
             if all(_near(*pair, tolerance) for pair in zip(about_which, shifts, strict=True)):
                 return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], about_which, sums)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -134,6 +130,14 @@ def blocks(path: Path) -> int | None:
         return int(told["about"]["blocks"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
+
+
+def _named(arrays: Mapping[str, Array], name: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The arrays of a name and numbers from 0, each of its shape."""
+    found = [arrays[f"{name}{number}"] for number in range(len(shapes))]
+    if [array.shape for array in found] != list(shapes):
+        raise ValueError(f"shapes of {name}")
+    return found
 
 
 def _near(saved: Array, wanted: Array, tolerance: float) -> bool:

@@ -202,6 +202,20 @@ def test_damaged_checkpoint(place: Path, content: bytes | None, layers: str | No
     assert (place / "saved").read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["3.0", "shift.0"])
+def test_sums_of_another_shape_are_refused(place: Path, name: str) -> None:
+    """An array of a checkpoint that somebody cut is no reason for a traceback."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    with np.load("saved") as saved:
+        arrays = dict(saved)
+    arrays[name] = arrays[name][:-1]
+    with Path("saved").open("wb") as file:
+        np.savez(file, **arrays)
+    with refused(DataError, "checkpoint 'saved' is damaged or none", ANEW):
+        onnxrich.run("model.onnx", "data.npz", **options)
+
+
 def test_first_rows_that_changed_are_refused(place: Path) -> None:
     """The same model, file and options, and other means of the first rows."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved", "layers": "all"}
