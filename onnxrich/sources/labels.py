@@ -123,15 +123,9 @@ def numbered_by(source: Source, models: Iterable[Told]) -> Source:
         )
     if orders:
         return _renumbered(source, names, orders[0])
-    flaw = next((flaw for each in told if (flaw := each.flaw or _strange(names, each.names))), "")
-    source.ledger.known += [Notice("names_not_used", _not_used(names, flaw))] if flaw else []
+    flaws = [each.flaw or f"those are {listing(each.names or ())}" for each in told if each != Told()]
+    source.ledger.known += [Notice("names_not_used", _not_used(names, flaws[0]))] if flaws else []
     return source
-
-
-def _strange(names: tuple[str, ...], known: tuple[str, ...] | None) -> str:
-    """Why a model's names are none of the data's."""
-    missing = next(name for name in names if name not in known) if known else ""
-    return f"the model names {listing(known)}, and not {missing!r}" if known else ""
 
 
 def _not_used(names: tuple[str, ...], flaw: str) -> str:

@@ -51,7 +51,7 @@ def class_names(model: Model, outputs: int | None) -> Told:
             flaw = f"id2label in {CONFIG} beside {model.path} doesn't give each number from 0 on a name of its own"
     # A single output decides between two classes.
     if names is not None and outputs is not None and len(names) != max(outputs, 2):
-        return Told(flaw=f"{model.path} names {len(names)} classes, and has {outputs} outputs")
+        return Told(flaw=f"{model.path} names {len(names)} classes, and its outputs are {outputs}")
     return Told(names, flaw)
 
 

@@ -80,9 +80,9 @@ def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:
     source = open_source(saved(tmp_path, config=HUB), {"x": X, "labels": np.where(TWO == "cat", "bee", TWO)})
     assert source.class_names == ("ant", "bee")
     assert not_used(source) == (
-        "The classes are numbered as the data have them, 'ant', 'bee', and not as the model names its outputs: the "
-        "model names 'dog', 'ant', 'cat', and not 'bee'. If the outputs come in another order, mend the names, or pass the "
-        "labels as numbers of the outputs."
+        "The classes are numbered as the data have them, 'ant', 'bee', and not as the model names its outputs: those "
+        "are 'dog', 'ant', 'cat'. If the outputs come in another order, mend the names, or pass the labels as numbers of "
+        "the outputs."
     )
 
 
@@ -97,7 +97,7 @@ def test_other_names_than_outputs(names: tuple[str, ...], tmp_path: Path) -> Non
     alone = onnxrich.run(two_layers(), {"x": X, "labels": np.arange(12) % 2})
     assert found.metrics["accuracy"] == alone.metrics["accuracy"] is not None
     told = {notice.code: notice.message for notice in found.notices}
-    assert f"net.onnx names {len(names)} classes, and has 3 outputs. If" in told["names_not_used"]
+    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in told["names_not_used"]
     assert "more_classes" not in told
     compared = onnxrich.compare([tmp_path / "net.onnx", tmp_path / "net.onnx"], {"x": X, "labels": words})
     assert compared.results[0].metrics["accuracy"] == alone.metrics["accuracy"]
