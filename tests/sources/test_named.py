@@ -81,8 +81,8 @@ def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:
     assert source.class_names == ("ant", "bee")
     assert not_used(source) == (
         "The classes are numbered as the data have them, 'ant', 'bee', and not as the model names its outputs: those "
-        "are 'dog', 'ant', 'cat'. If the outputs come in another order, mend the names, or pass the labels as numbers of "
-        "the outputs."
+        "are 'dog', 'ant', 'cat'. If the outputs come in another order, mend the names, or pass the labels as "
+        "numbers of the outputs."
     )
 
 
