@@ -224,12 +224,18 @@ def test_numbers_of_columns_are_names(first: str, tmp_path: Path) -> None:
     assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
 
 
-@pytest.mark.parametrize("first", ["5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf", "1,2,4,8,16", "0.1,0.2,0.4,0.7,0.9", "2,4,6,8",
+        "9.1,7.5,4.2,2.1,0.3", "7", "1,2,inf,inf,inf", "1,1,1,1,1",
+    ],
+)  # fmt: skip
 def test_rows_without_names(first: str, tmp_path: Path) -> None:
     """A first line of numbers alone is a row, which must not be lost."""
     path = tmp_path / "d.csv"
-    path.write_text(f"{first}\n1,2,3\n")
-    shown = ", ".join(first.split(","))
+    path.write_text(f"{first}\n{','.join('7' * len(first.split(',')))}\n")
+    shown = ", ".join(first.split(",")[:3]) + (", …" if first.count(",") > 2 else "")
     with refused(
         DataError,
         f"d.csv: the first line holds numbers alone ({shown}), and would be lost as names; needed: a first line with "
@@ -239,8 +245,13 @@ def test_rows_without_names(first: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a"]
-)
+    "first",
+    [
+        "5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a",
+        "0.2,1.4,3.5,5.1,setosa", "9,7,2,setosa", "1,2,3,4,4,setosa", "1.5,2.5,a", "1,2,3,4,nan,a", "0.5,1,2,inf,inf,a",
+        "1.0,1.0,1.0,a",
+    ],
+)  # fmt: skip
 def test_rows_with_words(first: str, tmp_path: Path) -> None:
     """A first line of which half is numbers is a row with its class, as in the iris table without names."""
     (tmp_path / "d.csv").write_text(f"{first}\n{first}\n")
@@ -249,10 +260,17 @@ def test_rows_with_words(first: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["country,1990,1991,1992", ",0,1,2,label", "label,1,2,5", "a,b,1.5", "1,,label", "0,1,2,name"]
-)
+    "first",
+    [
+        "country,1990,1991,1992", ",0,1,2,label", "label,1,2,5", "a,b,1.5", "1,,label", "0,1,2,name",
+        "1100.5,1102.5,1104.5,label", "country,1992,1991,1990", "0.25,0.5,0.75,y", "0.05,0.25,0.5,0.75,0.95,label",
+        "339.78,340.18,340.59,340.99,341.4,y", "4000.1,3998.3,3996.2,3994.3,3992.2,y", "0.1,0.2,0.3,0.4,0.5",
+        "1100.5,1102.5,1104.5,1106.5,1108.5", "2024,2023,2022,2021,2020",
+    ],
+)  # fmt: skip
 def test_names_with_numbers(first: str, tmp_path: Path) -> None:
-    """Whole numbers that ascend are names, such as years; so are a few numbers among words."""
+    """Whole numbers that ascend are names, such as years; so are a few numbers among words, numbers in equal steps, and
+    many that rise or fall beside a word, such as wavelengths and quantiles."""
     count = len(first.split(","))
     (tmp_path / "d.csv").write_text(f"{first}\n{','.join('7' * count)}\n")
     assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
