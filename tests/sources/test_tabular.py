@@ -248,7 +248,7 @@ def test_rows_without_names(first: str, tmp_path: Path) -> None:
     "first",
     [
         "5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a",
-        "0.2,1.4,3.5,5.1,setosa", "9,7,2,setosa", "1,2,3,4,4,setosa", "1.5,2.5,a", "1,2,3,4,nan,a", "0.5,1,2,inf,inf,a",
+        "0.2,1.4,3.5,5.1,setosa", "9,7,2,setosa", "1,2,3,4,4,setosa", "1.5,2.5,a", "1,2,3,4,nan,a", "0.5,1,2,3,inf,a",
         "1.0,1.0,1.0,a",
     ],
 )  # fmt: skip
