@@ -300,13 +300,12 @@ def test_declarations_for_images_hold_for_bytes_alone(folders: list[Path], x: np
 
 
 def test_other_data_beside_a_model_are_refused(folders: list[Path], x: np.ndarray) -> None:
-    """Where no data are given, those beside one model are not taken for another that has its own."""
+    """Where no data are given, those beside one model are taken for all, unless another has others."""
     np.savez(folders[0].parent / "model.npz", x=x)
-    assert onnxrich.compare(folders, device="cpu").results[1].record.data.source == "model.npz"
-    with refused(DataError, "a/model.npz beside", "no data beside", "needed: the same data for all models"):
-        onnxrich.compare(folders[::-1])
-    np.savez(folders[1].parent / "model.npz", x=x)
-    with refused(DataError, "b/model.npz beside", "Pass them by --data."):
+    for models in (folders, folders[::-1]):
+        assert onnxrich.compare(models, device="cpu").results[1].record.data.source == "model.npz"
+    np.savez(folders[1].parent / "model.npz", x=x + 1)
+    with refused(DataError, "b/model.npz beside", "needed: the same data for all models", "Pass them by --data."):
         onnxrich.compare(folders)
 
 
