@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onnxrich import options as checked
 from onnxrich import supervise
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, WorkerError
 from onnxrich.metrics import ALL, Sample, sample_of, select
 from onnxrich.moments import Moments, load_record
-from onnxrich.progress import Progress
+from onnxrich.progress import Progress, goes_on
 from onnxrich.record import Record
 from onnxrich.report import figure, files, html
 from onnxrich.results import Results
@@ -247,7 +247,11 @@ def run(
     if isolate:
         given = {"data": data, "labels": labels, **others}
         request = _isolated(model, given) | options | checked.plain(reading=reading, preprocessing=preprocessing)
-        results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
+        try:
+            results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
+        except WorkerError as error:
+            error.remedy = f"{error.remedy} {goes_on(checkpoint)}".strip()
+            raise
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
         from onnxrich import native, pipeline

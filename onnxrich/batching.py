@@ -14,6 +14,7 @@ from onnxrich.head import Head
 from onnxrich.model import Model
 from onnxrich.sources.base import Batch, Source, not_finite
 from onnxrich.sources.prefetch import prefetch
+from onnxrich.timing import Timing
 
 # Bytes of input that a batch is cut to, and the sizes between which it is kept, by kind of memory: enough rows to fill
 # the device, little enough to stay out of memory's way. benchmarks/RESULTS.md has the curves.
@@ -142,14 +143,15 @@ class Batches:
         source: the source.
         size: rows a batch.
         marked: whether `ended` and `fingerprint_of` will be asked.
+        timing: gets the seconds of waiting for batches, as `reading`.
     """
 
-    def __init__(self, source: Source, size: int, *, marked: bool = False) -> None:
+    def __init__(self, source: Source, size: int, *, marked: bool = False, timing: Timing | None = None) -> None:
         self.fingerprint = Fingerprint()
         self._marks: dict[int, str] | None = {} if marked else None
         self.first_not_finite: str | None = None
         self._ahead = prefetch(self._watched(source.batches(size)))
-        self._stream: Iterator[Batch] = self._ahead
+        self._stream = _timed(self._ahead, timing or Timing())
 
     def __enter__(self) -> Batches:
         return self
@@ -210,6 +212,15 @@ class Fitted:
     def cut(self, size: int) -> None:
         """Give batches of at most this size from here on."""
         self._batches.cut(size)
+
+
+def _timed(batches: Iterator[Batch], timing: Timing) -> Iterator[Batch]:
+    while True:
+        with timing.measure("reading"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _where_not_finite(batch: Batch, start: int) -> str | None:

@@ -20,7 +20,8 @@ import numpy as np
 from onnxrich.errors import DataError, OutputError
 from onnxrich.moments import Array
 from onnxrich.sources.npy import read_arrays
-from onnxrich.writing import replace_file, sweep
+from onnxrich.writing import stage as stage_file
+from onnxrich.writing import sweep
 
 SCHEMA = "onnxrich.checkpoint/2"
 ANEW = "Pass another --checkpoint, or remove the file to begin anew."
@@ -45,13 +46,16 @@ class State:
     sums: Sequence[Sequence[Array]] = ()
 
 
-def save(path: Path, about: Mapping[str, Any], state: State) -> None:
-    """Replace the checkpoint by a newer one; whenever the process ends, one of the two is there, whole.
+def stage(path: Path, about: Mapping[str, Any], state: State) -> Path:
+    """Write a newer checkpoint, which `writing.place` is to put in the place of the one that is there.
 
     Args:
         path: the file.
         about: JSON-able description of the pass; `load` refuses another one.
         state: how far it is.
+
+    Returns:
+        Where it lies for now.
 
     Raises:
         OutputError: when it can't be written.
@@ -64,7 +68,7 @@ def save(path: Path, about: Mapping[str, Any], state: State) -> None:
     def write(file: BinaryIO) -> None:
         np.savez(file, allow_pickle=False, checkpoint=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
 
-    replace_file(path, write)
+    return stage_file(path, write)
 
 
 def load(
@@ -102,12 +106,8 @@ def load(
         saved, wanted = told["about"], json.loads(json.dumps(about))
         other = next((name for name, value in wanted.items() if saved[name] != value), None)
         if other is None:
-            sums = [[arrays[f"{g}.{j}"] for j in range(len(block))] for g, block in enumerate(shapes)]
-            about_which = [arrays[f"shift.{j}"] for j in range(len(shifts))]
-            if [[array.shape for array in block] for block in (*sums, about_which)] != [
-                *(list(block) for block in shapes), [shift.shape for shift in shifts],
-            ]:  # fmt: skip
-                raise ValueError("shapes")
+            sums = [_named(arrays, f"{g}.", block) for g, block in enumerate(shapes)]
+            about_which = _named(arrays, "shift.", [shift.shape for shift in shifts])
             if all(_near(*pair, tolerance) for pair in zip(about_which, shifts, strict=True)):
                 return State(int(told["batches"]), int(told["samples"]), told["fingerprint"], about_which, sums)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -130,6 +130,14 @@ def blocks(path: Path) -> int | None:
         return int(told["about"]["blocks"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
+
+
+def _named(arrays: Mapping[str, Array], name: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The arrays of a name and numbers from 0, each of its shape."""
+    found = [arrays[f"{name}{number}"] for number in range(len(shapes))]
+    if [array.shape for array in found] != list(shapes):
+        raise ValueError(f"shapes of {name}")
+    return found
 
 
 def _near(saved: Array, wanted: Array, tolerance: float) -> bool:

@@ -68,10 +68,11 @@ def compare(
             listen(Progress(f"reading model {number + 1} of {len(given)}"))
             read.append(_read(given[number], features=features, outputs=outputs, number=head))
         leader = leading([model for model, _ in read])
-        others = [model for model, _ in read if model is not leader]
+        led = sorted(read, key=lambda each: each[0] is not leader)
         source = sources.open_source(
-            leader, data, labels, others=others, seed=seed, reading=reading, preprocessing=preprocessing
-        )
+            leader, data, labels, others=[model for model, _ in led[1:]], widths=[head.C for _, head in led], seed=seed,
+            reading=reading, preprocessing=preprocessing,
+        )  # fmt: skip
     passed = joint.run(
         read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
     )

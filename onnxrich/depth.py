@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from onnxrich import live as lives
 from onnxrich import rewrite
-from onnxrich.batching import block_count, padded
+from onnxrich.batching import padded
 from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.feeding import USUAL_MASK
 from onnxrich.fitting import fitting_blocks
@@ -131,10 +131,6 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
     """
     live.session.close()  # memory may not hold two
     hidden, notices = _chosen(live, first, asked)
-    if not hidden:
-        session = lives.open_session(live.model, live.patch.data, live.session.device)
-        alone = Depth((), block_count(live.patch.edges[-1], asked.blocks), tuple(notices))
-        return replace(live, session=session), alone
     patches = [
         rewrite.instrument(
             live.model, layer.head(live.head), K=live.plan.K, masked=live.plan.counts, mask=live.plan.mask,
@@ -233,7 +229,9 @@ def _mask(live: Live, first: Batch) -> tuple[str, int] | None:
 def _shifts(live: Live, first: Batch) -> dict[str, AnyArray]:
     """The shifts about which the moments of layers are summed: the means of the first rows, by name of the input."""
     patch = live.patch
-    tables = live.session.run([layer.features for layer in patch.layers], live.feed(first) | patch.nothing)
+    names = [layer.features for layer in patch.layers]
+    # Of no names, the runtime takes all outputs to be meant.
+    tables = live.session.run(names, live.feed(first) | patch.nothing) if names else []
     own = lives.pilot_shift(live, first)
     p = live.features.shape[1]
     shifts: dict[str, AnyArray] = {}

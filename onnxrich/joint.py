@@ -26,8 +26,8 @@ from onnxrich.session import Accumulator, Choice, Held, Products
 from onnxrich.sources.base import Batch, Source
 from onnxrich.sources.shared import fitted, renamed
 from onnxrich.stream import Pass, passed, prepared
-from onnxrich.summing import Summing, check_finite, timed
-from onnxrich.timing import Timing
+from onnxrich.summing import Summing, check_finite
+from onnxrich.timing import PASS, Timing
 
 Pair = tuple[int, int]
 
@@ -113,15 +113,16 @@ def run(
     size = min(
         batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory) for model, head in models
     )
-    with Batches(source, size) as batches:
-        with timing.measure("loading the model"):
+    before = timing.of(*PASS)
+    with Batches(source, size, timing=timing) as batches:
+        with timing.measure("loading and checking the model"):
             G = _block_count([head for _, head in models], blocks)
             ready = partial(_member, source, batches, leader, mask=mask, device=device, size=size, blocks=G)
             members = [ready(model, head, listen=listen) for model, head in models]
             products, notices = _products(members, G, device)
         start, samples = time.perf_counter(), 0
         told = start
-        for number, each in enumerate(timed(batches, timing)):
+        for number, each in enumerate(batches):
             with timing.measure("running"):
                 _add(members, products, each, number % G)
             samples += each.rows
@@ -129,7 +130,7 @@ def run(
                 told = now
                 waiting = timing.share("reading", "running")
                 listen(Progress("running", samples, source.n, samples / (now - start), None, waiting))
-        seconds = time.perf_counter() - start
+        seconds = timing.of(*PASS) - before
         with timing.measure("merging"):
             size = min(member.live.plan.size for member in members)
             parts = [_parts(member, batches) for member in members]

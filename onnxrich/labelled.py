@@ -28,52 +28,57 @@ def notices(moments: Moments, first: NDArray[Any] | None, names: Sequence[str] |
     """
     if first is None or not moments.n:
         return []
-    message = ""
     if moments.targets == "values":
-        message, code = _as_values(moments, first), "labels_as_values"
+        found = _as_values(moments, first)
     elif names is not None and len(names) < max(moments.C, 2):
-        message, code = _fewer(moments.C, names), "fewer_classes"
-    elif max(moments.C, 2) < moments.K:
-        message, code = _more(moments)
-    return [Notice(code, message)] if message else []
+        found = _fewer(moments.C, names)
+    else:
+        found = _more(moments)
+    return [] if found is None else [found]
 
 
-def _fewer(C: int, names: Sequence[str]) -> str:
-    return (
+def _fewer(C: int, names: Sequence[str]) -> Notice:
+    return Notice(
+        "fewer_classes",
         f"The data name {len(names)} {'class' if len(names) == 1 else 'classes'}, numbered from 0 in this order: "
         f"{listing(names)}; the model has {_outputs(C)}. Unless those that are missing come last, {_BY_NUMBER} compare "
         "classes with the wrong outputs. Pass the labels as numbers of the outputs, or put the names of all classes as "
-        "id2label into a config.json beside the model."
+        "id2label into a config.json beside the model.",
     )
 
 
-def _more(moments: Moments) -> tuple[str, str]:
+def _more(moments: Moments) -> Notice | None:
     C, K = moments.C, moments.K
+    if max(C, 2) >= K:
+        return None
     # Each class is a column of ones and zeros, whose mean is the share of its rows.
     if max(C, 2) + 1 == K and moments.mean("targets")[0] * moments.n < 0.5:
-        return (
+        return Notice(
+            "labels_from_one",
             f"The labels go from 1 to {K - 1}, and the model has {_outputs(C)}: they seem to begin at 1, where classes "
-            f"are numbered from 0. So {_BY_NUMBER} are undefined. Pass labels - 1."
-        ), "labels_from_one"
-    said = f"The labels go up to {K - 1}, which makes {K} classes, and the model has {_outputs(C)}: "
-    if C == 1:
-        return f"{said}if they are quantities, pass them as floats.", "more_classes"
-    return (
-        f"{said}{_BY_NUMBER} are undefined. To have them, pass the labels as numbers of the outputs, from 0 to {C - 1}."
-    ), "more_classes"
+            f"are numbered from 0. So {_BY_NUMBER} are undefined. Pass labels - 1.",
+        )
+    remedy = (
+        "if they are quantities, pass them as floats." if C == 1 else
+        f"{_BY_NUMBER} are undefined. To have them, pass the labels as numbers of the outputs, from 0 to {C - 1}."
+    )  # fmt: skip
+    return Notice(
+        "more_classes",
+        f"The labels go up to {K - 1}, which makes {K} classes, and the model has {_outputs(C)}: {remedy}",
+    )
 
 
-def _as_values(moments: Moments, first: NDArray[Any]) -> str:
-    remedy = ""
-    if moments.K > 1:
-        said, remedy = "rows of zeros and a single one", "labels.argmax(axis=1)" if _is_one_hot(moments) else ""
-    elif first.dtype.kind == "f" and _is_whole(first, moments.C):
+def _as_values(moments: Moments, first: NDArray[Any]) -> Notice | None:
+    if moments.K > 1 and _is_one_hot(moments):
+        said, remedy = "rows of zeros and a single one", "labels.argmax(axis=1)"
+    elif moments.K == 1 and first.dtype.kind == "f" and _is_whole(first, moments.C):
         said, remedy = "floats that are whole numbers", "labels.astype(int)"
-    if not remedy:
-        return ""
-    return (
+    else:
+        return None
+    return Notice(
+        "labels_as_values",
         f"The labels are {said}, and were taken as real targets: accuracy, cross_entropy and neural collapse need "
-        f"classes, which are integers of shape (rows,). If these are classes, pass {remedy}."
+        f"classes, which are integers of shape (rows,). If these are classes, pass {remedy}.",
     )
 
 

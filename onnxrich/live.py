@@ -21,6 +21,9 @@ from onnxrich.sources.base import Batch, Source
 from onnxrich.sources.table import AnyArray
 from onnxrich.targets import TargetKind, one_hot
 
+# Along the axis of the samples features differ by rounding, along another by what they are: by this factor at least.
+CLEARLY = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Live:
@@ -132,22 +135,31 @@ def _samples_axis(live: Live, first: Batch) -> int:
     """The axis of the features, before their rows are laid out, that runs over the samples; 0 where none tells.
 
     Raises:
-        HeadError: when it may be one of several, and the batch size is fixed.
+        HeadError: when it may be one of several.
     """
     samples = live.plan.size if live.plan.fixed else first.rows
     likely = [at for at, length in enumerate(live.shape[:-1]) if length == samples]
-    if len(likely) < 2 or (live.plan.fixed and samples == 1):
+    if len(likely) < 2 or samples == 1:
         return likely[0] if likely else 0
-    if live.plan.fixed:
-        raise HeadError(
-            f"features of shape {live.shape} from batches of {samples}: several axes could run over the samples",
-            "a batch size that is open, or that no other axis has",
-            "Export the model with a dynamic batch dimension.",
-        )
-    # The one that grows when a sample more is run.
-    given = live.feed(padded(first, samples + 1)) | live.patch.nothing
-    grown = live.session.run([live.patch.shape], given)[0].tolist()
-    return next((at for at in likely if grown[at] == samples + 1), 0)
+    # The one along which the features turn round when the samples do.
+    whole = padded(first, samples)
+    turned = {name: array[::-1] if array.ndim else array for name, array in whole.inputs.items()}
+    there, back = (_features(live, batch) for batch in (whole, replace(whole, inputs=turned)))
+    distances = {at: float(np.linalg.norm(np.flip(there, at) - back)) for at in likely}
+    nearest, next_one = sorted(likely, key=distances.__getitem__)[:2]
+    if distances[nearest] < CLEARLY * distances[next_one]:
+        return nearest
+    raise HeadError(
+        f"features of shape {live.shape} from batches of {samples}: several axes could run over the samples",
+        "a batch size that no other axis has",
+        "Export the model with a dynamic batch dimension." if live.plan.fixed else "Pass another --batch-size.",
+    )
+
+
+def _features(live: Live, batch: Batch) -> AnyArray:
+    """Features of a batch in their shape before their rows are laid out; zero where they are not finite."""
+    (table,) = live.session.run([live.patch.features], feed(live.patch, live.plan, batch) | live.patch.nothing)
+    return np.where(np.isfinite(table), table, 0).reshape(live.shape)
 
 
 def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:

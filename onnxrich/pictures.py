@@ -98,17 +98,17 @@ class Look:
         return image if image.mode == mode else image.convert(mode)
 
 
-def _size(image: Image, resize: int | tuple[int, ...]) -> tuple[int, int]:
+def _size(image: Image, resize: int | tuple[int, int]) -> tuple[int, int]:
     """Width and height after resizing; a single side is that of the shorter one, the other is cut to whole pixels."""
     if not isinstance(resize, int):
-        height, width = resize if len(resize) == 2 else (resize[0], resize[0])
+        height, width = resize
         return width, height
     short = min(image.width, image.height)
     return max(1, resize * image.width // short), max(1, resize * image.height // short)
 
 
-def _cropped(pixels: AnyArray, crop: int | tuple[int, ...]) -> AnyArray:
-    height, width = (crop, crop) if isinstance(crop, int) else (crop[0], crop[-1])
+def _cropped(pixels: AnyArray, crop: int | tuple[int, int]) -> AnyArray:
+    height, width = (crop, crop) if isinstance(crop, int) else crop
     # Half pixels go where torchvision's CenterCrop puts them: to the even side.
     top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
     if top < 0 or left < 0:

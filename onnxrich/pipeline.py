@@ -68,7 +68,7 @@ def analyze(
         rewrite.check_plain(read)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
-        how = {"seed": seed, "reading": reading, "preprocessing": preprocessing}
+        how = {"widths": [found.C], "seed": seed, "reading": reading, "preprocessing": preprocessing}
         source = sources.open_source(read, data, labels, **how)
         others = [source]
         if eval_data is not None:

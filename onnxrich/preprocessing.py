@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, Self
 
 from onnxrich.errors import DataError, naming
@@ -13,12 +14,6 @@ COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
 # Filters of Pillow, in the numbers that it and Hugging Face's configurations give them.
 RESAMPLINGS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 LARGEST_SIDE = 2**14
-# How values are written, wherever steps are declared: the text of each form means the same as the number.
-_FORMS = {
-    **dict.fromkeys(("resize", "crop"), '28, [28, 32] or "28x32"'),
-    "scale": '0.5 or "1/255"',
-    **dict.fromkeys(("mean", "std"), '0.5, [0.4, 0.5, 0.6] or "0.4,0.5,0.6"'),
-}
 # Steps that only images know; the others are done to any numbers.
 OF_IMAGES = ("resize", "resample", "crop", "color", "layout")
 
@@ -50,23 +45,14 @@ class Preprocessing:
     layout: Literal["NCHW", "NHWC"] | None = None
 
     def __post_init__(self) -> None:
-        for name in _FORMS:
-            object.__setattr__(self, name, _understood(name, getattr(self, name)))
-        for name in ("resize", "crop"):
-            _check_sides(name, getattr(self, name))
-        for name, allowed in (("color", COLORS), ("layout", LAYOUTS), ("resample", tuple(RESAMPLINGS))):
+        for name, form in _FORMS.items():
             value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise DataError(f"{name} {value!r}", f"one of {', '.join(allowed)}", f"Pass {name} as one of these.")
-        numbers = {"scale": (self.scale,), "mean": self.mean, "std": self.std}
-        for name, values in numbers.items():
-            wrong = [value for value in values or () if value is not None and not _is_number(value)]
-            if wrong or values == () or (name != "mean" and 0 in (values or ())):
-                raise DataError(
-                    f"{name} {getattr(self, name)!r}",
-                    "finite numbers, scale and std not 0",
-                    f"Write {name} as {_FORMS[name]}.",
-                )
+            # NumPy's numbers and arrays too.
+            value = value.tolist() if hasattr(value, "tolist") else value
+            try:
+                object.__setattr__(self, name, None if value is None else form.read(value))
+            except (ValueError, ZeroDivisionError) as error:
+                raise DataError(f"{name} {value!r}", form.needed, f"Write {name} as {form.written}.") from error
 
     @classmethod
     def of(cls, declared: Any, where: str = "") -> Self:
@@ -101,10 +87,9 @@ class Preprocessing:
         """
         return replace(
             self,
-            # A single side of an image is that of the shorter one, whatever becomes of the other.
-            resize=self.resize if isinstance(self.resize, int) else _both(self.resize),
+            # `resize` stays: its single side is that of an image's shorter one, whatever becomes of the other.
             resample=None if self.resize is None else self.resample or "bilinear",
-            crop=_both(self.crop),
+            crop=(self.crop, self.crop) if isinstance(self.crop, int) else self.crop,
             scale=None if self.scale == 1 else self.scale,
             mean=_without(0, self.mean),
             std=_without(1, self.std),
@@ -157,63 +142,88 @@ class Recipe:
         return {**steps, "declared_by": dict(self.origins)} if steps else None
 
 
-def _understood(name: str, value: Any) -> Any:
-    """A value as numbers: what can't be read as such stays what it is, and is refused as such."""
-    # NumPy's numbers and arrays too.
-    value = value.tolist() if hasattr(value, "tolist") else value
-    value = tuple(value) if isinstance(value, list) else value
-    if name in ("resize", "crop"):
-        return _sides(value) if isinstance(value, str) else value
-    if name == "scale":
-        return _number(value)
-    values = tuple(value.split(",")) if isinstance(value, str) else value
-    values = (values,) if _is_number(values) else values
-    numbers = tuple(map(_number, values)) if isinstance(values, tuple) else values
-    return numbers if isinstance(numbers, tuple) and all(map(_is_number, numbers)) else value
-
-
-def _both(side: int | tuple[int, ...] | None) -> tuple[int, int] | None:
-    """Height and width of a square's side too."""
-    sides = (side,) if isinstance(side, int) else side
-    return None if sides is None else (sides[0], sides[-1])
-
-
 def _without(neutral: int, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
     """Numbers of all channels as one where they are the same; None where that changes nothing."""
     single = values[:1] if values is not None and len(set(values)) == 1 else values
     return None if single == (neutral,) else single
 
 
-def _number(value: Any) -> Any:
-    """The number of a text such as 0.5 or 1/255."""
-    if not isinstance(value, str):
-        return value
-    above, slash, below = value.partition("/")
-    try:
-        return float(above) / (float(below) if slash else 1.0)
-    except (ValueError, ZeroDivisionError):
-        return value
-
-
-def _sides(text: str) -> Any:
-    """The side of a text such as 28, or height and width of one such as 28x32."""
-    parts = text.lower().split("x")
-    if not all(part.isascii() and part.isdigit() and len(part) <= len(str(LARGEST_SIDE)) for part in parts):
-        return text
-    return int(text) if len(parts) == 1 else tuple(map(int, parts))
-
-
-def _is_number(value: Any) -> bool:
+def _number(value: Any) -> float:
+    """The number of 0.5, or of a text such as "0.5" or "1/255"."""
+    if isinstance(value, str):
+        above, slash, below = value.partition("/")
+        value = float(above) / (float(below) if slash else 1.0)
     # Integers beyond the range of floats are finite, and none that anything can be multiplied by.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
+        raise ValueError(value)
+    return value
 
 
-def _check_sides(name: str, value: Any) -> None:
-    sides = value if isinstance(value, tuple) else (value,)
-    whole = all(isinstance(side, int) and 1 <= side <= LARGEST_SIDE for side in sides)
-    if value is not None and not (whole and len(sides) in (1, 2) and not isinstance(value, bool)):
-        raise DataError(
-            f"{name} {value!r}",
-            f"a side from 1 to {LARGEST_SIDE:,}, or height and width",
-            f"Write {name} as {_FORMS[name]}.",
-        )
+def _factor(value: Any) -> float:
+    number = _number(value)
+    if not number:
+        raise ValueError(value)
+    return number
+
+
+def _each(read: Callable[[Any], float], value: Any) -> tuple[float, ...]:
+    """The numbers of 0.5, of [0.4, 0.5], or of a text such as "0.4,0.5"."""
+    values = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError(value)
+    return tuple(map(read, values))
+
+
+def _sides(value: Any) -> int | tuple[int, int]:
+    """The side of 28 or "28", or height and width of [28, 32] or "28x32"."""
+    if isinstance(value, str) and "x" in value.lower():
+        value = value.lower().split("x")
+    if not isinstance(value, list | tuple):
+        return _side(value)
+    height, width = value
+    return _side(height), _side(width)
+
+
+def _side(value: Any) -> int:
+    # int() takes other digits than ASCII's too, and much time for thousands of them.
+    whole = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(LARGEST_SIDE))
+    side = int(value) if whole else value
+    if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
+        raise ValueError(value)
+    return side
+
+
+def _one_of(allowed: Collection[str], value: Any) -> str:
+    if value not in allowed:
+        raise ValueError(value)
+    return str(value)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a step is written, wherever it is declared: the text of each form means the same as the number.
+
+    Attributes:
+        read: gives its value; raises ValueError or ZeroDivisionError for what is none.
+        needed: what it has to be.
+        written: examples.
+    """
+
+    read: Callable[[Any], Any]
+    needed: str
+    written: str
+
+
+_SIDES = _Form(_sides, f"a side from 1 to {LARGEST_SIDE:,}, or height and width", '28, [28, 32] or "28x32"')
+_FINITE, _LIST = "finite numbers, scale and std not 0", '0.5, [0.4, 0.5, 0.6] or "0.4,0.5,0.6"'
+_FORMS = {
+    **{
+        name: _Form(partial(_one_of, allowed), f"one of {', '.join(allowed)}", "one of these")
+        for name, allowed in (("color", COLORS), ("layout", LAYOUTS), ("resample", tuple(RESAMPLINGS)))
+    },
+    "resize": _SIDES,
+    "crop": _SIDES,
+    "scale": _Form(_factor, _FINITE, '0.5 or "1/255"'),
+    "mean": _Form(partial(_each, _number), _FINITE, _LIST),
+    "std": _Form(partial(_each, _factor), _FINITE, _LIST),
+}

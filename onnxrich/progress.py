@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Progress:
     rate: float = 0.0
     d_lr: float | None = None
     waiting: float = 0.0
+
+
+def goes_on(checkpoint: str | os.PathLike[str] | None) -> str:
+    """What to say of a pass that ended before its time, where a checkpoint holds what it had summed; else nothing."""
+    if checkpoint is None or not Path(checkpoint).is_file():
+        return ""
+    same = "the same command, with the same --batch-size and --blocks, goes on from it"
+    return f"What was summed is in {os.fspath(checkpoint)!r}: {same}."
 
 
 Listener = Callable[[Progress], None]

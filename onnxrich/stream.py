@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from onnxrich.progress import Listener, Progress
 from onnxrich.session import AHEAD, CPU, Choice, OutOfMemoryError
 from onnxrich.sources.base import Batch, Source
 from onnxrich.summing import Summing, check_finite
-from onnxrich.timing import Timing
+from onnxrich.timing import PASS, Timing
 from onnxrich.unfix import unfixed
 
 
@@ -49,7 +48,7 @@ class Pass:
         classes: number of classes, None without.
         providers: execution providers, in order.
         nodes: how many nodes of the graph each runs.
-        seconds: that the pass took, without loading the model.
+        seconds: that the pass took from its first row to its last, without loading the model.
         notices: what a reader of the result should know.
         fingerprint: of the rows.
         sequence: of which rows came in which batch.
@@ -118,8 +117,9 @@ def run(
     timing = timing or Timing()
     size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
     device = _in_lanes(device, head, source, min(size, fixed_size(model) or size), blocks)
-    with Batches(source, size, marked=saved is not None) as batches:
-        with timing.measure("loading the model"):
+    before = timing.of(*PASS)
+    with Batches(source, size, marked=saved is not None, timing=timing) as batches:
+        with timing.measure("loading and checking the model"):
             live, first = prepared(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
@@ -145,10 +145,9 @@ def run(
                 "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
             }  # fmt: skip
             summing = Summing(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
-        start = time.perf_counter()
         with summing.fleet:
             summing.run(batches, total=source.n, timing=timing, listen=listen)
-        seconds = time.perf_counter() - start
+        seconds = timing.of(*PASS) - before
         with timing.measure("merging"):
             parts = summing.blocks()
             for part in parts:
@@ -258,6 +257,7 @@ def prepared(
         DataError: when the first batch is not what the model takes.
         ModelError: when the runtime refuses the model or fails on the batch.
     """
+    listen(Progress("reading the first rows"))
     first, fixed = batches.peek(), fixed_size(model)
     if fixed is not None:
         listen(Progress("looking whether the batch size is open"))

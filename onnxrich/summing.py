@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,22 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich import checkpoint
 from onnxrich.batching import Batches, block_count, grouped, pieces
+from onnxrich.checkpoint import State
 from onnxrich.cores import few_threads
 from onnxrich.errors import DataError
 from onnxrich.head import allowed_residual
+from onnxrich.keeping import Keeper
 from onnxrich.live import Live, pilot_shift
-from onnxrich.looking import Looks, Pace
+from onnxrich.looking import Looks
 from onnxrich.metrics.richness import from_moments
 from onnxrich.moments import Array, Moments
 from onnxrich.progress import Listener
 from onnxrich.session import Accumulator, Fleet, OutOfMemoryError
 from onnxrich.sources.base import Batch
 from onnxrich.timing import Timing
-
-# The share of the time that writing checkpoints may take, and the seconds between two at least.
-SAVE_SHARE, SAVE_SECONDS = 0.02, 10.0
 
 
 class Summing:
@@ -60,15 +58,16 @@ class Summing:
         shift, device = pilot_shift(live, first), live.session.device
         sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
         G = max(block_count(len(shift), blocks), len(sessions))
-        self._path = None if saved is None else Path(saved)
-        self._about = {**(about or {}), **_identity(live, G)}
-        self._done = self._restored([shift, *live.given.values()], live, G)
+        self._keeper = Keeper(
+            None if saved is None else Path(saved), {**(about or {}), **_identity(live, G)},
+            shapes=[live.patch.shapes] * G, shifts=[shift, *live.given.values()], tolerance=allowed_residual(live.head),
+        )  # fmt: skip
         # Sums that go on do so about the shifts that they began with.
-        self._shift, *given = self._done.shifts
+        self._shift, *given = self._keeper.done.shifts
         self._live = replace(live, given=dict(zip(live.given, given, strict=True)))
         lanes = [session for _ in range(device.lanes) for session in sessions]
         self.fleet = Fleet(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
-        self.fleet.restore(self._done.sums)
+        self.fleet.restore(self._keeper.done.sums)
         self.samples = self.resumed = 0
         self.most: int | None = None
         affine, plan = live.head.affine, live.plan
@@ -112,34 +111,32 @@ class Summing:
             DataError: when a value is not finite, or the data are others than those of the checkpoint.
             ModelError: when the runtime fails.
         """
-        path, done = self._path, self._done
         looks = Looks(
             self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
             d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
         )  # fmt: skip
-        saves = Pace(SAVE_SECONDS, SAVE_SHARE)
-        number, written = -1, done.batches
-        for number, group in enumerate(grouped(timed(batches, timing), self._live.patch.runs)):
-            self.samples += sum(batch.rows for batch in group)
-            if number < done.batches:
-                self.resumed = self.samples
-                self._check_position(number, batches)
-                looks.skip(self.samples)
-                continue
+        with self._keeper as keeper:
+            count = 0
+            for count, group in enumerate(grouped(batches, self._live.patch.runs), start=1):
+                self.samples += sum(batch.rows for batch in group)
+                if count <= keeper.done.batches:
+                    self.resumed = self.samples
+                    keeper.check(count, self.samples, batches)
+                    looks.skip(self.samples)
+                    continue
+                with timing.measure("running"):
+                    self.fleet.add(partial(self._add, group), (count - 1) % self.fleet.blocks)
+                looks.step(self.samples, resumed=self.resumed)
+                # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
+                if keeper.due() and batches.ended(self.samples):
+                    self._save(count, batches, timing)
             with timing.measure("running"):
-                self.fleet.add(partial(self._add, group), number % self.fleet.blocks)
-            looks.step(self.samples, resumed=self.resumed)
-            # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
-            if path is not None and saves.due() and batches.ended(self.samples):
-                with timing.measure("saving"), saves.spending():
-                    self._save(path, number + 1, batches)
-                written = number + 1
-        with timing.measure("running"):
-            self.fleet.settle()
-        self._check_position(number, batches, last=True)
-        if path is not None and number + 1 > written:
-            with timing.measure("saving"):
-                self._save(path, number + 1, batches)
+                self.fleet.settle()
+            keeper.check(count, self.samples, batches, ended=True)
+            if keeper.wanted(count):
+                self._save(count, batches, timing)
+                with timing.measure("saving"):
+                    keeper.settle()
 
     def _add(self, group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
         """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
@@ -172,37 +169,12 @@ class Summing:
         with few_threads(len(running.matrix) ** 3):
             return from_moments(running).d_lr if running.n else None
 
-    def _save(self, path: Path, number: int, batches: Batches) -> None:
-        shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
-        state = checkpoint.State(number, self.samples, rows, shifts, self.fleet.read())
-        checkpoint.save(path, self._about, state)
-
-    def _restored(self, shifts: Sequence[Array], live: Live, blocks: int) -> checkpoint.State:
-        begun = None
-        if self._path is not None:
-            shapes, tolerance = [live.patch.shapes] * blocks, allowed_residual(live.head)
-            begun = checkpoint.load(self._path, self._about, shapes, shifts, tolerance=tolerance)
-        return begun or checkpoint.State(0, 0, None, shifts)
-
-    def _check_position(self, number: int, batches: Batches, *, last: bool = False) -> None:
-        """Check that the data have, up to the checkpoint, the samples that they had when it was written."""
-        done = self._done
-        short, there = last and number + 1 < done.batches, number + 1 == done.batches and not last
-        remedy = "Pass those, or remove the checkpoint to begin anew."
-        if short or (there and self.samples != done.samples):
-            raise DataError(
-                f"{self.samples:,} samples in the first {number + 1:,} batches, and {done.samples:,} in the "
-                f"{done.batches:,} of the checkpoint",
-                "the data that the checkpoint was made with",
-                remedy,
-            )
-        rows = batches.fingerprint_of(self.samples) if there else None
-        if rows is not None and done.fingerprint is not None and rows != done.fingerprint:
-            raise DataError(
-                f"the first {self.samples:,} samples differ from those of the checkpoint",
-                "the data that the checkpoint was made with",
-                remedy,
-            )
+    def _save(self, count: int, batches: Batches, timing: Timing) -> None:
+        with timing.measure("running"):
+            self.fleet.settle()
+        with timing.measure("saving"):
+            shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
+            self._keeper.save(State(count, self.samples, rows, shifts, self.fleet.read()))
 
 
 def _identity(live: Live, blocks: int) -> dict[str, Any]:
@@ -215,17 +187,6 @@ def _identity(live: Live, blocks: int) -> dict[str, Any]:
         "targets": plan.K,
         "mask": plan.mask,
     }
-
-
-def timed(batches: Batches, timing: Timing) -> Iterator[Batch]:
-    """The batches; waiting for them is the stage `reading`."""
-    stream = iter(batches)
-    while True:
-        with timing.measure("reading"):
-            batch = next(stream, None)
-        if batch is None:
-            return
-        yield batch
 
 
 def check_finite(moments: Moments, batches: Batches) -> None:

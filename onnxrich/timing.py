@@ -6,9 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+# The stages of going through the data. The first batch is read while the model is loaded: that is reading all the same.
+PASS = ("reading", "running", "looking", "saving")
+
 
 class Timing:
-    """Seconds by stage. A stage that is measured several times is summed.
+    """Seconds by stage. A stage that is measured several times is summed; one inside of another is counted once.
 
     Attributes:
         seconds: by name of the stage, in the order in which the stages began.
@@ -16,18 +19,33 @@ class Timing:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._stage: str | None = None
+        self._since = 0.0
+
+    def of(self, *stages: str) -> float:
+        """The seconds of some stages together."""
+        return sum(self.seconds.get(stage, 0.0) for stage in stages)
 
     def share(self, stage: str, other: str) -> float:
         """The share of the time of two stages that one of them took."""
-        own, both = self.seconds.get(stage, 0.0), sum(self.seconds.get(name, 0.0) for name in (stage, other))
-        return own / both if both else 0.0
+        both = self.of(stage, other)
+        return self.of(stage) / both if both else 0.0
 
     @contextlib.contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add the time inside to a stage."""
-        self.seconds.setdefault(stage, 0.0)
-        start = time.perf_counter()
+        """Add the time inside to a stage, but for what is measured inside as another one."""
+        outer = self._turn(stage)
         try:
             yield
         finally:
-            self.seconds[stage] += time.perf_counter() - start
+            self._turn(outer)
+
+    def _turn(self, stage: str | None) -> str | None:
+        """Book the time since the last turn to the stage that ends here, and begin another; gives the one that ends."""
+        now, ended = time.perf_counter(), self._stage
+        if ended is not None:
+            self.seconds[ended] += now - self._since
+        if stage is not None:
+            self.seconds.setdefault(stage, 0.0)
+        self._stage, self._since = stage, now
+        return ended

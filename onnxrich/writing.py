@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,33 +69,52 @@ def _clear(stale: Sequence[Path], kept: Sequence[Path], directory: Path) -> None
     _undo([], [folder for folder in folders if folder != directory])
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file, or replace it; at any time the old one or the new one is there, whole.
+def stage(path: Path, write: Callable[[BinaryIO], None]) -> Path:
+    """Write a file that `place` is to put at a path; what is there stays until then.
 
     Args:
         path: in a folder that is there.
         write: gets the file to write to.
 
+    Returns:
+        Where it lies for now: beside the path, and perhaps not on the disk yet.
+
     Raises:
         OutputError: when it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    with _whole(staged, path), staged.open("xb") as file:
+        write(file)
+    return staged
+
+
+def place(staged: Path, path: Path) -> None:
+    """Put a file that was staged at its path; at any time the old one or the new one is there, whole.
+
+    Raises:
+        OutputError: when it can't be written.
+    """
+    with _whole(staged, path):
+        with staged.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        staged.replace(path)
         _sync_folder(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def _whole(staged: Path, path: Path) -> Iterator[None]:
+    """Remove a staged file when what is done with it fails."""
+    try:
+        yield
     except BaseException as error:
-        _undo([temporary], [])
+        _undo([staged], [])
         if isinstance(error, OSError):
             raise refusal(path, error) from error
         raise
 
 
 def sweep(path: Path) -> None:
-    """Remove what calls of `replace_file` for this path left behind when their processes were killed."""
+    """Remove what was staged for this path, and never placed, by processes that were killed."""
     with contextlib.suppress(OSError):
         for file in path.absolute().parent.iterdir():
             before, _, token = file.name.removesuffix(".tmp").rpartition(".")

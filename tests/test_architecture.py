@@ -66,7 +66,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "labelled": ({"errors", "moments", "sources"}, {"numpy"}),
     "fingerprint": (set(), {"numpy", "xxhash"}),
-    "batching": ({"errors", "fingerprint", "head", "model", "sources"}, {"numpy"}),
+    "batching": ({"errors", "fingerprint", "head", "model", "sources", "timing"}, {"numpy"}),
     "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
     "unfix": (
         {"batching", "errors", "head", "model", "moments", "precision", "rewrite", "session", "sources"},
@@ -85,8 +85,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "fitting": ({"batching", "errors", "rewrite"}, {"psutil"}),
     "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
     "looking": ({"moments", "progress", "session", "timing"}, set()),
+    "keeping": ({"batching", "checkpoint", "errors", "looking", "moments", "writing"}, set()),
     "summing": (
-        {"batching", "checkpoint", "cores", "errors", "feeding", "head", "live", "looking", "metrics", "moments"}
+        {"batching", "checkpoint", "cores", "errors", "head", "keeping", "live", "looking", "metrics", "moments"}
         | {"progress", "session", "sources", "timing"},
         {"numpy"},
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -15,8 +21,8 @@ import pytest
 from zoo_text import build, refused
 
 import onnxrich
-from onnxrich import checkpoint, fitting, summing
-from onnxrich.errors import DataError, OutputError
+from onnxrich import checkpoint, fitting, keeping, summing
+from onnxrich.errors import DataError, OutputError, WorkerError
 
 ROWS, BATCH = 1003, 20
 X = np.random.default_rng(0).standard_normal((ROWS, 6)).astype(np.float32)
@@ -28,7 +34,7 @@ VICTIM = """
 import os, signal, sys
 import numpy as np
 import onnxrich
-from onnxrich import checkpoint, summing
+from onnxrich import keeping
 
 def items(x, y, last):
     for at in range(0, len(x), 20):
@@ -37,7 +43,7 @@ def items(x, y, last):
         yield {"x": x[at:at + 20], "labels": y[at:at + 20]}
 
 model, data, saved, last, pause = sys.argv[1:]
-summing.SAVE_SECONDS = float(pause)
+keeping.SAVE_SECONDS = float(pause)
 with np.load(data) as arrays:
     x, y = arrays["x"], arrays["labels"]
 made = onnxrich.run(model, items(x, y, int(last)), batch_size=20, device="cpu", checkpoint=saved)
@@ -62,6 +68,13 @@ def attempt(last: int, pause: float = 0.0) -> subprocess.CompletedProcess[str]:
     """A run in a process of its own that dies when batch number `last` is read; −1 for never."""
     arguments = [sys.executable, "-c", VICTIM, "model.onnx", "data.npz", "saved", str(last), str(pause)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False)
+
+
+def batches(rows: int, size: int = BATCH, pause: float = 0.0) -> Iterator[dict[str, np.ndarray]]:
+    """The first so many rows, each batch after a pause."""
+    for at in range(0, rows, size):
+        time.sleep(pause)
+        yield {"x": X[at : at + size], "labels": Y[at : at + size]}
 
 
 def test_killed_again_and_again(place: Path) -> None:
@@ -189,6 +202,20 @@ def test_damaged_checkpoint(place: Path, content: bytes | None, layers: str | No
     assert (place / "saved").read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["3.0", "shift.0"])
+def test_sums_of_another_shape_are_refused(place: Path, name: str) -> None:
+    """An array of a checkpoint that somebody cut is no reason for a traceback."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    with np.load("saved") as saved:
+        arrays = dict(saved)
+    arrays[name] = arrays[name][:-1]
+    with Path("saved").open("wb") as file:
+        np.savez(file, **arrays)
+    with refused(DataError, "checkpoint 'saved' is damaged or none", ANEW):
+        onnxrich.run("model.onnx", "data.npz", **options)
+
+
 def test_first_rows_that_changed_are_refused(place: Path) -> None:
     """The same model, file and options, and other means of the first rows."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved", "layers": "all"}
@@ -233,27 +260,28 @@ def test_blocks_are_those_of_the_checkpoint(place: Path, monkeypatch: pytest.Mon
 
 def test_rows_of_batches_that_were_cut_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the model fixes its batch size, a checkpoint knows its rows all the same: others are refused."""
-    monkeypatch.setattr(summing, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(summing, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
     # The rows of a batch are mixed, so that its size can't be opened.
     body = "m = ReduceMean<axes = [0]>(x)\n c = Sub(x, m)\n a = MatMul(c, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     model = build(body, x="float[8,6] x", y="float[8,3] y")
 
     written = list[checkpoint.State]()
 
-    def save(path: Path, about: dict, state: checkpoint.State) -> None:
+    def stage(path: Path, about: dict, state: checkpoint.State) -> Path:
         written.append(state)
-        real(path, about, state)
+        return real(path, about, state)
 
-    real = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", save)
-    onnxrich.run(model, X[:480], batch_size=24, device="cpu", checkpoint="saved")
-    assert {state.samples for state in written} == set(range(24, 481, 24))
+    real = checkpoint.stage
+    monkeypatch.setattr(checkpoint, "stage", stage)
+    onnxrich.run(model, batches(480, 24, pause=0.02), batch_size=24, device="cpu", checkpoint="saved")
+    # None lies inside of a batch of 24, though the model runs 8 at a time; how many there are is up to the disk.
+    assert len(written) > 2 and {state.samples for state in written} <= set(range(24, 481, 24))
     assert None not in [state.fingerprint for state in written]
-    changed = X[:480].copy()
-    changed[100] += 1
+    monkeypatch.setattr(sys.modules[__name__], "X", X.copy())
+    X[100] += 1
     with refused(DataError, "the first 480 samples differ from those of the checkpoint"):
-        onnxrich.run(model, changed, batch_size=24, device="cpu", checkpoint="saved")
+        onnxrich.run(model, batches(480, 24), batch_size=24, device="cpu", checkpoint="saved")
 
 
 def test_what_a_killed_process_left_is_removed(place: Path) -> None:
@@ -270,6 +298,61 @@ def test_another_archive_is_no_checkpoint(place: Path) -> None:
     """An archive of arrays that is none of ours is refused by name."""
     with refused(DataError, "checkpoint 'data.npz' is damaged or none", "; needed: a file of schema", ANEW):
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="data.npz")
+
+
+def test_a_slow_disk_holds_up_no_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk takes its time for one checkpoint the pass goes on, and begins no other; the last is kept."""
+    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
+    placed, at, real = list[tuple[int, int]](), 0, keeping.place
+
+    def slow(staged: Path, path: Path) -> None:
+        begun = at
+        time.sleep(0.2)
+        real(staged, path)
+        placed.append((begun, at))
+
+    def counted() -> Iterator[dict[str, np.ndarray]]:
+        nonlocal at
+        for at, batch in enumerate(batches(ROWS, pause=0.01)):  # noqa: B007 - read by the disk
+            yield batch
+
+    monkeypatch.setattr(keeping, "place", slow)
+    made = onnxrich.run("model.onnx", counted(), batch_size=BATCH, device="cpu", checkpoint="saved")
+    assert len(placed) < 8 and placed[0][1] - placed[0][0] > 2
+    with np.load("saved") as saved:
+        assert json.loads(saved["checkpoint"].tobytes())["samples"] == ROWS
+    whole = onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu")
+    np.testing.assert_array_equal(made.moments.matrix, whole.moments.matrix)
+
+
+def test_a_full_disk_ends_the_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread beside the pass can't write is told, and leaves the checkpoint that was there."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", batches(500), **options)
+    before = (place / "saved").read_bytes()
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+    with refused(OutputError, "saved: no space left on the device", "Free some space"):
+        onnxrich.run("model.onnx", batches(ROWS), **options)
+    assert (place / "saved").read_bytes() == before
+    # Also where it is begun behind the last batch, and nothing comes after it.
+    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
+    with refused(OutputError, "other: no space left on the device"):
+        onnxrich.run("model.onnx", batches(BATCH), **options | {"checkpoint": "other"})
+    assert not (place / "other").exists()
+    assert not [path for path in place.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_deadline_leaves_what_was_summed(place: Path) -> None:
+    """The message of a run that was ended names the checkpoint, and what goes on from it; without one it doesn't."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    limits: dict = {"isolate": True, "timeout": 0.01}
+    with pytest.raises(WorkerError, match=r"not done after 0\.01 s") as ended:
+        onnxrich.run("model.onnx", "data.npz", **options, **limits)
+    assert "saved" not in str(ended.value)
+    onnxrich.run("model.onnx", "data.npz", **options)
+    with refused(WorkerError, "not done after 0.01 s", "What was summed is in 'saved': the same command", "goes on"):
+        onnxrich.run("model.onnx", "data.npz", **options, **limits)
 
 
 def test_nowhere(place: Path) -> None:

@@ -319,7 +319,7 @@ SIZED = {"resize": "[5, 5]", "scale": "0.5"}
         (SIZED, SIZED | {"mean": "0", "std": "[1, 1, 1]"}),
         (SIZED | {"mean": "0.5"}, SIZED | {"mean": "[0.5, 0.5, 0.5]"}),
         (SIZED | {"crop": "5"}, SIZED | {"crop": "'5x5'"}),
-        ({"resize": "'5x5'", "scale": "0.5"}, {"resize": "[5]", "scale": "0.5"}),
+        ({"resize": "'5x5'", "scale": "0.5"}, {"resize": "[5, 5]", "scale": "0.5"}),
         (SIZED, SIZED | {"resample": "'bilinear'"}),
         (SIZED, SIZED | {"layout": "'NCHW'"}),
     ],
@@ -369,13 +369,12 @@ def test_declarations_for_images_hold_for_bytes_alone(folders: list[Path], x: np
 
 
 def test_other_data_beside_a_model_are_refused(folders: list[Path], x: np.ndarray) -> None:
-    """Where no data are given, those beside one model are not taken for another that has its own."""
+    """Where no data are given, those beside one model are taken for all, unless another has others."""
     np.savez(folders[0].parent / "model.npz", x=x)
-    assert onnxrich.compare(folders, device="cpu").results[1].record.data.source == "model.npz"
-    with refused(DataError, "a/model.npz beside", "no data beside", "needed: the same data for all models"):
-        onnxrich.compare(folders[::-1])
-    np.savez(folders[1].parent / "model.npz", x=x)
-    with refused(DataError, "b/model.npz beside", "Pass them by --data."):
+    for models in (folders, folders[::-1]):
+        assert onnxrich.compare(models, device="cpu").results[1].record.data.source == "model.npz"
+    np.savez(folders[1].parent / "model.npz", x=x + 1)
+    with refused(DataError, "b/model.npz beside", "needed: the same data for all models", "Pass them by --data."):
         onnxrich.compare(folders)
 
 

@@ -343,5 +343,22 @@ def test_as_many_tokens_as_samples(size: int) -> None:
     labels = outputs.argmax(axis=2).T
     found = pipeline.analyze(proto, {"x": x}, labels, device="cpu", batch_size=size)
     assert found.metrics["accuracy"] == 1.0
-    with refused(HeadError, "features of shape (16, 16, 8) from batches of 16"):
-        pipeline.analyze(turned("16"), {"x": x}, labels, device="cpu")
+    fixed = pipeline.analyze(turned("16"), {"x": x[:40]}, labels[:40], device="cpu")
+    assert (fixed.metrics["accuracy"], fixed.moments.n) == (1.0, 40 * 16)
+
+
+def test_samples_that_nothing_tells_from_tokens() -> None:
+    """Where all samples of the first batch are alike, and all tokens, no axis is guessed."""
+    x = np.ones((48, 16, 6), np.float32)
+    with refused(HeadError, "features of shape (16, 16, 8) from batches of 16", "Pass another --batch-size."):
+        pipeline.analyze(turned("N"), {"x": x}, device="cpu", batch_size=16)
+    with refused(HeadError, "features of shape (16, 16, 8)", "Export the model with a dynamic batch dimension."):
+        pipeline.analyze(turned("16"), {"x": x}, device="cpu")
+
+
+def test_one_sample_at_a_time() -> None:
+    """A model that takes a single sample, whatever its shapes say, is run with one."""
+    body = "o = Reshape(x, one)\n a = MatMul(o, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    proto = build(body, x="float[N,1,6] x", y="float[1,1,3] y", one=np.array([1, 1, 6]))
+    x = np.random.default_rng(0).standard_normal((48, 1, 6)).astype(np.float32)
+    assert pipeline.analyze(proto, {"x": x}, device="cpu", batch_size=1).moments.n == 48

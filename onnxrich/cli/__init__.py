@@ -76,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         _show(error)
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("onnxrich: interrupted; no result was written", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click has turned one into the other; what it was raised with says what is not lost.
+        kept = " ".join(map(str, (error.__cause__ or error).args))
+        _say(f"onnxrich: interrupted; no result was written. {kept}".rstrip())
         sys.exit(INTERRUPTED)
     except (BrokenPipeError, _ReaderLeftError):
         _discard_stdout()

@@ -216,9 +216,10 @@ def show_profile(results: Results) -> None:
     total = sum(seconds.values()) or 1.0
     click.echo(f"profile of {printable(results.record.model.path)}", err=True)
     for stage, spent in seconds.items():
-        click.echo(f"  {stage:<24} {spent:9.3f} s  {spent / total:4.0%}", err=True)
-    loop = {stage: seconds.get(stage, 0.0) for stage in ("reading", "running")}
-    click.echo(f"  reading against running: {_bottleneck(loop['reading'] / (sum(loop.values()) or 1.0))}", err=True)
+        click.echo(f"  {stage:<30} {spent:9.3f} s  {spent / total:4.0%}", err=True)
+    if results.record.runtime.resumed < results.record.data.samples:
+        reading, running = (seconds.get(stage, 0.0) for stage in ("reading", "running"))
+        click.echo(f"  reading against running: {_bottleneck(reading / (reading + running or 1.0))}", err=True)
 
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:

@@ -14,24 +14,6 @@ READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
 PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
 
 
-class Step(click.ParamType[Any]):
-    """The value of a step of the preprocessing, written as `onnxrich.toml` and Python take it too."""
-
-    name = "step"
-
-    def __init__(self, step: str) -> None:
-        self._step = step
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value as numbers."""
-        from onnxrich import DataError, Preprocessing
-
-        try:
-            return getattr(Preprocessing.of({self._step: value}), self._step)
-        except DataError as error:
-            self.fail(str(error), param, ctx)
-
-
 _OPTIONS = (
     click.option(
         "--data", metavar="DATA",
@@ -50,18 +32,16 @@ _OPTIONS = (
     ),
     click.option("--text", metavar="COLUMN", help="Column of texts, which --tokenizer turns into the inputs."),
     click.option("--tokenizer", metavar="FILE", help="The tokenizer.json that the model was trained with."),
-    click.option("--resize", type=Step("resize"), metavar="S|HxW", help="Scale images: the shorter side, or both."),
-    click.option("--crop", type=Step("crop"), metavar="S|HxW", help="Cut this out of the middle of images."),
+    click.option("--resize", metavar="S|HxW", help="Scale images: the shorter side, or both."),
+    click.option("--crop", metavar="S|HxW", help="Cut this out of the middle of images."),
     click.option(
         "--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
         help="Filter of --resize; bilinear when left out.",
     ),
     click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of colours that the model takes."),
-    click.option(
-        "--scale", type=Step("scale"), metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."
-    ),
-    click.option("--mean", type=Step("mean"), metavar="M,…", help="Subtract, one number or one a channel."),
-    click.option("--std", type=Step("std"), metavar="S,…", help="Divide by, one number or one a channel."),
+    click.option("--scale", metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."),
+    click.option("--mean", metavar="M,…", help="Subtract, one number or one a channel."),
+    click.option("--std", metavar="S,…", help="Divide by, one number or one a channel."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the model takes the channels of images."),
 )  # fmt: skip
 
@@ -80,7 +60,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if ("text" in reading) != ("tokenizer" in reading):
             raise click.UsageError("--text COLUMN and --tokenizer FILE belong together: pass both, or none of them.")
         with _common.usage():
-            Preprocessing.of(preprocessing)
+            preprocessing = Preprocessing.of(preprocessing).declared()
         return command(reading=reading, preprocessing=preprocessing, **options)
 
     for option in reversed(_OPTIONS):

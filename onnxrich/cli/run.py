@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 from onnxrich.cli import _common
 from onnxrich.cli._data_options import data_options
 from onnxrich.cli._sections import LongCommand
+from onnxrich.progress import goes_on
 
 
 class HeadNumber(click.ParamType[int]):
@@ -67,7 +70,7 @@ class _TakesData(LongCommand):
 )  # fmt: skip
 @click.option(
     "--checkpoint", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Keep the sums and the position there every 10 s, and go on from it when it is there.",
+    help="Keep the sums and the position there, about every 5 s, and go on from it when it is there.",
 )  # fmt: skip
 @click.option("--profile", is_flag=True, help="Print where the time went.")
 @click.option(
@@ -120,7 +123,7 @@ def run(
     options |= limits
     analyses = []
     for number in heads:
-        with _common.progress_line(model.name) as listen:
+        with _kept(options["checkpoint"]), _common.progress_line(model.name) as listen:
             analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
         one = len(analyses) == 1
@@ -131,6 +134,16 @@ def run(
             _common.show_profile(analysis)
     if output is not None:
         _common.wrote(written)
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: str | None) -> Iterator[None]:
+    """Say, where somebody ends the work inside, what is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.args = (goes_on(checkpoint),)
+        raise
 
 
 def _check_all_heads(options: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def open_source(
     labels: Any = None,
     *,
     others: Sequence[Model] = (),
+    widths: Sequence[int | None] = (),
     seed: int = 0,
     reading: Any = None,
     preprocessing: Any = None,
@@ -57,6 +59,7 @@ def open_source(
         labels: array, path of a file, or name of the labels in the data; None: the field `labels`, `label` or `y`, when
             it is there and is no input.
         others: further models that are to take the same rows.
+        widths: number of outputs of the model and of the others, None where it is not known; left out, it is of none.
         seed: of synthetic rows, and of rows drawn at random.
         reading: a `Reading`, or a mapping of its fields.
         preprocessing: a `Preprocessing`, or a mapping of its fields.
@@ -77,7 +80,8 @@ def open_source(
         return synthesize(model, seed)
     place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     wish = Wish(declared(model, others, place, steps), wanted, seed, Ledger(wanted.max_errors))
-    opened = numbered_by(_opened(model, data, labels, wish), [class_names(each) for each in (model, *others)])
+    told = (class_names(each, width) for each, width in zip_longest((model, *others), widths))
+    opened = numbered_by(_opened(model, data, labels, wish), told)
     return looked_up(doubting(opened, model), model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from onnxrich.errors import DataError
 from onnxrich.files import open_regular
 from onnxrich.model import Model
-from onnxrich.sources.kinds import is_data_file, kind_and_place
+from onnxrich.sources.kinds import ending_of, is_data_file, kind_and_place
 
 SETTINGS = "onnxrich.toml"
 KNOWN = ("data", "labels", "preprocessing")
@@ -44,27 +45,38 @@ def settings(model: Model) -> Mapping[str, Any]:
 
 
 def beside(model: Model, labels: Any, others: Sequence[Model] = ()) -> tuple[str | None, Any]:
-    """The data that lie beside the model, None without, and their labels; those that were asked for come first.
+    """The data that lie beside a model, None without, and their labels; those that were asked for come first.
 
     Args:
         model: the model.
         labels: those that were asked for.
-        others: further models that are to take the same rows.
+        others: further models that are to take the same rows: the data may lie beside any of them.
 
     Raises:
         DataError: when `onnxrich.toml` names none, or something outside the model's folder, or other data lie beside
-            one of the others.
+            another model.
     """
-    found = _beside(model, labels)
-    for other in others:
-        own = _beside(other, labels)
-        if own[0] is not None and own != found:
+    found = [(each.path, *_beside(each, labels)) for each in (model, *others)]
+    told = [(path, data, marks) for path, data, marks in found if data is not None]
+    for path, data, marks in told[1:]:
+        first, taken, own = told[0]
+        if not (_same(data, taken) and _same(marks, own)):
             raise DataError(
-                f"{own[0]} beside {other.path}, and {found[0] or 'no data'} beside {model.path}",
+                f"{data} beside {path}, and {taken} beside {first}",
                 "the same data for all models",
                 "Pass them by --data.",
             )
-    return found
+    return told[0][1:] if told else (None, labels)
+
+
+def _same(name: Any, other: Any) -> bool:
+    """Whether two names mean the same: they are one, or those of files of one kind and of the same bytes."""
+    if not (isinstance(name, str) and isinstance(other, str)):
+        return name is other
+    (kind, place), (other_kind, other_place) = map(kind_and_place, (name, other))
+    if name == other or (kind or ending_of(name)) != (other_kind or ending_of(other)):
+        return name == other
+    return place.is_file() and other_place.is_file() and filecmp.cmp(place.url, other_place.url, shallow=False)
 
 
 def _beside(model: Model, labels: Any) -> tuple[str | None, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.errors import DataError, Notice
+from onnxrich.errors import DataError, Notice, printable
 from onnxrich.model import Input
 from onnxrich.sources.base import Batch, Shard, Source
 from onnxrich.sources.declared import Declared
@@ -31,6 +31,8 @@ class Wish:
     synthetic: bool = False
 
 
+# Names that a notice of unused fields lists at most.
+_NAMED = 3
 # An input, and what feeds it.
 Match = tuple[Input, tuple[Field, ...]]
 
@@ -48,6 +50,7 @@ def from_table(table: Table, marks: Marks | None, inputs: tuple[Input, ...], wis
             check_takes_images(table, field, entry)
             wish.ledger.begin()
     slots = tuple(slot(entry, fields, inputs, wish.said) for entry, fields in matched)
+    wish.ledger.known += _unused(table, marks, slots, wish.reading.text)
     rows = chosen(n, wish.reading, wish.seed, labels=lambda: None if marks is None else _all(marks, n))
     names = sorted({name for slot in slots for name in slot.fields if not slot.constant})
     constants = {slot.fields[0]: whole(table, slot.fields[0]) for slot in slots if slot.constant}
@@ -69,6 +72,19 @@ def from_table(table: Table, marks: Marks | None, inputs: tuple[Input, ...], wis
         synthetic=wish.synthetic,
         ledger=wish.ledger,
     )
+
+
+def _unused(table: Table, marks: Marks | None, slots: tuple[Slot, ...], text: str | None) -> list[Notice]:
+    """Tells fields that are neither fed nor labels: a misspelt one would be missed by nobody."""
+    used = {name for slot in slots for name in slot.fields} | {text, None if marks is None else marks.field.name}
+    left = [name for name in table.fields if name not in used]
+    if not left:
+        return []
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    remedy = " If one of them holds the labels, pass --labels NAME." if marks is None else ""
+    names = ", ".join(map(repr, left[:_NAMED]))
+    message = f"Left out of {table.name}: {names}{more}, neither inputs nor labels of the model.{remedy}"
+    return [Notice("unused_columns", printable(message))]
 
 
 def _accessible(table: Table, marks: Marks | None, names: list[str]) -> tuple[Table, Marks | None]:

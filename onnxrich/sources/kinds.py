@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnxrich.errors import DataError
+from onnxrich.sources.csv import open_csv
 from onnxrich.sources.hdf5 import open_hdf5
 from onnxrich.sources.hub import INFO, SPLITS, open_hub
 from onnxrich.sources.idx import open_idx
@@ -14,7 +15,7 @@ from onnxrich.sources.npy import open_npy, open_npz
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import Table
-from onnxrich.sources.tabular import open_arrow, open_csv, open_json, open_parquet
+from onnxrich.sources.tabular import open_arrow, open_json, open_parquet
 from onnxrich.sources.webdataset import open_webdataset
 from onnxrich.sources.zarr import open_zarr
 

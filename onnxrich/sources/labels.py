@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice, printable
 from onnxrich.sources.base import Batch, Shard, Source
 from onnxrich.sources.images import numbered
 from onnxrich.sources.kinds import is_data_file, open_table
+from onnxrich.sources.named import Told
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import SCAN, AnyArray, Column, Field, Table, of_array, of_columns
@@ -97,12 +98,14 @@ def numbered_alike(source: Source, first: Source) -> Source:
     return _renumbered(source, names, known)
 
 
-def numbered_by(source: Source, told: Iterable[tuple[str, ...] | None]) -> Source:
+def numbered_by(source: Source, models: Iterable[Told]) -> Source:
     """A source whose classes have the numbers of the models' outputs, where a model names all of them.
+
+    Where models tell names and none of them can be used, a notice says so.
 
     Args:
         source: the source.
-        told: the names of their outputs that models tell, in order; None of those that tell none.
+        models: what each model tells, in order; not looked at where the source has no names.
 
     Raises:
         DataError: when two models have them in another order.
@@ -110,14 +113,26 @@ def numbered_by(source: Source, told: Iterable[tuple[str, ...] | None]) -> Sourc
     names = source.class_names
     if names is None:
         return source
-    orders = list(dict.fromkeys(each for each in told if each is not None and set(names) <= set(each)))
+    told = list(models)
+    orders = list(dict.fromkeys(each.names for each in told if each.names and set(names) <= set(each.names)))
     if len(orders) > 1:
         raise DataError(
             f"words as labels in {source.name}, and models that name their outputs in different orders",
             "the same numbers of the classes for all models that take the same rows",
             "Run each model alone.",
         )
-    return _renumbered(source, names, orders[0]) if orders else source
+    if orders:
+        return _renumbered(source, names, orders[0])
+    flaws = [each.flaw or f"those are {listing(each.names or ())}" for each in told if each != Told()]
+    source.ledger.known += [Notice("names_not_used", _not_used(names, flaws[0]))] if flaws else []
+    return source
+
+
+def _not_used(names: tuple[str, ...], flaw: str) -> str:
+    return printable(
+        f"The classes are numbered as the data have them, {listing(names)}, and not as the model names its outputs: "
+        f"{flaw}. If the outputs come in another order, mend the names, or pass the labels as numbers of the outputs."
+    )
 
 
 def _renumbered(source: Source, names: tuple[str, ...], known: tuple[str, ...]) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,16 +118,7 @@ def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
 
 
 def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
-    if not isinstance(item, Mapping):
-        # What is what in a tuple or list is not guessed.
-        pair = isinstance(item, tuple | list) and any(hasattr(each, "shape") for each in item)
-        if len(inputs) != 1 or pair or isinstance(item, tuple):
-            raise DataError(
-                f"an item of type {type(item).__name__}",
-                f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}",
-                f"Yield dicts from input name to array, and the labels beside them: {_named(inputs)}.",
-            )
-        item = {inputs[0].name: item}
+    item = _by_name(item, inputs, "" if asked is not None else keys[0])
     missing = [entry.name for entry in inputs if entry.name not in item]
     if asked is not None and asked not in item:
         missing.append(asked)
@@ -156,6 +147,38 @@ def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: st
             "Check the iterable.",
         )
     return _Item(arrays, labels, constants)
+
+
+def _by_name(item: Any, inputs: tuple[Input, ...], key: str) -> Mapping[str, Any]:
+    """An item as a mapping. What is what in one without names is taken where it can be one thing alone, never guessed.
+
+    Args:
+        item: a mapping, an array, or a pair of rows and classes, as loaders of frameworks yield them.
+        inputs: the model's inputs: arrays and pairs feed the only one.
+        key: of the classes, empty where they were asked for by a name, which a pair has not.
+    """
+    if isinstance(item, Mapping):
+        return item
+    several = isinstance(item, tuple) or (isinstance(item, list) and any(hasattr(each, "shape") for each in item))
+    if len(inputs) == 1 and not several:
+        return {inputs[0].name: item}
+    if len(inputs) == 1 and key and _is_pair(item, inputs[0]):
+        return {inputs[0].name: item[0], key: item[1]}
+    pair = ", or a pair of its rows and their integer classes" if len(inputs) == 1 else ""
+    raise DataError(
+        f"an item of type {type(item).__name__}",
+        f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}{pair}",
+        f"Yield dicts from input name to array, and the labels beside them: {_named(inputs)}.",
+    )
+
+
+def _is_pair(item: Sequence[Any], entry: Input) -> bool:
+    """Whether two arrays can only be rows of an input, and a class for each."""
+    if len(item) != 2 or entry.shape is None or not all(hasattr(each, "shape") for each in item):
+        return False
+    rows, classes = (as_array(entry.name, each) for each in item)
+    ranks = (rows.ndim, classes.ndim) == (len(entry.shape), 1)
+    return ranks and classes.dtype.kind in "iu" and len(rows) == len(classes)
 
 
 def _check_numbers(labels: AnyArray) -> None:

@@ -1,19 +1,17 @@
-"""Parquet, Arrow, CSV and JSON, by pyarrow: columns named as the model's inputs."""
+"""Parquet, Arrow and JSON, by pyarrow: columns named as the model's inputs."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from onnxrich.errors import DataError
 from onnxrich.extras import required
-from onnxrich.sources.arrow import INTEGER, NUMBER, Rowset, arrow, of_memory, recut, table_of
+from onnxrich.sources.arrow import Rowset, arrow, of_memory, recut, table_of
 from onnxrich.sources.places import Place
 from onnxrich.sources.request import Request
 from onnxrich.sources.table import MOST_UNPACKED, SCAN, Rows, Table
@@ -30,7 +28,7 @@ def open_parquet(request: Request) -> Table:
     counts: list[int] = []
     schema: Any = None
     for part in places:
-        with _reading(part, "Parquet"), part.open("a readable Parquet file") as file:
+        with reading(part, "Parquet"), part.open("a readable Parquet file") as file:
             opened = _parquet(file)
             counts.append(opened.metadata.num_rows)
             if schema is not None and not opened.schema_arrow.equals(schema):
@@ -79,7 +77,7 @@ def _parquet(file: Any) -> Any:
 def _row_groups(places: Sequence[Place], starts: Any, names: Sequence[str], rows: range, size: int) -> Iterator[Any]:
     """Arrow tables of consecutive rows, from the first one that is asked for."""
     for place, start in zip(places, starts, strict=False):
-        with _reading(place, "Parquet"), place.open("a readable Parquet file") as file:
+        with reading(place, "Parquet"), place.open("a readable Parquet file") as file:
             opened = _parquet(file)
             for group in range(opened.num_row_groups):
                 stop = start + opened.metadata.row_group(group).num_rows
@@ -108,7 +106,7 @@ def open_arrow(request: Request) -> Table:
 def read_ipc(place: Place) -> Any:
     """The Arrow table of an IPC file, which is mapped, not read, where it is local and not compressed."""
     pa = arrow()
-    with _reading(place, "Arrow"):
+    with reading(place, "Arrow"):
         with place.open("a readable Arrow file") as file:
             start = file.read(6)
             remote = file.read() if place.remote else b""
@@ -120,91 +118,6 @@ def read_ipc(place: Place) -> Any:
         return table
 
 
-def open_csv(request: Request) -> Table:
-    """A CSV file with a line of names; columns whose first value is a number are numbers, all others texts.
-
-    Raises:
-        DataError: when it is missing, damaged, or larger than memory is trusted with, or begins with a row.
-    """
-    pa, place = arrow(), request.place
-    csv = required("pyarrow.csv", "parquet", "a CSV file")
-    names = _csv_names(place, csv)
-    with _reading(place, "CSV"), place.open("a readable CSV file") as file:
-        _check_size(place, file)
-        table = csv.read_csv(
-            file,
-            parse_options=_csv_format(place, csv),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=names
-            ),
-        )
-    table = pa.table({name: _numbers(table.column(name)) for name in names})
-    texts = [name for name in names if pa.types.is_string(table.schema.field(name).type)]
-    numbers = {name: kind for name in texts if (kind := _number_type(table.column(name))) is not None}
-    # The first line holds the names; lines inside quotes make the count a lower bound.
-    return table_of(of_memory(place.name, table, numbers=numbers, line=lambda row: f"line {row + 2}"), request)
-
-
-def _csv_format(place: Place, csv: Any) -> Any:
-    tabs = ".tsv" in place.name.lower()
-    return csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True)
-
-
-def _csv_names(place: Place, csv: Any) -> list[str]:
-    with _reading(place, "CSV"), place.open("a readable CSV file") as file:
-        names: list[str] = csv.open_csv(file, parse_options=_csv_format(place, csv)).schema.names
-    told = [name for name in names if name.strip()]
-    if _is_row(told):
-        some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        alone = " alone" if all(re.match(NUMBER, name) for name in told) else ""
-        raise DataError(
-            f"{place.name}: the first line holds numbers{alone} ({some}), and would be lost as names",
-            "a first line with the names of the columns",
-            "Write one before the rows, such as f1,f2,label.",
-        )
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{place.name} has two columns {twice!r}", "a name for each column", "Rename one of them.")
-    return names
-
-
-def _is_row(names: Sequence[str]) -> bool:
-    """Whether the first line of a table looks like a row: half of it at least is numbers, which number no columns.
-
-    Columns without names of their own are often numbered from 0 or 1, and those beside others that have some may bear
-    years or sizes, which ascend.
-    """
-    numbers = [name for name in names if re.match(NUMBER, name)]
-    if not numbers or 2 * len(numbers) < len(names):
-        return False
-    if len(numbers) == len(names):
-        counted = [str(at) for at in range(len(names) + 1)]
-        return numbers not in (counted[:-1], counted[1:])
-    whole = [int(name) for name in numbers if re.match(INTEGER, name)]
-    return len(whole) < len(numbers) or any(a >= b for a, b in pairwise(whole))
-
-
-def _numbers(texts: Any) -> Any:
-    """A column of texts as numbers, where each of them is one; else as it is."""
-    pa = arrow()
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return texts.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return texts
-
-
-def _number_type(texts: Any) -> np.dtype[Any] | None:
-    """The type of a column of texts that begins with a number: integers if all that are numbers are such."""
-    pa = arrow()
-    if not len(texts) or not pa.compute.match_substring_regex(texts[0], NUMBER).as_py():
-        return None
-    number, whole = (pa.compute.match_substring_regex(texts, pattern) for pattern in (NUMBER, INTEGER))
-    fraction = pa.compute.any(pa.compute.and_not(number, whole)).as_py()
-    return np.dtype(np.float64 if fraction else np.int64)
-
-
 def open_json(request: Request) -> Table:
     """JSON: an object a line, or one array of objects.
 
@@ -212,8 +125,8 @@ def open_json(request: Request) -> Table:
         DataError: when it is missing, damaged, or larger than memory is trusted with.
     """
     place = request.place
-    with _reading(place, "JSON"), place.open("a readable JSON file") as file:
-        _check_size(place, file)
+    with reading(place, "JSON"), place.open("a readable JSON file") as file:
+        check_size(place, file)
         first = file.read(64).lstrip(b"\xef\xbb\xbf").lstrip()[:1]
         file.seek(0)
         if first == b"[":
@@ -232,7 +145,8 @@ def _of_objects(rows: list[Any]) -> Any:
     return arrow().table({name: [row.get(name) for row in rows] for name in names})
 
 
-def _check_size(place: Place, file: Any) -> None:
+def check_size(place: Place, file: Any) -> None:
+    """Refuse a file of text that is larger than memory is trusted with."""
     size = file.seek(0, 2)
     file.seek(0)
     if size > MOST_UNPACKED:
@@ -250,7 +164,7 @@ def _check_names(schema: Any) -> None:
 
 
 @contextmanager
-def _reading(place: Place, kind: str) -> Iterator[None]:
+def reading(place: Place, kind: str) -> Iterator[None]:
     """Turns what pyarrow raises for damaged files into a DataError."""
     pa = arrow()
     try:

@@ -65,8 +65,9 @@ def test_every_option(folder: Path) -> None:
     [
         (["--scale", "1/0"], "scale '1/0'; needed: finite numbers, scale and std not 0. Write scale as 0.5 or"),
         (["--mean", "a,b"], "mean 'a,b'; needed: finite numbers"),
-        (["--resize", "0"], "resize 0; needed: a side from 1 to 16,384, or height and width. Write resize as 28"),
-        (["--crop", "1x2x3"], "crop (1, 2, 3); needed: a side from 1"),
+        *(([f"--{name}", ""], f"{name} ''; needed: ") for name in ("resize", "crop", "scale", "mean", "std")),
+        (["--resize", "0"], "resize '0'; needed: a side from 1 to 16,384, or height and width. Write resize as 28"),
+        (["--crop", "1x2x3"], "crop '1x2x3'; needed: a side from 1"),
         (["--color", "cmyk"], "'cmyk' is not one of 'rgb', 'bgr', 'gray'"),
         (["--limit", "0"], "0 is not in the range x>=1"),
     ],

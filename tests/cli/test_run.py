@@ -213,3 +213,17 @@ def test_seed(folder: Path, tmp_path: Path) -> None:
         ["--seed", "1"], ["--seed", "1"], ["--seed", "2"],
     ))  # fmt: skip
     assert one == again != other
+
+
+def test_profile(folder: Path, tmp_path: Path) -> None:
+    """`--profile` adds up to what it says, and has no verdict on a pass that a checkpoint held as a whole."""
+    command = ["run", folder / "none.onnx", "--data", folder / "data.npz", "--checkpoint", tmp_path / "saved"]
+    ran, held = (onnxrich(*command, "--profile", "--json") for _ in range(2))
+    for done, verdict in ((ran, 1), (held, 0)):
+        lines = done.stderr.splitlines()
+        stages = document(done.stdout)["runtime"]["profile"]
+        assert lines[0] == f"profile of {folder / 'none.onnx'}"
+        told = {line[:32].strip(): line[32:].split() for line in lines[1 : 1 + len(stages)]}
+        assert {stage: float(words[0]) for stage, words in told.items()} == pytest.approx(stages, abs=6e-4)
+        assert sum(int(words[2].rstrip("%")) for words in told.values()) == pytest.approx(100, abs=5)
+        assert [line.split(": ")[0] for line in lines[1 + len(stages) :]] == ["  reading against running"] * verdict

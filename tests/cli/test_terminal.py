@@ -80,14 +80,18 @@ def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> Non
         assert not worker.is_running()
         shown = terminal.rest()
         assert terminal.process.stdout.read() == b""
-    assert shown.rstrip().endswith(b"onnxrich: interrupted; no result was written")
+    assert shown.rstrip().endswith(b"onnxrich: interrupted; no result was written.")
     assert b"Traceback" not in shown
     assert not (tmp_path / "report").exists()
 
 
-def test_interrupt_without_terminal(folder: Path) -> None:
-    """SIGINT to the process group, as a pipeline sends it, does the same."""
-    command = [ONNXRICH, "run", folder / "slow_loading.onnx", "--data", folder / "data.npz"]
+@pytest.mark.parametrize("kept", [False, True])
+def test_interrupt_without_terminal(folder: Path, tmp_path: Path, kept: bool) -> None:
+    """SIGINT to the process group, as a pipeline sends it, does the same; a checkpoint that is there is named."""
+    saved = tmp_path / "saved"
+    command = [ONNXRICH, "run", folder / "slow_loading.onnx", "--data", folder / "data.npz", "--checkpoint", saved]
+    if kept:
+        saved.touch()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
         (worker,) = until(lambda: workers(process.pid))
@@ -98,7 +102,9 @@ def test_interrupt_without_terminal(folder: Path) -> None:
         assert time.monotonic() - start < 1
     finally:
         end(process)
-    assert (process.returncode, out, err) == (130, b"", b"\nonnxrich: interrupted; no result was written\n")
+    goes_on = f" What was summed is in '{saved}': the same command, with the same --batch-size and --blocks, goes on"
+    told = f"\nonnxrich: interrupted; no result was written.{f'{goes_on} from it.' if kept else ''}\n"
+    assert (process.returncode, out, err.decode()) == (130, b"", told)
     assert not worker.is_running()
 
 

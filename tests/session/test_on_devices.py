@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build
 
 import onnxrich
-from onnxrich import head, model, rewrite, session, summing
+from onnxrich import head, keeping, model, rewrite, session
 
 WITHOUT = session.cuda_missing()
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(WITHOUT is not None, reason=f"no GPU: {WITHOUT}"))
@@ -90,8 +90,8 @@ def test_a_pass_that_broke_off_gives_the_same_bits(
                 raise KeyboardInterrupt
             yield {"x": X[at : at + 32], "labels": Y[at : at + 32]}
 
-    monkeypatch.setattr(summing, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(summing, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
     saved = tmp_path / "saved"
     with pytest.raises(KeyboardInterrupt):
         onnxrich.run(network(), batches(14), device=device, batch_size=32, checkpoint=saved)

@@ -34,6 +34,46 @@ def beside(folder: Path, toml: str | bytes | None = None, labels: object = None)
     return open_source(model.read(folder / "net.onnx"), None, labels)
 
 
+def pair(folder: Path, *tomls: str) -> list[Source]:
+    """The source that two models of one folder each get together, in both orders."""
+    read = []
+    for name, toml in zip("ab", tomls, strict=True):
+        (folder / name).mkdir(exist_ok=True)
+        onnx.save_model(two_layers(), folder / name / "net.onnx")
+        (folder / name / "onnxrich.toml").write_text(toml)
+        read.append(model.read(folder / name / "net.onnx"))
+    return [open_source(one, None, others=[other]) for one, other in (read, read[::-1])]
+
+
+def test_data_beside_one_of_two(tmp_path: Path) -> None:
+    """They are those of both, whichever comes first."""
+    (tmp_path / "a").mkdir()
+    np.savez(tmp_path / "a/d.npz", x=X, digit=LABELS)
+    for source in pair(tmp_path, 'data = "d.npz"\nlabels = "digit"', "[preprocessing]"):
+        np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
+
+
+def test_the_same_data_beside_two(tmp_path: Path) -> None:
+    """Files of the same bytes are the same data and labels; others are refused, and so are those of another kind."""
+    same = 'data = "d.npy"\nlabels = "labels.npy"'
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "d.npy", X)
+        np.save(tmp_path / name / "labels.npy", LABELS)
+    for source in pair(tmp_path, same, same):
+        np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
+    for other in ('data = "d.npy"', 'data = "idx:d.npy"\nlabels = "labels.npy"', same.replace("labels.npy", "d.npy")):
+        with refused(DataError, "d.npy beside ", "; needed: the same data for all models. Pass them by --data."):
+            pair(tmp_path, same, other)
+    for name, changed in (("labels.npy", LABELS + 1), ("d.npy", X + 1)):
+        np.save(tmp_path / "b" / name, changed)
+        for folder in "ab":  # nor do size and time tell files apart
+            os.utime(tmp_path / folder / name, (0, 0))
+        with refused(DataError, "d.npy beside ", "; needed: the same data for all models."):
+            pair(tmp_path, same, same)
+        np.save(tmp_path / "b" / name, changed - 1)
+
+
 @pytest.mark.parametrize("suffix", ["npz", "npy"])
 def test_file_of_the_models_name(suffix: str, folder: Path) -> None:
     """`net.npz` or `net.npy` beside `net.onnx` is its data."""

@@ -17,6 +17,8 @@ from onnxrich.errors import DataError
 X = np.arange(240, dtype=np.float32).reshape(40, 6)
 TWO = build("h = Add(x, b)", x="float[N,6] x, float[N,6] b", y="float[N,6] h")
 SCALAR = build("h = Mul(x, t)", x="float[N,6] x, float t", y="float[N,6] h")
+FREE_RANK = build("h = Relu(x)", x="float[] x", y="float[] h")
+CLASSES = np.arange(40) % 3
 FREE = build("h = Relu(x)", x="float[N,T] x", y="float[N,T] h")
 
 
@@ -85,10 +87,18 @@ def test_rows_of_different_shapes() -> None:
         (TWO, {"x": X, "b": X[:9]}, "an item with 9 and 40 rows; needed: the same number in each array. Check the it"),
         (TWO, {"x": X, "b": X, "y": [1, 2]}, "an item with 2 and 40 rows; needed: the same number in each array."),
         (
-            two_layers(), (X, np.arange(40)), "an item of type tuple; needed: a mapping with 'x'. Yield dicts from "
-            'input name to array, and the labels beside them: {"x": …, "labels": …}.',
+            two_layers(), (X, X[:, 0]), "an item of type tuple; needed: a mapping with 'x', or a pair of its rows and "
+            "their integer classes. Yield dicts from input name to array, and the labels beside them: "
+            '{"x": …, "labels": …}.',
         ),
-        (two_layers(), [X, np.arange(40)], "an item of type list; needed: a mapping with 'x'."),
+        *((two_layers(), kind(item), f"an item of type {kind.__name__}; needed: a mapping with 'x', or a pair of")
+          for kind in (tuple, list) for item in (
+              (X, X), (X, CLASSES[:39]), (X, CLASSES[:, None]), (X, CLASSES > 3), (CLASSES, X), (X[0], CLASSES),
+              (X, CLASSES, CLASSES), (X, CLASSES.astype(float)), (X[0], CLASSES[:6]))),
+        (two_layers(), (X, CLASSES.tolist()), "an item of type tuple; needed: a mapping with 'x', or a pair of"),
+        (two_layers(), (X[:, :5], CLASSES), "data of shape 40 × 5 for input 'x'; needed: shape N × 6."),
+        (FREE_RANK, (X, CLASSES), "an item of type tuple; needed: a mapping with 'x', or a pair of"),
+        (TWO, (X, CLASSES), "an item of type tuple; needed: a mapping with 'x', 'b'. Yield"),
         (two_layers(), X[0].tolist(), "data of shape 6 for input 'x'; needed: shape N × 6."),
         (two_layers(), {"z": X}, "an item with 'z'; needed: 'x'."),
         (two_layers(), 3.0, "data of shape () for input 'x'; needed: shape N × 6."),
@@ -100,6 +110,39 @@ def test_items_that_do_not_fit(proto: Any, item: Any, message: str) -> None:
     """An item without all inputs, or with arrays of different length, is refused with what it holds."""
     with refused(DataError, message):
         list(source_of(proto, [item]).batches(4))
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_pairs_of_rows_and_classes(kind: Any, dtype: Any) -> None:
+    """Rows and a class for each, as loaders yield them, can be one thing alone for a model of one input."""
+    items = (kind((X[start : start + 9], CLASSES[start : start + 9].astype(dtype))) for start in range(0, 40, 9))
+    rows, labels = read_all(source_of(two_layers(), items), 7)
+    np.testing.assert_array_equal(rows["x"], X)
+    np.testing.assert_array_equal(labels, CLASSES)
+
+
+def test_pairs_have_no_names() -> None:
+    """Labels that are asked for by name are no part of a pair."""
+    with refused(DataError, "an item of type tuple; needed: a mapping with 'x'"):
+        list(source_of(two_layers(), iter([(X, CLASSES)]), "digits").batches(4))
+
+
+class Tensor:
+    """What is no array of NumPy, and becomes one, as tensors of frameworks do."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array, self.shape = array, list(array.shape)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return self._array
+
+
+def test_pairs_of_tensors() -> None:
+    """Loaders of frameworks yield their own tensors."""
+    rows, labels = read_all(source_of(two_layers(), iter([[Tensor(X), Tensor(CLASSES)]])), 7)
+    np.testing.assert_array_equal(rows["x"], X)
+    np.testing.assert_array_equal(labels, CLASSES)
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(40)])

@@ -11,10 +11,12 @@ import onnx
 import pytest
 from zoo_text import build, read_all, refused, two_layers
 
+import onnxrich
 from onnxrich import model
 from onnxrich.errors import DataError
-from onnxrich.sources import numbered_alike, open_source
-from onnxrich.sources.named import class_names
+from onnxrich.sources import Source, numbered_alike, open_source
+from onnxrich.sources.named import LARGEST_CONFIG, Told, class_names
+from onnxrich.sources.places import Place
 
 NAMES = ("dog", "ant", "cat")
 X = np.random.default_rng(0).standard_normal((12, 6)).astype(np.float32)
@@ -34,6 +36,13 @@ def saved(folder: Path, *, metadata: str | None = None, config: Any = None) -> m
 
 
 HUB = {"id2label": dict(enumerate(NAMES))}
+
+
+def not_used(source: Source) -> str:
+    """The notice that names were not used."""
+    (notice,) = source.ledger.notices()
+    assert notice.code == "names_not_used"
+    return notice.message
 
 
 @pytest.mark.parametrize("how", [{"metadata": str(dict(enumerate(NAMES)))}, {"config": HUB}], ids=["metadata", "hub"])
@@ -59,16 +68,39 @@ def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> N
 
 def test_names_in_the_graph() -> None:
     """scikit-learn's converters write the words that a classifier gives into the graph."""
-    assert class_names(model.read(ZOO / "mlp_zipmap_words.onnx")) == ("class 0", "class 1", "class 2")
-    assert class_names(model.read(ZOO / "mlp_arrays.onnx")) is None
+    assert class_names(model.read(ZOO / "mlp_zipmap_words.onnx"), 3) == Told(("class 0", "class 1", "class 2"))
+    assert class_names(model.read(ZOO / "mlp_arrays.onnx"), 3) == Told()
     body = 'a = MatMul(x, w1)\n y = MatMul(a, w2)\n z = ai.onnx.ml.ZipMap <classlabels_strings = ["b", "a"]> (y)'
-    assert class_names(model.read(build(body))) == ("b", "a")
+    for outputs in (1, 2, None):  # a single output decides between two classes
+        assert class_names(model.read(build(body)), outputs) == Told(("b", "a"))
 
 
 def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:
     """Where the data name another class, they are numbered in the order of the alphabet."""
     source = open_source(saved(tmp_path, config=HUB), {"x": X, "labels": np.where(TWO == "cat", "bee", TWO)})
     assert source.class_names == ("ant", "bee")
+    assert not_used(source) == (
+        "The classes are numbered as the data have them, 'ant', 'bee', and not as the model names its outputs: those "
+        "are 'dog', 'ant', 'cat'. If the outputs come in another order, mend the names, or pass the labels as "
+        "numbers of the outputs."
+    )
+
+
+@pytest.mark.parametrize("names", [("dog", "ant"), ("dog", "ant", "bee", "cat")])
+def test_other_names_than_outputs(names: tuple[str, ...], tmp_path: Path) -> None:
+    """Names that are not as many as the outputs number none of them: words are numbered as without, and a notice says
+    so; the accuracy is that of the alphabet's numbers."""
+    config = {"id2label": dict(enumerate(names))}
+    words = np.array(["ant", "dog"])[np.arange(12) % 2]
+    saved(tmp_path, config=config)
+    found = onnxrich.run(tmp_path / "net.onnx", {"x": X, "labels": words})
+    alone = onnxrich.run(two_layers(), {"x": X, "labels": np.arange(12) % 2})
+    assert found.metrics["accuracy"] == alone.metrics["accuracy"] is not None
+    told = {notice.code: notice.message for notice in found.notices}
+    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in told["names_not_used"]
+    assert "more_classes" not in told
+    compared = onnxrich.compare([tmp_path / "net.onnx", tmp_path / "net.onnx"], {"x": X, "labels": words})
+    assert compared.results[0].metrics["accuracy"] == alone.metrics["accuracy"]
 
 
 def test_numbers_stay(tmp_path: Path) -> None:
@@ -81,14 +113,50 @@ def test_numbers_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        {"config": "{"}, {"config": "[1]"}, {"config": {"id2label": {"0": "ant", "2": "cat"}}},
-        {"config": {"id2label": {"0": 1}}}, {"config": {"id2label": ["ant"]}}, {"config": {"id2label": {}}},
+        {"config": "[1]"}, {"config": {"size": 7}}, {"config": {"id2label": None}},
         {"metadata": "{"}, {"metadata": "__import__('os')"}, {"metadata": "(" * 10**5}, {"metadata": "['ant']"},
     ],
 )  # fmt: skip
 def test_what_names_nothing(how: Any, tmp_path: Path) -> None:
     """Files and metadata of somebody else are left alone."""
-    assert class_names(saved(tmp_path, **how)) is None
+    source = open_source(saved(tmp_path, **how), {"x": X, "labels": TWO})
+    assert (source.class_names, source.ledger.notices()) == (("ant", "cat"), [])
+
+
+@pytest.mark.parametrize(
+    ("config", "flaw"),
+    [
+        ("{", "is no whole JSON file"), (json.dumps(HUB)[:-9], "is no whole JSON file"),
+        (json.dumps(HUB) + " " * LARGEST_CONFIG, "is larger than 16,777,216 bytes"),
+        *((json.dumps({"id2label": names}), "doesn't give each number from 0 on a name of its own") for names in (
+            {"0": "ant", "2": "cat"}, {"0": 1}, ["ant"], {}, {"0": "ant", "1": "ant"})),
+    ],
+)  # fmt: skip
+def test_a_config_that_cannot_be_used(config: str, flaw: str, tmp_path: Path) -> None:
+    """It is told where words need it; numbers need none."""
+    read = saved(tmp_path, config=config)
+    assert f"beside {read.path} {flaw}. If" in not_used(open_source(read, {"x": X, "labels": TWO}))
+    assert open_source(read, {"x": X, "labels": np.arange(12) % 2}).ledger.notices() == []
+
+
+def test_a_large_config(tmp_path: Path) -> None:
+    """Names fill megabytes where there are thousands of classes."""
+    read = saved(tmp_path, config=json.dumps(HUB | {"label2id": "x" * 2**21}))
+    assert open_source(read, {"x": X, "labels": TWO}).class_names == NAMES
+
+
+def test_a_config_is_opened_for_words_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can't be read stops no run that has no use for it."""
+    read = saved(tmp_path, config=HUB)
+
+    def deny(*_: Any) -> Any:
+        raise DataError("config.json: Permission denied", "a readable JSON file", "Check it.")
+
+    monkeypatch.setattr(Place, "open", deny)
+    open_source(read, {"x": X})
+    open_source(read, {"x": X, "labels": np.arange(12) % 2})
+    with refused(DataError, "config.json: Permission denied"):
+        open_source(read, {"x": X, "labels": TWO})
 
 
 def test_numbers_beyond_the_names(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from onnxrich.errors import DataError
 
 RNG = np.random.default_rng(0)
 COLORED = RNG.integers(0, 256, (6, 10, 14, 3), dtype=np.uint8)
+STEPS = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -345,6 +346,11 @@ def test_means_that_do_not_fit(mean: Any, photos: Path) -> None:
         ({"std": (1.0, 0.0)}, "std (1.0, 0.0); needed: finite numbers"),
         ({"mean": ()}, "mean (); needed: finite numbers"),
         ({"mean": ("a",)}, "mean ('a',); needed: finite numbers"),
+        ({"resize": [28]}, "resize [28]; needed: a side from 1 to 16,384, or height and width."),
+        ({"crop": True}, "crop True; needed: a side"),
+        ({"std": [True]}, "std [True]; needed: finite numbers"),
+        ({"color": ["rgb"]}, "color ['rgb']; needed: one of rgb, bgr, gray."),
+        *(({name: empty}, f"{name} {empty!r}; needed: ") for empty in ("", " ", []) for name in STEPS),
         ({"scala": 1.0}, "preprocessing with 'scala'; needed: steps out of color, resize, resample, crop, sc"),
         ("1/255", "preprocessing with '1/255'; needed: steps out of color"),
     ],
@@ -353,6 +359,12 @@ def test_steps_that_are_none(steps: Any, message: str) -> None:
     """A step that makes no sense is refused with what it may be."""
     with refused(DataError, message):
         Preprocessing.of(steps)
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array([0.25, 0.5]), np.array(2)])
+def test_numbers_of_numpy(value: Any) -> None:
+    """NumPy's numbers and arrays are those that they hold."""
+    assert Preprocessing(mean=value).mean == tuple(float(each) for each in np.ravel(value))
 
 
 def test_one_number_for_all() -> None:

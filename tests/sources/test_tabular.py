@@ -47,6 +47,29 @@ def scalars(**others: Any) -> dict[str, Any]:
     return {name: X[:, at].astype(np.float64) for at, name in enumerate(NAMES)} | others
 
 
+def test_columns_that_are_used_for_nothing(tmp_path: Path) -> None:
+    """They are named, three at most, with what to do where there are no labels; names must not steer a terminal."""
+    words = [WORDS[at % 3] for at in range(23)]
+
+    def told(labels: str | None = None, **others: Any) -> list[str]:
+        source = source_of(two_layers(), save("csv", tmp_path, scalars(**others)), labels)
+        notices = source.ledger.notices()
+        assert {notice.code for notice in notices} <= {"unused_columns"}
+        return [notice.message for notice in notices]
+
+    hint = " If one of them holds the labels, pass --labels NAME."
+    assert told(species=words) == [f"Left out of d.csv: 'species', neither inputs nor labels of the model.{hint}"]
+    assert told("species", species=words) == []
+    assert told(label=words) == []
+    four = {"a\x1b[2J": words, "when": words, "where": words, "who": words}
+    assert told(label=words, **four) == [
+        "Left out of d.csv: 'a\\x1b[2J', 'when', 'where' and 1 more, neither inputs nor labels of the model."
+    ]
+    arrays = {"x": X, "labels": np.arange(23) % 3, "id": np.arange(23)}
+    (notice,) = source_of(two_layers(), arrays).ledger.notices()
+    assert (notice.code, "Left out of arrays: 'id'," in notice.message) == ("unused_columns", True)
+
+
 @pytest.mark.parametrize("size", [1, 7, 23, 100])
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_one_by_one(kind: str, size: int, tmp_path: Path) -> None:
@@ -224,12 +247,18 @@ def test_numbers_of_columns_are_names(first: str, tmp_path: Path) -> None:
     assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
 
 
-@pytest.mark.parametrize("first", ["5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "5.1,3.5,1", "2,1,0", " 1 ,-2e-3,1", "1,,1", "nan,1,inf", "1,2,4,8,16", "0.1,0.2,0.4,0.7,0.9", "2,4,6,8",
+        "9.1,7.5,4.2,2.1,0.3", "7", "1,2,inf,inf,inf", "1,1,1,1,1",
+    ],
+)  # fmt: skip
 def test_rows_without_names(first: str, tmp_path: Path) -> None:
     """A first line of numbers alone is a row, which must not be lost."""
     path = tmp_path / "d.csv"
-    path.write_text(f"{first}\n1,2,3\n")
-    shown = ", ".join(first.split(","))
+    path.write_text(f"{first}\n{','.join('7' * len(first.split(',')))}\n")
+    shown = ", ".join(first.split(",")[:3]) + (", …" if first.count(",") > 2 else "")
     with refused(
         DataError,
         f"d.csv: the first line holds numbers alone ({shown}), and would be lost as names; needed: a first line with "
@@ -239,8 +268,13 @@ def test_rows_without_names(first: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a"]
-)
+    "first",
+    [
+        "5.1,3.5,1.4,0.2,setosa", "setosa,7,3,4", "5.1,setosa", "1,2,2,a", "a,b,1.5,2", " 2 ,\t1,a", "nan,1,a",
+        "0.2,1.4,3.5,5.1,setosa", "9,7,2,setosa", "1,2,3,4,4,setosa", "1.5,2.5,a", "1,2,3,4,nan,a", "0.5,1,2,3,inf,a",
+        "1.0,1.0,1.0,a",
+    ],
+)  # fmt: skip
 def test_rows_with_words(first: str, tmp_path: Path) -> None:
     """A first line of which half is numbers is a row with its class, as in the iris table without names."""
     (tmp_path / "d.csv").write_text(f"{first}\n{first}\n")
@@ -249,10 +283,17 @@ def test_rows_with_words(first: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", ["country,1990,1991,1992", ",0,1,2,label", "label,1,2,5", "a,b,1.5", "1,,label", "0,1,2,name"]
-)
+    "first",
+    [
+        "country,1990,1991,1992", ",0,1,2,label", "label,1,2,5", "a,b,1.5", "1,,label", "0,1,2,name",
+        "1100.5,1102.5,1104.5,label", "country,1992,1991,1990", "0.25,0.5,0.75,y", "0.05,0.25,0.5,0.75,0.95,label",
+        "339.78,340.18,340.59,340.99,341.4,y", "4000.1,3998.3,3996.2,3994.3,3992.2,y", "0.1,0.2,0.3,0.4,0.5",
+        "1100.5,1102.5,1104.5,1106.5,1108.5", "2024,2023,2022,2021,2020",
+    ],
+)  # fmt: skip
 def test_names_with_numbers(first: str, tmp_path: Path) -> None:
-    """Whole numbers that ascend are names, such as years; so are a few numbers among words."""
+    """Whole numbers that ascend are names, such as years; so are a few numbers among words, numbers in equal steps, and
+    many that rise or fall beside a word, such as wavelengths and quantiles."""
     count = len(first.split(","))
     (tmp_path / "d.csv").write_text(f"{first}\n{','.join('7' * count)}\n")
     assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
