@@ -98,9 +98,11 @@ class Results:
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
                 record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
         with few_threads(len(sample.moments.matrix) ** 3):
-            metrics, about_metrics = evaluate(sample, names)
-            uncertainty = estimate(sample, names) or record.uncertainty
+            defined = [name for name in names if not (ALL[name].by_number and _misnumbered(record))]
+            metrics, about_metrics = evaluate(sample, defined)
+            uncertainty = estimate(sample, defined) or record.uncertainty
             drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
+        metrics = {name: metrics.get(name) for name in names}
         metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
         beyond = {name: metrics[name] for name in names if ALL[name].beyond}
         record = replace(record, beyond=beyond, uncertainty=uncertainty)
@@ -144,6 +146,11 @@ class Results:
     def to_json(self, *, indent: int | None = 2) -> str:
         """`to_dict` as JSON text that ends with a newline."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _misnumbered(record: Record) -> bool:
+    """Whether the classes have probably other numbers than their outputs, so that nothing is to rest on these."""
+    return any(notice.code == "fewer_classes" for notice in record.notices)
 
 
 def _curves_dict(drawn: Curves) -> dict[str, Any]:

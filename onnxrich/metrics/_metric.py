@@ -29,6 +29,8 @@ class Metric:
         first_order: for metrics that cost too much to compute for each block left out. Given the whole sample it gives
             a function of nearly the same samples that agrees with the metric to first order in their difference.
         beyond: whether it needs more than the moments of all rows: their blocks, or the model's weights.
+        by_number: whether it compares each class with the output of its number; all others are the same however classes
+            are numbered.
     """
 
     name: str
@@ -39,3 +41,4 @@ class Metric:
     default: bool = True
     first_order: Callable[[Sample], Callable[[Sample], float]] | None = None
     beyond: bool = False
+    by_number: bool = False

@@ -185,14 +185,14 @@ METRICS = (
     ),
     Metric(
         "nc2_zhu", "collapse", "distance of the head's weights from a simplex; 0 = a simplex", nc2_zhu, "fact", False,
-        beyond=True,
+        beyond=True, by_number=True,
     ),
     Metric(
         "nc3", "collapse", "distance of the head's weights from the class means; 0 = self-dual", nc3, "positive",
-        beyond=True,
+        beyond=True, by_number=True,
     ),
     Metric(
         "nc3_zhu", "collapse", "distance of the products of weights and class means from a simplex; 0 = a simplex",
-        nc3_zhu, "positive", False, beyond=True,
+        nc3_zhu, "positive", False, beyond=True, by_number=True,
     ),
 )  # fmt: skip

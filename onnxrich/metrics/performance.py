@@ -41,14 +41,14 @@ def _mean(sample: Sample, name: str) -> float | None:
 METRICS = (
     Metric(
         "accuracy", "performance", "share of rows whose largest output is their class; performance, not richness",
-        accuracy, "share",
+        accuracy, "share", by_number=True,
     ),
     Metric(
         "cross_entropy", "performance", "mean of −log softmax of the right class, in nats; performance, not richness",
-        cross_entropy, "positive",
+        cross_entropy, "positive", by_number=True,
     ),
     Metric(
         "mean_squared_error", "performance", "mean square of outputs less targets; performance, not richness",
-        mean_squared_error, "positive",
+        mean_squared_error, "positive", by_number=True,
     ),
 )  # fmt: skip

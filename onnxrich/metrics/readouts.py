@@ -56,18 +56,21 @@ def least_squares(sample: Sample) -> Readout | None:
 READOUTS = {"nearest_mean": nearest_mean, "probe": least_squares}
 
 
-def _metric(name: str, meaning: str) -> Metric:
+def _metric(name: str, meaning: str, *, by_number: bool = False) -> Metric:
     def share(sample: Sample) -> float | None:
         judged = sum(part.judged for part in sample.parts)
         if not judged or not all(name in part.decisions for part in sample.parts):
             return None
         return sum(part.decisions[name] for part in sample.parts) / judged
 
-    return Metric(name, "readouts", meaning, share, "share", False, beyond=True)
+    return Metric(name, "readouts", meaning, share, "share", False, beyond=True, by_number=by_number)
 
 
 METRICS = (
-    _metric("nc4", "share of rows that the nearest class mean decides otherwise than the model; 0 = neural collapse"),
+    _metric(
+        "nc4", "share of rows that the nearest class mean decides otherwise than the model; 0 = neural collapse",
+        by_number=True,
+    ),
     _metric("nearest_mean_accuracy", "share of rows whose nearest class mean is that of their class"),
     _metric("probe_accuracy", "share of rows whose class a linear map of the features, fitted to these rows, predicts"),
-)
+)  # fmt: skip

@@ -147,6 +147,8 @@ def reason(results: Results, name: str) -> str:
         return "It needs class labels."
     if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
         return "It needs labels."
+    if ALL[name].by_number and any(notice.code == "fewer_classes" for notice in results.notices):
+        return "The classes may have other numbers than the outputs."
     if family == "performance":
         return "Outputs and targets don't correspond one to one."
     if family == "readouts" and not results.moments.has_accuracy:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import oracle
 import pytest
+from zoo_text import two_layers
 
 import onnxrich
 from onnxrich.errors import DataError
 from onnxrich.metrics import ALL, FAMILIES, measure, select
 from onnxrich.moments import Moments
+from onnxrich.report.terminal import render
 
 # Double arithmetic on some hundred rows of size one, with room for conditioning.
 EXACT = 1e-9
@@ -171,3 +173,24 @@ def test_metric_list() -> None:
     for entry in listed:
         assert entry["family"] in FAMILIES
         assert len(str(entry["meaning"])) <= 100 and "\n" not in str(entry["meaning"])
+
+
+def test_numbers_of_classes_that_may_be_wrong() -> None:
+    """What changes when classes are renumbered is null where words may be numbered wrongly, and all else stays."""
+    rng = np.random.default_rng(0)
+    x, classes = rng.standard_normal((600, 6)).astype(np.float32), rng.integers(0, 2, 600)
+    model = two_layers().SerializeToString()
+    numbered, renumbered, named = (
+        onnxrich.run(model, {"x": x, "labels": labels}, metrics=["all"])
+        for labels in (classes, 2 - classes, np.array(["cat", "dog"])[classes])
+    )
+    found = {name: (value, renumbered.metrics[name]) for name, value in numbered.metrics.items() if value is not None}
+    # Sums in another order differ in the last bits, some 1e-15.
+    same = {name for name, (one, other) in found.items() if one == pytest.approx(other, rel=1e-9)}
+    assert {"accuracy", "cross_entropy", "mean_squared_error", "nc3", "nc4"} <= found.keys() - same
+    assert {"nc1", "kernel_target_alignment", "probe_r2", "nearest_mean_accuracy"} <= same
+    assert "fewer_classes" in {notice.code for notice in named.notices}
+    assert {name for name in found if named.metrics[name] is None} == found.keys() - same
+    assert {name: named.metrics[name] for name in same} == {name: numbered.metrics[name] for name in same}
+    assert named.uncertainty is not None and not named.uncertainty.intervals.keys() - same
+    assert "which is no richness (-: the classes may have other numbers than the outputs)" in render([named], width=160)
