@@ -14,6 +14,7 @@ from onnxrich.curves import Curves, curves, curves_on
 from onnxrich.errors import Notice
 from onnxrich.layers import Layer
 from onnxrich.metrics import ALL, Metrics, Sample, evaluate, sample_of, select
+from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.moments import Array, Moments
 from onnxrich.order import ordered, ordered_notice
 from onnxrich.record import Record
@@ -97,6 +98,7 @@ class Results:
             sample = replace(sample, ordered=True)
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
                 record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
+        record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
         with few_threads(len(sample.moments.matrix) ** 3):
             defined = [name for name in names if not (ALL[name].by_number and _misnumbered(record))]
             metrics, about_metrics = evaluate(sample, defined)
@@ -146,6 +148,22 @@ class Results:
     def to_json(self, *, indent: int | None = 2) -> str:
         """`to_dict` as JSON text that ends with a newline."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _few_blocks(sample: Sample, record: Record) -> list[Notice]:
+    """A notice where the batches fill too few blocks for errors; none where blocks were not asked for."""
+    samples, size, runs = record.data.samples, record.runtime.batch_size, record.runtime.runs
+    filled = -(-samples // (size * runs))
+    if not sample.parts or filled >= LEAST_BLOCKS:
+        return []
+    # Where several runs go to a block, smaller ones would be more of them.
+    smaller = samples // LEAST_BLOCKS if runs == 1 else 0
+    remedy = f", or a --batch-size of at most {smaller:,} where the model does not fix it" if smaller else ""
+    message = (
+        f"{samples:,} samples in batches of {size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
+        f"d_lr_debiased need {LEAST_BLOCKS}. Pass more rows{remedy}."
+    )
+    return [Notice("few_blocks", message)]
 
 
 def _misnumbered(record: Record) -> bool:

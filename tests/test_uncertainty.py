@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zoo_text import two_layers
 
+import onnxrich
 from onnxrich import uncertainty
 from onnxrich.metrics import ALL, Sample, evaluate, richness, sample_of, select
 from onnxrich.metrics.debiased import bias, d_lr_debiased
 from onnxrich.moments import Moments
+from onnxrich.results import Results
 from onnxrich.student import student_t
 from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife
 
@@ -214,6 +217,32 @@ def test_debiased_of_classes() -> None:
     # Three standard errors of the mean of twelve, 0.012; pairs alone are off by C/n of 0.93, 0.03.
     assert abs(values.mean() - case.d_lr) < 3 * values.std() / np.sqrt(12)
     assert values.std() / np.sqrt(12) < 0.006
+
+
+@pytest.mark.parametrize(("asked", "filled"), [(1000, 1), (200, 3), (150, 4), (None, 16)])
+def test_batches_that_fill_too_few_blocks(asked: int | None, filled: int) -> None:
+    """They are told with the batch size that helps, and it does; not so where no blocks were asked for."""
+    data = {"x": np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)}
+    found = onnxrich.run(two_layers().SerializeToString(), data, batch_size=asked)
+    told = [notice.message for notice in found.notices if notice.code == "few_blocks"]
+    assert (found.metrics["d_lr_debiased"] is None) == (found.uncertainty is None) == bool(told) == (filled < 4)
+    for message in told:
+        assert message == (
+            f"600 samples in batches of {asked:,} fill {filled} of the blocks of rows (--blocks): error bars and "
+            "d_lr_debiased need 4. Pass more rows, or a --batch-size of at most 150 where the model does not fix it."
+        )
+    for blocks in (0, 1):
+        none = onnxrich.run(two_layers().SerializeToString(), data, batch_size=asked, blocks=blocks)
+        assert none.uncertainty is None and "few_blocks" not in {notice.code for notice in none.notices}
+
+
+def test_too_few_rows_for_blocks() -> None:
+    """A batch size that helps is named only where there is one; saved results keep the warning, once."""
+    data = {"x": np.eye(3, 6, dtype=np.float32)}
+    found = onnxrich.run(two_layers().SerializeToString(), data)
+    for each in (found, Results.from_moments(found.moments, found.record)):
+        (told,) = [notice.message for notice in each.notices if notice.code == "few_blocks"]
+        assert told.endswith("d_lr_debiased need 4. Pass more rows.")
 
 
 def test_debiased_needs_blocks() -> None:

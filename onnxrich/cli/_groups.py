@@ -31,7 +31,7 @@ pass_options = _group(
     click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run."),
     click.option(
         "--blocks", type=click.IntRange(min=0), metavar="N",
-        help="Blocks of rows that uncertainties are computed from; 16 by default, 0 for none.",
+        help="Blocks of rows that error bars are computed from, at least 4; 16 by default, 0 or 1 for none.",
     ),
     click.option(
         "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",

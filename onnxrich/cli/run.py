@@ -66,7 +66,7 @@ class _TakesData(LongCommand):
 )
 @click.option(
     "--blocks", type=click.IntRange(min=0), metavar="N",
-    help="Blocks of rows that uncertainties are computed from; 16 by default, 0 for none.",
+    help="Blocks of rows that error bars are computed from, at least 4; 16 by default, 0 or 1 for none.",
 )  # fmt: skip
 @click.option(
     "--checkpoint", type=click.Path(dir_okay=False), metavar="FILE",
