@@ -167,42 +167,76 @@ def progress_line(name: str = "") -> Iterator[Listener]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    named = TextColumn("{task.description}", markup=False)
+    named, gauge = TextColumn("{task.description}", markup=False), BarColumn()
     counted = (
-        named,
-        BarColumn(bar_width=10),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[status]}", markup=False),
-        TimeRemainingColumn(),
-    )
+        named, gauge, TaskProgressColumn(), TextColumn("{task.fields[status]}", markup=False), TimeRemainingColumn()
+    )  # fmt: skip
     timed = (named, TimeElapsedColumn())
-    with Bar(*timed, console=Console(stderr=True), transient=True) as bar:
-        bar.add_task(printable(name), total=None, status="")
+    console = Console(stderr=True)
+    with Bar(*timed, console=console, transient=True) as bar:
 
         def listen(progress: Progress) -> None:
-            (shown,) = bar.tasks
-            now: dict[str, Any] = {"total": progress.total, "completed": progress.rows, "status": _status(progress)}
+            line, status, gauge.bar_width = _line(printable(name), progress, console.width)
+            now: dict[str, Any] = {"total": progress.total, "completed": progress.rows, "status": status}
             bar.columns = counted if progress.rows else timed
-            stage = printable(f"{name} {progress.stage}".strip())
-            if stage == shown.description:
-                bar.update(shown.id, **now)
-            else:  # a new one, whose clock begins anew
+            if bar.tasks and bar.tasks[0].fields["stage"] == progress.stage:
+                bar.update(bar.tasks[0].id, description=line, **now)
+                return
+            for shown in bar.tasks:  # a new stage, whose clock begins anew
                 bar.remove_task(shown.id)
-                bar.add_task(stage, **now)
+            bar.add_task(line, stage=progress.stage, **now)
 
+        listen(Progress("starting"))
         yield listen
 
 
-def _status(progress: Progress) -> str:
+# Cells that percentage, remaining time and the gaps between columns take, or the elapsed time alone; and what is worth
+# showing of a name.
+_COUNTED, _TIMED, _NAME = len("100%") + len("10:00:00") + 4, len("10:00:00") + 1, 8
+
+
+def _line(name: str, progress: Progress, width: int) -> tuple[str, str, int]:
+    """Name and stage, numbers, and cells of the bar: the longest form that a console of this width takes."""
+    from rich.cells import cell_len
+
+    stage, brief = printable(progress.stage), _status(progress, short=True, share=False)
+    terse = brief.replace(" rows", "").replace(",", "")
+    forms = [
+        (stage, _status(progress), 10), (stage, _status(progress, short=True), 10), (stage, brief, 10),
+        (stage, brief, 5), (stage, terse, 5), ("", terse, 5),
+    ] if progress.rows else [(stage, "", 0)]  # fmt: skip
+    fixed = _COUNTED if progress.rows else _TIMED
+    rooms = [width - fixed - cell_len(stage) - 1 - len(status) - bar for stage, status, bar in forms]
+    # A name is cut before a form is given up for a shorter one, and left out, with its gap, before the stage is.
+    at = next((at for at, room in enumerate(rooms) if forms[at][0] and room >= min(cell_len(name), _NAME)), None)
+    if at is None:
+        name, at = "", next((at for at, room in enumerate(rooms) if room >= -1), len(forms) - 1)
+    while name and cell_len(name) > rooms[at]:
+        name = f"…{name[2:]}"
+    stage, status, bar = forms[at]
+    return f"{name} {stage}".strip(), status, bar
+
+
+def _status(progress: Progress, *, short: bool = False, share: bool = True) -> str:
     """How many rows, and of a pass how fast, D_LR so far, and what holds it up."""
-    parts = [f"{progress.rows:,} rows"]
+    number = _rounded if short else "{:,.0f}".format
+    parts = [f"{number(progress.rows)} rows"]
     if progress.rate:
-        parts.append(f"{progress.rate:,.0f}/s")
+        parts.append(f"{number(progress.rate)}/s")
     if progress.d_lr is not None:
         parts.append(f"D_LR {progress.d_lr:.4f}")
     if progress.rate:
-        parts.append(_bottleneck(progress.waiting))
+        told = _bottleneck(progress.waiting)
+        parts.append(told if share else told.partition(" ")[0])
     return ", ".join(parts)
+
+
+def _rounded(count: float) -> str:
+    """A number in two or three digits, such as 1.2M."""
+    from rich.filesize import pick_unit_and_suffix
+
+    unit, suffix = pick_unit_and_suffix(int(count), ["", "k", "M", "G"], 1000)
+    return f"{count / unit:.{int(1 < unit > count / 10)}f}{suffix}"
 
 
 def _bottleneck(waiting: float) -> str:
