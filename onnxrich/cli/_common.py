@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxrich.errors import DataError, printable
+from onnxrich.cli._live_line import bottleneck, live_line
+from onnxrich.errors import DataError, DeviceError, printable
 from onnxrich.progress import Listener, Progress
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def check_output(output: Path | None, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def usage() -> Iterator[None]:
-    """Turn what is wrong with arguments, whatever the files hold, into wrong usage."""
+    """Turn what is wrong with arguments, whatever the files and the machine hold, into wrong usage."""
     try:
         yield
-    except DataError as error:
+    except (DataError, DeviceError) as error:
         raise click.UsageError(str(error)) from error
 
 
@@ -63,9 +64,8 @@ class Size(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes."""
         match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
-        return int(float(match[1]) * UNITS[match[2].upper()])
+        size = 0 if match is None else int(float(match[1]) * UNITS[match[2].upper()])
+        return size or self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
 
 
 class Device(click.ParamType[str]):
@@ -77,6 +77,20 @@ class Device(click.ParamType[str]):
         """The device as it was written."""
         if not re.fullmatch(r"auto|cpu|cuda(:(all|\d{1,4}(,\d{1,4})*))?", str(value)):
             self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N, cuda:N,M and cuda:all", param, ctx)
+        return str(value)
+
+
+class Provider(click.ParamType[str]):
+    """An execution provider of ONNX Runtime, with options."""
+
+    name = "provider"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The provider as it was written, of which ONNX Runtime knows the name."""
+        from onnxrich.session import devices
+
+        with usage():
+            devices.written(str(value))
         return str(value)
 
 
@@ -107,10 +121,18 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--device and --provider."""
+    """--device and --provider, of which one is given."""
+
+    @functools.wraps(command)
+    def placed(*, device: str, provider: str | None, **options: Any) -> Any:
+        if provider is not None and device != "auto":
+            raise click.UsageError(f"--device {device} and --provider {provider} are two answers: leave one out.")
+        return command(device=device, provider=provider, **options)
+
     for option in (
         click.option(
             "--provider",
+            type=Provider(),
             metavar="NAME[:KEY=VALUE,…]",
             help="Another execution provider of ONNX Runtime, such as tensorrt or openvino:device_type=CPU.",
         ),
@@ -123,8 +145,8 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="cpu, cuda, cuda:N, cuda:0,1 or cuda:all for several; auto takes CUDA where it is there.",
         ),
     ):
-        command = option(command)
-    return command
+        placed = option(placed)
+    return placed
 
 
 class Names(click.ParamType[tuple[str, ...]]):
@@ -176,7 +198,7 @@ def progress_line(name: str = "") -> Iterator[Listener]:
     with Bar(*timed, console=console, transient=True) as bar:
 
         def listen(progress: Progress) -> None:
-            line, status, gauge.bar_width = _line(printable(name), progress, console.width)
+            line, status, gauge.bar_width = live_line(printable(name), progress, console.width)
             now: dict[str, Any] = {"total": progress.total, "completed": progress.rows, "status": status}
             bar.columns = counted if progress.rows else timed
             if bar.tasks and bar.tasks[0].fields["stage"] == progress.stage:
@@ -190,60 +212,6 @@ def progress_line(name: str = "") -> Iterator[Listener]:
         yield listen
 
 
-# Cells that percentage, remaining time and the gaps between columns take, or the elapsed time alone; and what is worth
-# showing of a name.
-_COUNTED, _TIMED, _NAME = len("100%") + len("10:00:00") + 4, len("10:00:00") + 1, 8
-
-
-def _line(name: str, progress: Progress, width: int) -> tuple[str, str, int]:
-    """Name and stage, numbers, and cells of the bar: the longest form that a console of this width takes."""
-    from rich.cells import cell_len
-
-    stage, brief = printable(progress.stage), _status(progress, short=True, share=False)
-    terse = brief.replace(" rows", "").replace(",", "")
-    forms = [
-        (stage, _status(progress), 10), (stage, _status(progress, short=True), 10), (stage, brief, 10),
-        (stage, brief, 5), (stage, terse, 5), ("", terse, 5),
-    ] if progress.rows else [(stage, "", 0)]  # fmt: skip
-    fixed = _COUNTED if progress.rows else _TIMED
-    rooms = [width - fixed - cell_len(stage) - 1 - len(status) - bar for stage, status, bar in forms]
-    # A name is cut before a form is given up for a shorter one, and left out, with its gap, before the stage is.
-    at = next((at for at, room in enumerate(rooms) if forms[at][0] and room >= min(cell_len(name), _NAME)), None)
-    if at is None:
-        name, at = "", next((at for at, room in enumerate(rooms) if room >= -1), len(forms) - 1)
-    while name and cell_len(name) > rooms[at]:
-        name = f"…{name[2:]}"
-    stage, status, bar = forms[at]
-    return f"{name} {stage}".strip(), status, bar
-
-
-def _status(progress: Progress, *, short: bool = False, share: bool = True) -> str:
-    """How many rows, and of a pass how fast, D_LR so far, and what holds it up."""
-    number = _rounded if short else "{:,.0f}".format
-    parts = [f"{number(progress.rows)} rows"]
-    if progress.rate:
-        parts.append(f"{number(progress.rate)}/s")
-    if progress.d_lr is not None:
-        parts.append(f"D_LR {progress.d_lr:.4f}")
-    if progress.rate:
-        told = _bottleneck(progress.waiting)
-        parts.append(told if share else told.partition(" ")[0])
-    return ", ".join(parts)
-
-
-def _rounded(count: float) -> str:
-    """A number in two or three digits, such as 1.2M."""
-    from rich.filesize import pick_unit_and_suffix
-
-    unit, suffix = pick_unit_and_suffix(int(count), ["", "k", "M", "G"], 1000)
-    return f"{count / unit:.{int(1 < unit > count / 10)}f}{suffix}"
-
-
-def _bottleneck(waiting: float) -> str:
-    """What a faster run would need, from the share of the time in which the device waited for data."""
-    return f"read-bound ({waiting:.0%} waiting)" if waiting > 0.5 else "compute-bound"
-
-
 def show_profile(results: Results) -> None:
     """Where the time went, on standard error: seconds and share of each stage."""
     seconds = results.record.runtime.profile
@@ -253,7 +221,7 @@ def show_profile(results: Results) -> None:
         click.echo(f"  {stage:<30} {spent:9.3f} s  {spent / total:4.0%}", err=True)
     if results.record.runtime.resumed < results.record.data.samples:
         reading, running = (seconds.get(stage, 0.0) for stage in ("reading", "running"))
-        click.echo(f"  reading against running: {_bottleneck(reading / (reading + running or 1.0))}", err=True)
+        click.echo(f"  reading against running: {bottleneck(reading / (reading + running or 1.0))}", err=True)
 
 
 def show(results: Sequence[Results], *, as_json: bool) -> None:

@@ -19,11 +19,19 @@ CUDA_LIBRARIES = {"cudart": 13, "cublasLt": 13, "cublas": 13, "curand": 10, "cud
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 # Providers whose inputs and outputs lie in the memory of an NVIDIA GPU.
-ON_CUDA = (CUDA, "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+ON_CUDA = (CUDA, TENSORRT, "NvTensorRTRTXExecutionProvider")
 # TF32 would round float32 products to 10 bits: onnxrich measures the model as it is. Convolutions by the kernel that
 # wins a race would differ from run to run, in their last bits.
 EXACT = (("use_tf32", "0"), ("cudnn_conv_algo_search", "HEURISTIC"))
+# What the wheel for CUDA does not bring, by the version that onnxruntime-gpu 1.31 is built for.
+TENSORRT_LIBRARY = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
+TENSORRT_MISSING = f"{TENSORRT_LIBRARY} of TensorRT 10 is not found"
+TENSORRT_REMEDY = (
+    'Install it, such as by `pip install "tensorrt-cu13<11"`, and put the folder of its libraries on LD_LIBRARY_PATH; '
+    "or pass `--device cuda`."
+)
 # The wheel that brings a provider, for the message when it is not there.
 WHEELS = {"openvino": "onnxruntime-openvino", "dml": "onnxruntime-directml", "qnn": "onnxruntime-qnn"}
 
@@ -92,18 +100,16 @@ def _numbers(asked: str, count: int) -> tuple[int, ...]:
     return numbers
 
 
-def _provider(asked: str) -> Choice:
+def written(asked: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Full name and options of a provider that is asked for, whether it is here or not.
+
+    Raises:
+        DeviceError: when ONNX Runtime knows none of that name, or it takes no such options.
+    """
     name, _, told = asked.partition(":")
-    there = {_short(full): full for full in ort.get_available_providers()}
-    full = there.get(_short(name))
+    full = {_short(each): each for each in ort.get_all_providers()}.get(_short(name))
     if full is None:
-        wheel = WHEELS.get(_short(name))
-        remedy = f"Install {wheel} in place of onnxruntime-gpu, or pass" if wheel else "Pass"
-        raise DeviceError(
-            f"no execution provider {name!r} in this onnxruntime",
-            f"one of {', '.join(there)}",
-            f"{remedy} one of them.",
-        )
+        raise DeviceError(f"no execution provider {name!r} in ONNX Runtime", _those_here(), "Pass one of them.")
     options = []
     for pair in filter(None, told.split(",")):
         key, equals, value = pair.partition("=")
@@ -113,15 +119,58 @@ def _provider(asked: str) -> Choice:
             raise DeviceError(
                 "a CUDA graph, which replays its first run", "runs that read other sums each time", f"Leave {key} out."
             )
+        if key == "device_id" and full in ON_CUDA and not re.fullmatch(r"[0-9]{1,4}", value):
+            raise DeviceError(f"device_id {value!r}", "a number from 0", "Pass --provider NAME:device_id=N.")
         options.append((key, value))
     if options and full == CPU:
         raise DeviceError(f"options {told!r} of the CPU", "none: it takes no options", "Pass --device cpu.")
+    return full, tuple(options)
+
+
+def _provider(asked: str) -> Choice:
+    full, options = written(asked)
+    name = _short(full)
+    if full not in ort.get_available_providers():
+        wheel = WHEELS.get(name)
+        remedy = f"Install {wheel} in place of onnxruntime-gpu, or pass" if wheel else "Pass"
+        raise DeviceError(
+            f"no execution provider {name!r} in this onnxruntime", _those_here(), f"{remedy} one of them."
+        )
+    missing = _missing(full)
+    if missing is not None:
+        remedy = TENSORRT_REMEDY if missing == TENSORRT_MISSING else "Run `onnxrich doctor`, or pass `--device cpu`."
+        raise DeviceError(
+            f"execution provider {name!r} can't be loaded here: {missing}",
+            "an NVIDIA GPU, its driver and libraries",
+            remedy,
+        )
     # What it reads and writes must lie on the same device.
     number = dict(options).get("device_id", "0") if full in ON_CUDA else "0"
-    if not re.fullmatch(r"[0-9]{1,4}", number):
-        raise DeviceError(f"device_id {number!r}", "a number from 0", "Pass --provider NAME:device_id=N.")
     exact = [each for each in EXACT if full == CUDA and each[0] not in dict(options)]
-    return Choice(_short(name), "asked for", full, (*exact, *options), (int(number),))
+    return Choice(name, "asked for", full, (*exact, *options), (int(number),))
+
+
+def _those_here() -> str:
+    """The providers to choose from, those that can't run on this machine behind the others, with the reason."""
+    missing = {_short(full): _missing(full) for full in ort.get_available_providers()}
+    usable = ", ".join(name for name, reason in missing.items() if reason is None)
+    others = ", ".join(f"{name} ({reason})" for name, reason in missing.items() if reason is not None)
+    return f"one of {usable}" + (f"; not on this machine {others}" if others else "")
+
+
+def _missing(full: str) -> str | None:
+    """Why a provider that this runtime is built with can't run here, None where nothing is known to be in its way."""
+    if full not in ON_CUDA:
+        return None
+    return _gpu_missing() or (TENSORRT_MISSING if full == TENSORRT and not _loads(TENSORRT_LIBRARY) else None)
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _short(name: str) -> str:
@@ -132,6 +181,10 @@ def cuda_missing() -> str | None:
     """Why CUDA can't be used, or None when it can: the runtime lists its provider on machines without a GPU too."""
     if CUDA not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA"
+    return _gpu_missing()
+
+
+def _gpu_missing() -> str | None:
     try:
         count = _cuda_devices()
     except OSError:
@@ -152,10 +205,4 @@ def cuda_libraries_missing() -> list[str]:
     pattern = {"linux": "lib{}.so.{}", "win32": "{}64_{}.dll"}.get(sys.platform)
     if pattern is None:
         return []
-    missing = []
-    for name, version in CUDA_LIBRARIES.items():
-        try:
-            ctypes.CDLL(pattern.format(name, version))
-        except OSError:
-            missing.append(name)
-    return missing
+    return [name for name, version in CUDA_LIBRARIES.items() if not _loads(pattern.format(name, version))]

@@ -101,6 +101,19 @@ USAGE = {
     "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
+    "no size": [["run", "none.onnx", "--max-memory", "0"], "'0' is no size; write 512M or 4G"],
+    "provider": [
+        ["run", "none.onnx", "--provider", "nothing"],
+        "no execution provider 'nothing' in ONNX Runtime; needed",
+    ],
+    "provider's option": [
+        ["compare", "none.onnx", "--provider", "cpu:fast"],
+        "provider option 'fast'; needed: key=value",
+    ],
+    "device and provider": [
+        ["track", "none.onnx", "--device", "cuda", "--provider", "cpu"],
+        "--device cuda and --provider cpu are two answers: leave one out.",
+    ],
     "huge size": [["run", "none.onnx", "--max-memory", "9" * 400], "is no size"],
     "one checkpoint for all heads": [
         ["run", "none.onnx", "--head", "all", "--checkpoint", "saved"],

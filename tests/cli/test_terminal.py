@@ -21,6 +21,7 @@ from cli._processes import ONNXRICH, end, on_terminal, onnxrich, until, workers
 from rich.cells import cell_len
 
 from onnxrich.cli import _common
+from onnxrich.cli._live_line import live_line
 from onnxrich.progress import Progress
 
 # Sets the title, clears the screen, starts a line; the last one is a control sequence in one byte.
@@ -89,7 +90,7 @@ def test_no_form_is_too_long(width: int, name: str) -> None:
         Progress("counting decisions", 999_999, 10**7),
         Progress("looking whether the batch size is"),
     ):
-        line, status, bar = _common._line(name, progress, width)
+        line, status, bar = live_line(name, progress, width)
         columns = [line, status, "%" * 4, "t" * 8, "━" * bar] if bar else [line, "t" * 8]
         assert sum(map(cell_len, columns)) + len(columns) - 1 <= width
         assert line.endswith(progress.stage) or (width < 70 and not line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import onnxruntime as ort
 import pytest
 from zoo_text import refused
@@ -63,10 +65,46 @@ def test_provider_options(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_provider_that_is_not_there() -> None:
     """The error lists those that are there, and names the wheel where one is known."""
-    with refused(DeviceError, "no execution provider 'openvino'", "cpu", "Install onnxruntime-openvino in place of"):
+    with refused(
+        DeviceError, "no execution provider 'openvino' in this onn", "Install onnxruntime-openvino in place of"
+    ):
         session.choose(provider="openvino:device_type=CPU")
-    with refused(DeviceError, "no execution provider 'nothing'"):
+    with refused(
+        DeviceError, "no execution provider 'nothing' in ONNX Runtime; needed: one of cpu", "Pass one of them."
+    ):
         session.choose(provider="nothing")
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that is built with TensorRT and CUDA, and lists them first, whatever this one is."""
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: names)
+
+
+@pytest.mark.usefixtures("built")
+def test_providers_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that can't run here are told as such, behind those that can, and refused before the runtime loads them."""
+    monkeypatch.setattr(devices, "_cuda_devices", lambda: 0)
+    none = "the NVIDIA driver sees no GPU"
+    listed = f"needed: one of cpu; not on this machine tensorrt ({none}), cuda ({none}). Pass one of them."
+    with refused(DeviceError, listed):
+        session.choose(provider="nothing")
+    for name in ("tensorrt", "cuda"):
+        with refused(DeviceError, f"execution provider '{name}' can't be loaded here: {none}; needed: an NVIDIA GPU"):
+            session.choose(provider=name)
+
+
+@pytest.mark.usefixtures("built")
+def test_tensorrt_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the library and where it comes from; CUDA itself is not in its way."""
+    monkeypatch.setattr(devices, "_cuda_devices", lambda: 1)
+    monkeypatch.setattr(devices, "TENSORRT_LIBRARY", "libnothing.so.10")
+    with refused(DeviceError, "'tensorrt' can't be loaded here: libnvinfer.so.10 of TensorRT 10", "tensorrt-cu13<11"):
+        session.choose(provider="tensorrt:device_id=0")
+    assert session.choose(provider="cuda").device == "cuda"
+    monkeypatch.setattr(devices, "TENSORRT_LIBRARY", "libc.so.6" if sys.platform == "linux" else "libc.dylib")
+    assert session.choose(provider="tensorrt").provider == "TensorrtExecutionProvider"
 
 
 def test_provider_options_are_pairs() -> None:
@@ -83,7 +121,8 @@ def test_the_cpu_takes_no_options() -> None:
 
 @pytest.fixture
 def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runtime that is built with CUDA, whatever this one is."""
+    """A runtime that is built with CUDA on a machine that has it, whatever this one is."""
+    monkeypatch.setattr(devices, "_cuda_devices", lambda: 4)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
 
 
