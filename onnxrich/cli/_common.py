@@ -108,7 +108,13 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
         ),
-        click.option("--max-memory", type=Size(), metavar="SIZE", help="End the work when it uses more, such as 4G."),
+        click.option(
+            "--max-memory",
+            type=Size(),
+            metavar="SIZE",
+            help="End the work when it has more memory of its own than that, such as 4G; measured every 0.05 s. Mapped "
+            "files don't count; libraries take some 45M.",
+        ),
         click.option(
             "--timeout",
             type=click.FloatRange(min=0, min_open=True),
