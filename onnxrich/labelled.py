@@ -12,7 +12,7 @@ from onnxrich.errors import Notice
 from onnxrich.moments import Moments
 from onnxrich.sources.labels import listing
 
-# Metrics that compare each class with the output of its number; all others are the same however classes are numbered.
+# The metrics that are `by_number`, in short.
 _BY_NUMBER = "accuracy, cross_entropy, mean_squared_error, NC3 and NC4"
 # Sums of ones and zeros in double, about a shift, are off by their rounding alone, some 1e-15 a row.
 _ROUNDING = 1e-9
@@ -41,9 +41,9 @@ def _fewer(C: int, names: Sequence[str]) -> Notice:
     return Notice(
         "fewer_classes",
         f"The data name {len(names)} {'class' if len(names) == 1 else 'classes'}, numbered from 0 in this order: "
-        f"{listing(names)}; the model has {_outputs(C)}. Unless those that are missing come last, {_BY_NUMBER} compare "
-        "classes with the wrong outputs. Pass the labels as numbers of the outputs, or put the names of all classes as "
-        "id2label into a config.json beside the model.",
+        f"{listing(names)}; the model has {_outputs(C)}. Unless those that are missing come last, these are the wrong "
+        f"outputs: so {_BY_NUMBER} are undefined. To have them, pass the labels as numbers of the outputs, or put the "
+        "names of all classes as id2label into a config.json beside the model.",
     )
 
 

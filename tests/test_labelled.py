@@ -43,7 +43,7 @@ def test_fewer_names_than_outputs() -> None:
     assert message.startswith(
         "The data name 2 classes, numbered from 0 in this order: 'cat', 'dog'; the model has 3 ou"
     )
-    assert "accuracy, cross_entropy, mean_squared_error, NC3 and NC4 compare classes with the wrong outputs" in message
+    assert "so accuracy, cross_entropy, mean_squared_error, NC3 and NC4 are undefined" in message
     assert message.endswith("or put the names of all classes as id2label into a config.json beside the model.")
     assert "name 1 class, numbered" in told(np.array(["cat"] * ROWS), 1)["fewer_classes"]
 
