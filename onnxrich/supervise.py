@@ -258,7 +258,7 @@ class _Watch:
             raise WorkerError(
                 f"{used / 2**20:,.0f} MiB of memory in use, while {self.stage}",
                 f"at most {self._max_memory / 2**20:,.0f} MiB, the limit of --max-memory",
-                "Pass a smaller --batch-size or a larger --max-memory.",
+                f"Pass a {'smaller --batch-size or a ' if self.stage == 'running' else ''}larger --max-memory.",
             )
 
     def _memory(self) -> int:

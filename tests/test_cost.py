@@ -73,6 +73,7 @@ def test_blocks_of_the_tasks() -> None:
     assert 4 <= block_count(cost.whole(2048, C=1000, K=1000), None) < 16
 
 
+@pytest.mark.slow
 def test_the_models_cost_what_is_said() -> None:
     """The flops of the models of the benchmarks, counted from their graphs, are those of the tasks."""
     from models import resnet18, resnet50, vit

@@ -45,6 +45,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_readme_commands(workplace: Path) -> None:
     """Every onnxrich command of the README ends with exit code 0, one after the other."""
     lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("onnxrich ")]

@@ -119,6 +119,7 @@ def test_kept_in_the_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.slow
 def test_not_counted_again_from_moments(isolate: bool, tmp_path: Path) -> None:
     """Readouts that are named but were not counted need the model; among all metrics they are null."""
     data = onnxrich.demo_file("evaluation.npz")

@@ -201,6 +201,7 @@ def test_native_crash(tmp_path: Path, data: Path, trouble: str, stage: str) -> N
     )
 
 
+@pytest.mark.slow
 def test_native_crash_late(tmp_path: Path) -> None:
     """A crash in the middle of the data names that stage."""
     rows = np.full((24_000, 4), 2, np.float32)

@@ -21,6 +21,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return first, second, _models.data(folder)
 
 
+@pytest.mark.slow
 def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """The table is on stdout, the files in the folder, and both say what the JSON says."""
     first, second, data = pair

@@ -15,6 +15,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "report"
 
 
+@pytest.mark.slow
 def test_demo_json(report: Path) -> None:
     """Two documents in one list: D_LR of the rich model lies far below the lazy one's, its accuracy too."""
     done = onnxrich("demo", "--json", "-o", report)

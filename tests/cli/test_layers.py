@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from cli._processes import onnxrich
 
 import onnxrich as library
@@ -12,6 +13,7 @@ import onnxrich as library
 MODEL, DATA = str(library.demo_file("rich.onnx")), str(library.demo_file("evaluation.npz"))
 
 
+@pytest.mark.slow
 def test_inspect_lists_what_run_takes() -> None:
     """The names that `inspect --layers` prints are names of `--layers`, and the head's comes last."""
     listed = onnxrich("inspect", MODEL, "--layers").stdout

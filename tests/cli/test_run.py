@@ -135,6 +135,7 @@ def test_output(written: tuple[Path, Any]) -> None:
     assert lines[-1] == f"wrote {target / 'report.html'}"
 
 
+@pytest.mark.slow
 def test_force_over_an_earlier_report(folder: Path, tmp_path: Path) -> None:
     """A report with other data to evaluate on gives way to one without, also for `render`; other files stay."""
     run = ("run", folder / "none.onnx", "--data", folder / "data.npz", "-o", tmp_path / "out", "--json")

@@ -29,6 +29,7 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\nfake: line\r\x9b31m"
 CONTROL = {*map(chr, range(32)), *map(chr, range(127, 160))} - {"\n"}
 
 
+@pytest.mark.slow
 def test_live_line(folder: Path, tmp_path: Path) -> None:
     """At a terminal stderr shows model, rows, speed and the running D_LR, and stdout holds the result alone."""
     rows = tmp_path / "rows.npz"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import onnx
+import pytest
 from cli import _models
 from cli._processes import onnxrich
 
@@ -21,6 +22,7 @@ def checkpoints(folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_table_csv_json_and_files(tmp_path: Path) -> None:
     """The table on stdout, or CSV, or JSON; files that appear together."""
     run, data = checkpoints(tmp_path), _models.data(tmp_path)
@@ -35,6 +37,7 @@ def test_table_csv_json_and_files(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in csv.stdout.splitlines()] == ["step", "2", "10", "100"]
 
 
+@pytest.mark.slow
 def test_failures(tmp_path: Path, folder: Path) -> None:
     """A broken checkpoint is named, a hanging one ended, and nothing is written."""
     run, data = checkpoints(tmp_path), _models.data(tmp_path)

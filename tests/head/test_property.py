@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
@@ -82,6 +83,7 @@ def rows_of(proto: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
     return features, outputs
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(KINDS)), max_size=6))
 def test_detours_change_nothing(detours: list[tuple[str, str]]) -> None:

@@ -6,10 +6,10 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -26,6 +26,23 @@ from onnxrich.tracked import Tracked
 
 # The hidden file lists the others.
 NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_once() -> Iterator[None]:
+    """The figures of the same results are the same bytes: each is drawn once, for it is what takes long."""
+    kept: dict[tuple[object, ...], tuple[list[Results], bytes]] = {}
+    real = figure.render
+
+    def render(results: Sequence[Results], kind: Literal["png", "svg"]) -> bytes:
+        key = (*map(id, results), kind)
+        # The results are kept too, so that no others get their numbers.
+        kept[key] = kept.get(key) or (list(results), real(results, kind))
+        return kept[key][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure, "render", render)
+        yield
 
 
 def tree(folder: Path) -> list[str]:
