@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -112,18 +111,13 @@ def _tokens(shape: tuple[int | str | None, ...] | None, dtype: np.dtype[np.gener
 
 def padded(batch: Batch, size: int) -> Batch:
     """The batch with its last sample repeated up to a size."""
-    index = np.minimum(np.arange(size), batch.rows - 1)
-    inputs = {name: array[index] if array.ndim else array for name, array in batch.inputs.items()}
-    return replace(batch, inputs=inputs, labels=None if batch.labels is None else batch.labels[index], rows=size)
+    return batch.take(np.minimum(np.arange(size), batch.rows - 1))
 
 
 def pieces(batch: Batch, size: int) -> Iterator[Batch]:
     """The batch cut into pieces of a size; the last may be shorter."""
     for start in range(0, batch.rows, size):
-        cut = slice(start, start + size)
-        inputs = {name: array[cut] if array.ndim else array for name, array in batch.inputs.items()}
-        labels = None if batch.labels is None else batch.labels[cut]
-        yield Batch(inputs, labels, min(size, batch.rows - start))
+        yield batch.take(slice(start, start + size))
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[tuple[Batch, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -75,8 +75,11 @@ class Keeper:
         """Whether there is to be a checkpoint at the end, behind so many batches: none holds them yet."""
         return self._path is not None and batches > self._kept
 
-    def save(self, state: State) -> None:
-        """Keep a newer state; its sums may change as soon as this returns.
+    def save(self, read: Callable[[], State]) -> None:
+        """Keep a newer state.
+
+        Args:
+            read: gives it; its sums may change as soon as this returns.
 
         Raises:
             OutputError: when it, or the one before it, can't be written.
@@ -84,6 +87,7 @@ class Keeper:
         assert self._path is not None  # noqa: S101 - nothing is due without one
         with self._pace.spending():
             self.settle()
+            state = read()
             staged = checkpoint.stage(self._path, self._about, state)
             self._placing, self._kept = self._pool.submit(_place, staged, self._path), state.batches
 

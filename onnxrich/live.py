@@ -116,23 +116,28 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
     """
     head, plan = live.head, live.plan
     each = rows_a_sample(live, first)
-    at = _samples_axis(live, first)
+    masked, labels = usable_mask(first, each, mask), first.labels
+    at = _samples_axis(live, first, matters=plan.fixed or masked is not None or labels is not None)
     if at > 0:
         # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
         head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
-    labels = first.labels
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
         assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
-    plan = replace(plan, mask=usable_mask(first, each, mask), runs=max(1, plan.runs // each))
+    plan = replace(plan, mask=masked, runs=max(1, plan.runs // each))
     if (head, plan) == (live.head, live.plan):
         return live
     live.session.close()  # memory may not hold two
     return ready(live.model, head, plan, first, device)
 
 
-def _samples_axis(live: Live, first: Batch) -> int:
+def _samples_axis(live: Live, first: Batch, *, matters: bool) -> int:
     """The axis of the features, before their rows are laid out, that runs over the samples; 0 where none tells.
+
+    Args:
+        live: the model.
+        first: the first batch.
+        matters: whether each row is to be told from the others: by its label, by a mask, or as padding.
 
     Raises:
         HeadError: when it may be one of several.
@@ -143,12 +148,14 @@ def _samples_axis(live: Live, first: Batch) -> int:
         return likely[0] if likely else 0
     # The one along which the features turn round when the samples do.
     whole = padded(first, samples)
-    turned = {name: array[::-1] if array.ndim else array for name, array in whole.inputs.items()}
-    there, back = (_features(live, batch) for batch in (whole, replace(whole, inputs=turned)))
-    distances = {at: float(np.linalg.norm(np.flip(there, at) - back)) for at in likely}
+    there, back = (_features(live, batch) for batch in (whole, whole.take(slice(None, None, -1))))
+    with np.errstate(over="ignore"):
+        distances = {at: float(np.abs(np.flip(there, at) - back).max()) for at in likely}
     nearest, next_one = sorted(likely, key=distances.__getitem__)[:2]
     if distances[nearest] < CLEARLY * distances[next_one]:
         return nearest
+    if not matters:
+        return likely[0]
     raise HeadError(
         f"features of shape {live.shape} from batches of {samples}: several axes could run over the samples",
         "a batch size that no other axis has",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,8 +31,12 @@ class Progress:
 
 def goes_on(checkpoint: str | os.PathLike[str] | None) -> str:
     """What to say of a pass that ended before its time, where a checkpoint holds what it had summed; else nothing."""
-    if checkpoint is None or not os.path.isfile(checkpoint):  # noqa: PTH113 - unlike pathlib it answers for any name
+    try:
+        with zipfile.ZipFile(checkpoint or "") as file:
+            file.getinfo("checkpoint.npy")
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):  # none is there, or it is something else
         return ""
+    assert checkpoint is not None  # noqa: S101 - it was opened
     same = "the same command, with the same --batch-size and --blocks, goes on from it"
     return f"What was summed is in {os.fspath(checkpoint)!r}: {same}."
 

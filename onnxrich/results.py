@@ -153,15 +153,19 @@ class Results:
 def _few_blocks(sample: Sample, record: Record) -> list[Notice]:
     """A notice where the batches fill too few blocks for errors; none where blocks were not asked for."""
     samples, size, runs = record.data.samples, record.runtime.batch_size, record.runtime.runs
-    filled = -(-samples // (size * runs))
-    if not sample.parts or filled >= LEAST_BLOCKS:
+    filled = len(sample.parts)
+    if not 0 < filled < LEAST_BLOCKS:
         return []
-    # Where several runs go to a block, smaller ones would be more of them.
-    smaller = samples // LEAST_BLOCKS if runs == 1 else 0
-    remedy = f", or a --batch-size of at most {smaller:,} where the model does not fix it" if smaller else ""
+    if samples > filled * size * runs:
+        remedy = f"Pass --blocks {LEAST_BLOCKS} or more, or leave it out"
+    else:
+        # Where several runs go to a block, smaller ones would be more of them.
+        smaller = samples // LEAST_BLOCKS if runs == 1 else 0
+        remedy = "Pass more rows"
+        remedy += f", or a --batch-size of at most {smaller:,} where the model does not fix it" if smaller else ""
     message = (
         f"{samples:,} samples in batches of {size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
-        f"d_lr_debiased need {LEAST_BLOCKS}. Pass more rows{remedy}."
+        f"d_lr_debiased need {LEAST_BLOCKS}. {remedy}."
     )
     return [Notice("few_blocks", message)]
 

@@ -174,7 +174,7 @@ class Summing:
             self.fleet.settle()
         with timing.measure("saving"):
             shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
-            self._keeper.save(State(count, self.samples, rows, shifts, self.fleet.read()))
+            self._keeper.save(lambda: State(count, self.samples, rows, shifts, self.fleet.read()))
 
 
 def _identity(live: Live, blocks: int) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def _rounded(count: float) -> str:
     """A number in two or three digits, such as 1.2M."""
     from rich.filesize import pick_unit_and_suffix
 
+    # Rounded to three digits before, so that 999,999 is 1M and not 1000k.
+    count = float(f"{count:.3g}")
     unit, suffix = pick_unit_and_suffix(int(count), ["", "k", "M", "G"], 1000)
     return f"{count / unit:.{int(1 < unit > count / 10)}f}{suffix}"
 

@@ -103,7 +103,7 @@ def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
 
 
 def check_apart(directory: str | os.PathLike[str], given: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Refuse a folder whose earlier report is one of those that are read: it would be removed.
+    """Refuse a folder whose earlier report, or the part of a model in it, is read: it would be replaced.
 
     Args:
         directory: where results are to be written.
@@ -116,7 +116,11 @@ def check_apart(directory: str | os.PathLike[str], given: Iterable[str | os.Path
     removed = {(folder / name).resolve() for name in (MOMENTS, *_earlier(folder))}
     for each in given:
         moments = moments_of(each)
-        if moments is not None and moments.resolve() in removed:
+        if moments is None:
+            continue
+        # A report of several models has a folder for each of them.
+        of_model = moments.name == MOMENTS and moments.resolve().parent.parent == folder.resolve()
+        if of_model or moments.resolve() in removed:
             raise OutputError(
                 f"{each} is read, and is part of the report in {folder} that would be replaced",
                 "a folder apart from what is read",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,22 @@ class Batch:
         inputs: arrays by input name, in the model's dtypes, C order and native byte order.
         labels: array of shape (rows,) or (rows, K), None without labels.
         rows: number of rows.
+        shared: names of the inputs that have axes, but none of rows, and are the same for all of them.
     """
 
     inputs: Mapping[str, AnyArray]
     labels: AnyArray | None
     rows: int
+    shared: frozenset[str] = frozenset()
+
+    def take(self, index: slice | AnyArray) -> Batch:
+        """The rows of an index."""
+        inputs = {
+            name: array[index] if array.ndim and name not in self.shared else array
+            for name, array in self.inputs.items()
+        }
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, inputs=inputs, labels=labels, rows=len(np.arange(self.rows)[index]))
 
 
 @dataclass(frozen=True)

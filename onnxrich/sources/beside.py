@@ -76,7 +76,17 @@ def _same(name: Any, other: Any) -> bool:
     (kind, place), (other_kind, other_place) = map(kind_and_place, (name, other))
     if name == other or (kind or ending_of(name)) != (other_kind or ending_of(other)):
         return name == other
-    return place.is_file() and other_place.is_file() and filecmp.cmp(place.url, other_place.url, shallow=False)
+    if not (place.is_file() and other_place.is_file()):
+        return False
+    filecmp.clear_cache()  # which goes by size and time, and not by content
+    try:
+        return filecmp.cmp(place.url, other_place.url, shallow=False)
+    except OSError as error:
+        raise DataError(
+            f"data beside the models can't be compared: {error.strerror}: {error.filename}",
+            "files that can be read",
+            "Pass the data by --data.",
+        ) from error
 
 
 def _beside(model: Model, labels: Any) -> tuple[str | None, Any]:

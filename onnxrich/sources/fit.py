@@ -166,7 +166,8 @@ def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[
         DataError: when they don't fit the inputs.
     """
     marks = None if labels is None else class_column(labels)
-    return Batch({slot.entry.name: slot.load(arrays) for slot in slots}, marks, rows)
+    shared = frozenset(slot.entry.name for slot in slots if slot.constant)
+    return Batch({slot.entry.name: slot.load(arrays) for slot in slots}, marks, rows, shared)
 
 
 def check_batch(inputs: tuple[Input, ...]) -> None:

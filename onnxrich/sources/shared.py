@@ -55,7 +55,9 @@ def fitted(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
     for entry in model.inputs:
         array = arrays[entry.name]
         check(entry, array.dtype, array.shape, constant=is_constant(entry, array.shape, model.inputs))
-    return Batch({entry.name: convert(entry, arrays[entry.name]) for entry in model.inputs}, batch.labels, batch.rows)
+    inputs = {entry.name: convert(entry, arrays[entry.name]) for entry in model.inputs}
+    shared = frozenset(name for name in inputs if names[name] in batch.shared)
+    return replace(batch, inputs=inputs, shared=shared)
 
 
 def _listing(names: Sequence[str]) -> str:

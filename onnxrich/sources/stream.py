@@ -89,7 +89,7 @@ def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str |
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         read_ = (_item(item, inputs, keys, labels, wish) for item in items)
         for item in _recut(_limited(read_, wish.reading.limit), size):
-            slots = tuple(Slot(entry, (entry.name,)) for entry in inputs)
+            slots = tuple(Slot(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
             yield batch({**item.arrays, **item.constants}, item.labels, slots, item.rows)
 
     recipe = next(
@@ -118,7 +118,7 @@ def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
 
 
 def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
-    item = _by_name(item, inputs, "" if asked is not None else keys[0])
+    item = _by_name(item, inputs, "" if asked is not None or not keys else keys[0])
     missing = [entry.name for entry in inputs if entry.name not in item]
     if asked is not None and asked not in item:
         missing.append(asked)
