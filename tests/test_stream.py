@@ -349,11 +349,28 @@ def test_as_many_tokens_as_samples(size: int) -> None:
 
 def test_samples_that_nothing_tells_from_tokens() -> None:
     """Where all samples of the first batch are alike, and all tokens, no axis is guessed."""
-    x = np.ones((48, 16, 6), np.float32)
+    x, labels = np.ones((48, 16, 6), np.float32), np.zeros((48, 16), int)
     with refused(HeadError, "features of shape (16, 16, 8) from batches of 16", "Pass another --batch-size."):
-        pipeline.analyze(turned("N"), {"x": x}, device="cpu", batch_size=16)
+        pipeline.analyze(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
+    # Nobody asks which row is which.
+    assert pipeline.analyze(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16
     with refused(HeadError, "features of shape (16, 16, 8)", "Export the model with a dynamic batch dimension."):
         pipeline.analyze(turned("16"), {"x": x}, device="cpu")
+
+
+@pytest.mark.parametrize("rows", [48, 41])
+def test_inputs_without_rows_stay(rows: int) -> None:
+    """A table of the 16 tokens, large beside the samples, is none of them: it is neither turned, cut nor padded."""
+    body = (
+        "t = Transpose <perm = [1, 0, 2]> (x)\n s = Add(t, pos)\n a = MatMul(s, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    )
+    proto = build(body, x="float[N,16,6] x, float[16,1,6] pos", y="float[16,N,3] y")
+    rng = np.random.default_rng(0)
+    x, pos = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, 16, 6), (16, 1, 6)))
+    data = {"x": x, "pos": 1000 * pos}
+    labels = ort.InferenceSession(proto.SerializeToString()).run(None, data)[0].argmax(axis=2).T
+    found = pipeline.analyze(proto, data, labels, device="cpu", batch_size=16)
+    assert (found.metrics["accuracy"], found.moments.n) == (1.0, rows * 16)
 
 
 def test_one_sample_at_a_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -234,6 +235,17 @@ def test_batches_that_fill_too_few_blocks(asked: int | None, filled: int) -> Non
     for blocks in (0, 1):
         none = onnxrich.run(two_layers().SerializeToString(), data, batch_size=asked, blocks=blocks)
         assert none.uncertainty is None and "few_blocks" not in {notice.code for notice in none.notices}
+
+
+def test_too_few_blocks_asked_for() -> None:
+    """Where it is --blocks that leaves too few, and not the size of the batches, the remedy is of those."""
+    data = {"x": np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)}
+    found = onnxrich.run(two_layers().SerializeToString(), data, batch_size=10, blocks=3)
+    (told,) = [notice.message for notice in found.notices if notice.code == "few_blocks"]
+    assert told.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
+                         "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
+    sizes = replace(found.record, runtime=replace(found.record.runtime, batch_size=0), notices=())
+    assert Results.from_moments(found.moments, sizes).notices == ()
 
 
 def test_too_few_rows_for_blocks() -> None:

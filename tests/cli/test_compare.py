@@ -48,6 +48,7 @@ def test_table_files_and_json(pair: tuple[Path, Path, Path], tmp_path: Path) -> 
         ["compare", "a", "b", "-o", "a"],
         ["compare", "b", "--init", "a/moments.npz", "-o", "./a"],
         ["compare", "out/x/moments.npz", "b", "-o", "out"],
+        ["compare", "a", "b", "-o", "."],
         ["track", "a", "b", "-o", "b"],
         ["track", "a/*.npz", "-o", "a"],
         ["track", "b", "--init", "a", "-o", "a"],

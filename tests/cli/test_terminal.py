@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from cli import _models
@@ -21,7 +22,7 @@ from cli._processes import ONNXRICH, end, on_terminal, onnxrich, until, workers
 from rich.cells import cell_len
 
 from onnxrich.cli import _common
-from onnxrich.cli._live_line import live_line
+from onnxrich.cli._live_line import _rounded, live_line
 from onnxrich.progress import Progress
 
 # Sets the title, clears the screen, starts a line; the last one is a control sequence in one byte.
@@ -81,6 +82,12 @@ def test_live_line_fits(width: int, line: str, monkeypatch: pytest.MonkeyPatch) 
     assert any(re.fullmatch(r".*\.onnx reading the model 0:00:0\d", shown) for shown in lines)
 
 
+@pytest.mark.parametrize(("rows", "told"), [(999_999, "1.0M"), (9_999, "10k"), (1_234, "1.2k"), (999, "999")])
+def test_rounded_numbers(rows: int, told: str) -> None:
+    """A short number has its unit after it was rounded."""
+    assert _rounded(rows) == told
+
+
 @pytest.mark.parametrize("name", ["", "m.onnx", LONG, "模型" * 30])
 @pytest.mark.parametrize("width", [*range(58, 130, 8), 200])
 def test_no_form_is_too_long(width: int, name: str) -> None:
@@ -138,9 +145,12 @@ def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> Non
 def test_interrupt_without_terminal(folder: Path, tmp_path: Path, kept: bool) -> None:
     """SIGINT to the process group, as a pipeline sends it, does the same; a checkpoint that is there is named."""
     saved = tmp_path / "saved"
+    np.savez(tmp_path / "kept.npz", checkpoint=np.zeros(1, np.uint8))
     command = [ONNXRICH, "run", folder / "slow_loading.onnx", "--data", folder / "data.npz", "--checkpoint", saved]
     if kept:
-        saved.touch()
+        (tmp_path / "kept.npz").rename(saved)
+    else:
+        saved.write_text("something else")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
         (worker,) = until(lambda: workers(process.pid))

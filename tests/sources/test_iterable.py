@@ -32,6 +32,14 @@ def test_any_cut_gives_the_same_rows(cuts: list[int], size: int) -> None:
     np.testing.assert_array_equal(labels, np.arange(40))
 
 
+def test_inputs_that_are_named_as_labels_are() -> None:
+    """A model may have inputs of all names that labels usually have: then there are none by themselves."""
+    named = build("s = Add(labels, label)\n h = Add(s, y)", x="float[N,6] labels, float[N,6] label, float[N,6] y",
+                  y="float[N,6] h")  # fmt: skip
+    rows, labels = read_all(source_of(named, [dict.fromkeys(("labels", "label", "y"), X)]), 40)
+    assert labels is None and set(rows) == {"labels", "label", "y"}
+
+
 def test_read_as_it_is_used() -> None:
     """Items are taken when a batch needs them, not before: an iterable may be longer than memory, or endless."""
     taken = 0
