@@ -16,8 +16,9 @@ from onnxrich.looking import Pace
 from onnxrich.moments import Array
 from onnxrich.writing import place
 
-# The share of the time that a pass may wait while its sums are copied to a file, and the seconds between two at least.
-SAVE_SHARE, SAVE_SECONDS = 0.05, 5.0
+# The share of the time that a pass may wait while its sums are copied to a file, and the seconds between two at least;
+# the first comes soon, for a pass that is ended again and again is to get on each time.
+SAVE_SHARE, SAVE_SECONDS, FIRST_SECONDS = 0.1, 5.0, 1.0
 
 
 class Keeper:
@@ -57,7 +58,7 @@ class Keeper:
         self._placing: Future[float] | None = None
 
     def __enter__(self) -> Self:
-        self._pace = Pace(SAVE_SECONDS, SAVE_SHARE)
+        self._pace = Pace(SAVE_SECONDS, SAVE_SHARE, min(FIRST_SECONDS, SAVE_SECONDS))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

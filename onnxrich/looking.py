@@ -26,10 +26,11 @@ class Pace:
     Args:
         seconds: between two times, at least.
         share: of the time that it may take.
+        first: seconds before the first time; as between two when left out.
     """
 
-    def __init__(self, seconds: float, share: float) -> None:
-        self._least = self._pause = seconds
+    def __init__(self, seconds: float, share: float, first: float | None = None) -> None:
+        self._least, self._pause = seconds, seconds if first is None else first
         self._share, self._last = share, time.perf_counter()
 
     def due(self) -> bool:

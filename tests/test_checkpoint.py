@@ -300,6 +300,19 @@ def test_another_archive_is_no_checkpoint(place: Path) -> None:
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="data.npz")
 
 
+def test_the_first_checkpoint_comes_soon(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that is ended every few seconds gets on: it is kept a second after its first rows, long before the next."""
+    written, real = list[int](), checkpoint.stage
+
+    def stage(path: Path, about: dict, state: checkpoint.State) -> Path:
+        written.append(state.samples)
+        return real(path, about, state)
+
+    monkeypatch.setattr(checkpoint, "stage", stage)
+    onnxrich.run("model.onnx", batches(ROWS, pause=0.05), batch_size=BATCH, device="cpu", checkpoint="saved")
+    assert len(written) == 2 and 0 < written[0] < written[1] == ROWS
+
+
 def test_a_slow_disk_holds_up_no_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the disk takes its time for one checkpoint the pass goes on, and begins no other; the last is kept."""
     monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
@@ -351,7 +364,7 @@ def test_a_deadline_leaves_what_was_summed(place: Path) -> None:
         onnxrich.run("model.onnx", "data.npz", **options, **limits)
     assert "saved" not in str(ended.value)
     onnxrich.run("model.onnx", "data.npz", **options)
-    with refused(WorkerError, "not done after 0.01 s", "What was summed is in 'saved': the same command", "goes on"):
+    with refused(WorkerError, "not done after 0.01 s", "1,003 samples are in 'saved': the same command", "goes on"):
         onnxrich.run("model.onnx", "data.npz", **options, **limits)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import re
 import shutil
 import sys
@@ -99,6 +100,8 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def limited(*, timeout: float | None, max_memory: int | None, in_process: bool, **options: Any) -> Any:
+        if timeout is not None and not math.isfinite(timeout):
+            raise click.UsageError(f"--timeout {timeout} is no number of seconds: pass one such as 600, or none.")
         if in_process and (timeout or max_memory):
             raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
         limits = {"isolate": not in_process, "timeout": timeout, "max_memory": max_memory}

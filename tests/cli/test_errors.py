@@ -100,6 +100,8 @@ USAGE = {
     "data as an argument": [["run", "none.onnx", "data.npz"], "(data.npz). Data are an option: --data data.npz"],
     "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
+    "no number of seconds": [["run", "none.onnx", "--timeout", "nan"], "--timeout nan is no number of seconds"],
+    "endless timeout": [["inspect", "none.onnx", "--timeout", "inf"], "--timeout inf is no number of seconds"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
     "no size": [["run", "none.onnx", "--max-memory", "0"], "'0' is no size; write 512M or 4G"],
     "provider": [

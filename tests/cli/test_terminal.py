@@ -145,7 +145,8 @@ def test_ctrl_c(folder: Path, tmp_path: Path, trouble: str, stage: bytes) -> Non
 def test_interrupt_without_terminal(folder: Path, tmp_path: Path, kept: bool) -> None:
     """SIGINT to the process group, as a pipeline sends it, does the same; a checkpoint that is there is named."""
     saved = tmp_path / "saved"
-    np.savez(tmp_path / "kept.npz", checkpoint=np.zeros(1, np.uint8))
+    told = json.dumps({"schema": "onnxrich.checkpoint/2", "about": {}, "batches": 3, "samples": 1200}).encode()
+    np.savez(tmp_path / "kept.npz", checkpoint=np.frombuffer(told, np.uint8))
     command = [ONNXRICH, "run", folder / "slow_loading.onnx", "--data", folder / "data.npz", "--checkpoint", saved]
     if kept:
         (tmp_path / "kept.npz").rename(saved)
@@ -161,9 +162,9 @@ def test_interrupt_without_terminal(folder: Path, tmp_path: Path, kept: bool) ->
         assert time.monotonic() - start < 1
     finally:
         end(process)
-    goes_on = f" What was summed is in '{saved}': the same command, with the same --batch-size and --blocks, goes on"
-    told = f"\nonnxrich: interrupted; no result was written.{f'{goes_on} from it.' if kept else ''}\n"
-    assert (process.returncode, out, err.decode()) == (130, b"", told)
+    goes_on = f" 1,200 samples are in '{saved}': the same command, with the same --batch-size and --blocks, goes on"
+    said = f"\nonnxrich: interrupted; no result was written.{f'{goes_on} from there.' if kept else ''}\n"
+    assert (process.returncode, out, err.decode()) == (130, b"", said)
     assert not worker.is_running()
 
 
