@@ -301,7 +301,7 @@ def test_another_archive_is_no_checkpoint(place: Path) -> None:
 
 
 def test_the_first_checkpoint_comes_soon(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass that is ended every few seconds gets on: it is kept a second after its first rows, long before the next."""
+    """A pass that is ended every few seconds gets on: its first rows are kept within a second, long before the next."""
     written, real = list[int](), checkpoint.stage
 
     def stage(path: Path, about: dict, state: checkpoint.State) -> Path:
