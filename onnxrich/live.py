@@ -165,7 +165,7 @@ def _samples_axis(live: Live, first: Batch, *, matters: bool) -> int:
 
 def _features(live: Live, batch: Batch) -> AnyArray:
     """Features of a batch in their shape before their rows are laid out; zero where they are not finite."""
-    (table,) = live.session.run([live.patch.features], feed(live.patch, live.plan, batch) | live.patch.nothing)
+    (table,) = live.session.run([live.patch.features], live.feed(batch) | live.patch.nothing)
     return np.where(np.isfinite(table), table, 0).reshape(live.shape)
 
 

@@ -138,6 +138,11 @@ class Record:
     uncertainty: Uncertainty | None = None
     layers: tuple[Layer, ...] = ()
 
+    @property
+    def misnumbered(self) -> bool:
+        """Whether the classes have probably other numbers than their outputs, so that nothing is to rest on these."""
+        return any(notice.code == "fewer_classes" for notice in self.notices)
+
     def asking(self, names: tuple[str, ...]) -> Self:
         """The record with other metrics asked for; a notice names those that moments alone don't give."""
         known = self.beyond.keys() - set(self.lacking)

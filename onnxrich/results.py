@@ -100,7 +100,7 @@ class Results:
                 record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
         record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
         with few_threads(len(sample.moments.matrix) ** 3):
-            defined = [name for name in names if not (ALL[name].by_number and _misnumbered(record))]
+            defined = [name for name in names if not (ALL[name].by_number and record.misnumbered)]
             metrics, about_metrics = evaluate(sample, defined)
             uncertainty = estimate(sample, defined) or record.uncertainty
             drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
@@ -168,11 +168,6 @@ def _few_blocks(sample: Sample, record: Record) -> list[Notice]:
         f"d_lr_debiased need {LEAST_BLOCKS}. {remedy}."
     )
     return [Notice("few_blocks", message)]
-
-
-def _misnumbered(record: Record) -> bool:
-    """Whether the classes have probably other numbers than their outputs, so that nothing is to rest on these."""
-    return any(notice.code == "fewer_classes" for notice in record.notices)
 
 
 def _curves_dict(drawn: Curves) -> dict[str, Any]:

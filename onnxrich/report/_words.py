@@ -147,7 +147,7 @@ def reason(results: Results, name: str) -> str:
         return "It needs class labels."
     if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
         return "It needs labels."
-    if ALL[name].by_number and any(notice.code == "fewer_classes" for notice in results.notices):
+    if ALL[name].by_number and results.record.misnumbered:
         return "The classes may have other numbers than the outputs."
     if family == "performance":
         return "Outputs and targets don't correspond one to one."
