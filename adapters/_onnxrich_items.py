@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import LABELS, Item, converted
+from onnxrich.frameworks.registry import LABELS, Item, converted
 
 # Keys of the labels in a mapping.
 MARKS = (LABELS, "y")

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxrich._utils.files import open_regular
 from onnxrich.errors import AdapterError
-from onnxrich.files import open_regular
 
 CONFIG, INDEX, LORA = "config.json", "*.safetensors.index.json", "adapter_config.json"
 

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from onnxrich._utils.files import open_regular
 from onnxrich.errors import AdapterError
-from onnxrich.files import open_regular
 
 _RECORDS = re.compile(
     r"models/\w+\.json|data/weights/weight_\d+|data/weights/\w+_config\.json|data/constants/tensor_\d+"

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxrich._utils.files import open_regular
 from onnxrich.errors import AdapterError
-from onnxrich.files import open_regular
 
 # What tf2onnx sees no more, because variables became constants and calls their bodies. `Assert` may raise.
 _PLUMBING = frozenset({

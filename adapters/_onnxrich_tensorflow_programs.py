@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import Item
+from onnxrich.frameworks.registry import Item
 
 SERVING = "serving_default"
 

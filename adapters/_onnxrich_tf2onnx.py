@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import quiet
+from onnxrich.frameworks.registry import quiet
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxrich
-from onnxrich.loggers import Log, active
+from onnxrich.api.loggers import Log, active
 
 
 def callback(*args: Any, every: int = 1, **options: Any) -> Any:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import Item
+from onnxrich.frameworks.registry import Item
 
 OPSET = 21
 

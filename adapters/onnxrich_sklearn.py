@@ -21,7 +21,7 @@ from _onnxrich_items import Inputs, items
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import LABELS, Item
+from onnxrich.frameworks.registry import LABELS, Item
 
 if TYPE_CHECKING:
     from onnx import ModelProto

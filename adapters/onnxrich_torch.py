@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.plugins import LABELS, Item, converted, quiet
+from onnxrich.frameworks.registry import LABELS, Item, converted, quiet
 
 # Bytes of weights above which they go to a file of their own: one protobuf file holds 2 GiB.
 LARGEST_IN_FILE = 2**30

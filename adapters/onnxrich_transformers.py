@@ -25,8 +25,8 @@ import onnxrich_torch as base
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError
-from onnxrich.exporting import peek
-from onnxrich.plugins import LABELS, Item
+from onnxrich.frameworks.export import peek
+from onnxrich.frameworks.registry import LABELS, Item
 
 # What rows are called in mappings, by the first input of the model that is made from them.
 RAW = {

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from onnxrich.batching import product_runs
-from onnxrich.rewrite.product import tile_edges
+from onnxrich.engine.batches import product_runs
+from onnxrich.model.patch.products import tile_edges
 
 
 @dataclass(frozen=True)

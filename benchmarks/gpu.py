@@ -19,9 +19,11 @@ import onnxruntime as ort
 from models import half, mlp, resnet50, vit
 from onnx import ModelProto
 
-from onnxrich import head, rewrite, session
-from onnxrich import model as models
-from onnxrich.session import Choice, Session
+from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Choice, Session
+from onnxrich.model import file as models
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 
 
 def options() -> ort.SessionOptions:

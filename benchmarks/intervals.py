@@ -14,9 +14,9 @@ from functools import reduce
 
 import numpy as np
 
-from onnxrich import uncertainty
-from onnxrich.metrics import evaluate, sample_of, select
-from onnxrich.moments import Moments
+from onnxrich.metrics import jackknife as uncertainty
+from onnxrich.metrics.registry import evaluate, sample_of, select
+from onnxrich.moments.matrix import Moments
 
 BLOCKS = 16
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray, np.ndarray]]

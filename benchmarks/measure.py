@@ -18,10 +18,12 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto
 
-from onnxrich import head, session, stream
-from onnxrich import model as models
-from onnxrich.batching import batch_size
-from onnxrich.sources import open_source
+from onnxrich.data.open import open_source
+from onnxrich.engine import runtime as session
+from onnxrich.engine import single_pass as stream
+from onnxrich.engine.batches import batch_size
+from onnxrich.model import file as models
+from onnxrich.model.head import head
 
 Work = Callable[[], object]
 

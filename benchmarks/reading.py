@@ -24,10 +24,11 @@ from models import resnet18
 from PIL import Image
 
 import onnxrich
-from onnxrich import model as models
-from onnxrich.cores import usable_cores
-from onnxrich.fingerprint import Fingerprint
-from onnxrich.sources import decoding, open_source
+from onnxrich._utils.threads import usable_cores
+from onnxrich.data.fingerprint import Fingerprint
+from onnxrich.data.images import pool as decoding
+from onnxrich.data.open import open_source
+from onnxrich.model import file as models
 
 STEPS = {"resize": 256, "crop": 224, "scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -49,7 +49,11 @@ for kernel in (K, P):
 # intervals; 16 are the default.
 OURS = """
 import sys, numpy as np
-from onnxrich import head, model, session, sources, stream
+from onnxrich.data import open as sources
+from onnxrich.engine import runtime as session
+from onnxrich.engine import single_pass as stream
+from onnxrich.model import file as model
+from onnxrich.model.head import head
 from onnxrich.metrics.richness import from_moments
 read = model.read(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")

@@ -9,10 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxrich.analysis import Analysis as Analysis
-    from onnxrich.analysis import run as run
-    from onnxrich.comparison import Comparison as Comparison
-    from onnxrich.comparison import compare as compare
+    from onnxrich.api.compare import Comparison as Comparison
+    from onnxrich.api.compare import compare as compare
+    from onnxrich.api.loggers import to_writer as to_writer
+    from onnxrich.api.recorder import Recorder as Recorder
+    from onnxrich.api.run import Analysis as Analysis
+    from onnxrich.api.run import run as run
+    from onnxrich.api.track import Track as Track
+    from onnxrich.api.track import track as track
+    from onnxrich.data.preprocessing.steps import Preprocessing as Preprocessing
+    from onnxrich.data.selection import Reading as Reading
     from onnxrich.demo import demo_file as demo_file
     from onnxrich.errors import AdapterError as AdapterError
     from onnxrich.errors import DataError as DataError
@@ -23,38 +29,32 @@ if TYPE_CHECKING:
     from onnxrich.errors import OnnxrichError as OnnxrichError
     from onnxrich.errors import OutputError as OutputError
     from onnxrich.errors import WorkerError as WorkerError
-    from onnxrich.exporting import Export as Export
-    from onnxrich.exporting import export as export
-    from onnxrich.inspection import Inspection as Inspection
-    from onnxrich.inspection import inspect as inspect
-    from onnxrich.loggers import to_writer as to_writer
-    from onnxrich.metrics import measure as measure
-    from onnxrich.metrics import metric_list as metric_list
+    from onnxrich.frameworks.export import Export as Export
+    from onnxrich.frameworks.export import export as export
+    from onnxrich.metrics.registry import measure as measure
+    from onnxrich.metrics.registry import metric_list as metric_list
     from onnxrich.metrics.richness import Richness as Richness
     from onnxrich.metrics.richness import richness as richness
-    from onnxrich.moments import Moments as Moments
-    from onnxrich.patching import expose as expose
-    from onnxrich.patching import instrument as instrument
-    from onnxrich.preprocessing import Preprocessing as Preprocessing
+    from onnxrich.moments.matrix import Moments as Moments
+    from onnxrich.pipelines.inspect import Inspection as Inspection
+    from onnxrich.pipelines.inspect import inspect as inspect
+    from onnxrich.pipelines.patch import expose as expose
+    from onnxrich.pipelines.patch import instrument as instrument
     from onnxrich.progress import Progress as Progress
-    from onnxrich.recording import Recorder as Recorder
-    from onnxrich.sources.reading import Reading as Reading
-    from onnxrich.tracking import Track as Track
-    from onnxrich.tracking import track as track
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Analysis": "analysis", "run": "analysis", "Comparison": "comparison", "compare": "comparison",
-    "Inspection": "inspection", "inspect": "inspection",
-    "expose": "patching", "instrument": "patching", "measure": "metrics", "metric_list": "metrics", "demo_file": "demo",
+    "Analysis": "api.run", "run": "api.run", "Comparison": "api.compare", "compare": "api.compare",
+    "Inspection": "pipelines.inspect", "inspect": "pipelines.inspect",
+    "expose": "pipelines.patch", "instrument": "pipelines.patch", "measure": "metrics.registry", "metric_list": "metrics.registry", "demo_file": "demo",
     "AdapterError": "errors",
     "DataError": "errors", "DeviceError": "errors", "HeadError": "errors", "ModelError": "errors", "Notice": "errors",
-    "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments",
+    "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments.matrix",
     "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
-    "Track": "tracking", "track": "tracking",
-    "Export": "exporting", "export": "exporting", "Recorder": "recording", "to_writer": "loggers",
-    "Preprocessing": "preprocessing", "Reading": "sources.reading",
+    "Track": "api.track", "track": "api.track",
+    "Export": "frameworks.export", "export": "frameworks.export", "Recorder": "api.recorder", "to_writer": "api.loggers",
+    "Preprocessing": "data.preprocessing.steps", "Reading": "data.selection",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

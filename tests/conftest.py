@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxrich import plugins
+from onnxrich.frameworks import registry as plugins
 
 # Started in the background, a process ignores interrupts, and so would all that it starts; tests of Ctrl-C need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onnxrich import plugins
+from onnxrich.frameworks import registry as plugins
 
 # A whole adapter of a framework whose models are lists of two arrays, W and b: f(x) = tanh(x)·W + b.
 FAKE = """
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
-from onnxrich.plugins import converted
+from onnxrich.frameworks.registry import converted
 
 class Model:
     def __init__(self, W, b):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from zoo_text import build, source_of
 
-from onnxrich import head, model
-from onnxrich.batching import batch_size, block_count
-from onnxrich.head import Head
+from onnxrich.engine.batches import batch_size, block_count
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.head.head import Head
 
 
 def chosen(x: str, data: np.ndarray, *, n: int | None = None, **options: object) -> int:

@@ -21,7 +21,9 @@ import pytest
 from zoo_text import build, refused
 
 import onnxrich
-from onnxrich import checkpoint, fitting, keeping, summing
+from onnxrich.engine import accumulation as summing
+from onnxrich.engine import checkpoint, keeping
+from onnxrich.engine import memory as fitting
 from onnxrich.errors import DataError, OutputError, WorkerError
 
 ROWS, BATCH = 1003, 20

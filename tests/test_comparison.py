@@ -15,10 +15,10 @@ import pytest
 from zoo_text import build, refused, two_layers
 
 import onnxrich
-from onnxrich.compared import Compared, Estimate
 from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, WorkerError
-from onnxrich.moments import Moments
-from onnxrich.results import Results
+from onnxrich.moments.matrix import Moments
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Compared, Estimate
 
 # Both models compute in float32 on whole numbers up to some hundred, which is exact; sums in double of n rows, and the
 # n × n oracle, each leave some n·eps of CKA. Shifts and centring take a digit or two of it.
@@ -488,9 +488,11 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
 
 def test_several_devices_are_refused(x: np.ndarray) -> None:
     """Products of features need them on one device."""
-    from onnxrich import head, joint, model
-    from onnxrich.session import Choice
-    from onnxrich.sources import open_source
+    from onnxrich.data.open import open_source
+    from onnxrich.engine import joint_pass as joint
+    from onnxrich.engine.runtime import Choice
+    from onnxrich.model import file as model
+    from onnxrich.model.head import head
 
     read = model.read(two_layers())
     pair = [(read, head.find(read))] * 2
@@ -500,7 +502,7 @@ def test_several_devices_are_refused(x: np.ndarray) -> None:
 
 def test_products_without_blocks_where_memory_is_short(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """CKA is there, without errors, and a notice says why."""
-    from onnxrich import joint
+    from onnxrich.engine import joint_pass as joint
 
     monkeypatch.setattr(joint, "BLOCK_BYTES", 8 * 8 * 11 * 3)
     found = onnxrich.compare([two_layers(), wide()], x, batch_size=16, device="cpu")

@@ -12,8 +12,10 @@ import pytest
 from threadpoolctl import threadpool_info
 from zoo_text import two_layers
 
-from onnxrich import cores, model, session
-from onnxrich.session import engine
+from onnxrich._utils import threads as cores
+from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import session as engine
+from onnxrich.model import file as model
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import head, model, rewrite
-from onnxrich.batching import block_count
+from onnxrich.engine.batches import block_count
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

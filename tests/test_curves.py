@@ -6,9 +6,9 @@ import numpy as np
 import oracle
 import pytest
 
-from onnxrich.curves import curves, curves_on, orthonormalized
-from onnxrich.metrics._sample import Sample
-from onnxrich.moments import Moments
+from onnxrich.metrics.curves import curves, curves_on, orthonormalized
+from onnxrich.metrics.sample import Sample
+from onnxrich.moments.matrix import Moments
 
 # Eigenvectors of a kernel with gaps of some per cent, in double.
 EXACT = 1e-9

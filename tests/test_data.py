@@ -26,7 +26,7 @@ from zoo_text import build
 
 import onnxrich
 from onnxrich.cli import cli
-from onnxrich.sources.kinds import KINDS
+from onnxrich.data.formats.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
 DATA = (ROOT / "docs" / "DATA.md").read_text()

@@ -12,9 +12,9 @@ import pytest
 from onnx import numpy_helper, parser
 
 import onnxrich
-from onnxrich.batching import product_runs
+from onnxrich.engine.batches import product_runs
 from onnxrich.errors import DataError, HeadError
-from onnxrich.record import Record
+from onnxrich.results.provenance import Record
 
 RNG = np.random.default_rng(11)
 N, T = 96, 5

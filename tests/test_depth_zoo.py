@@ -13,7 +13,7 @@ import oracle
 import pytest
 
 import onnxrich
-from onnxrich import model
+from onnxrich.model import file as model
 
 ZOO = Path(__file__).parent / "zoo"
 INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())

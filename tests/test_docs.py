@@ -15,7 +15,7 @@ import pytest
 
 import onnxrich
 from onnxrich.cli import cli
-from onnxrich.metrics import MEANINGS
+from onnxrich.metrics.registry import MEANINGS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

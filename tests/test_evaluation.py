@@ -11,11 +11,11 @@ import pytest
 from zoo_text import build, refused
 
 import onnxrich
-from onnxrich.cores import few_threads
-from onnxrich.curves import curves_on
+from onnxrich._utils.threads import few_threads
 from onnxrich.errors import DataError
-from onnxrich.metrics import Sample
-from onnxrich.moments import Moments
+from onnxrich.metrics.curves import curves_on
+from onnxrich.metrics.registry import Sample
+from onnxrich.moments.matrix import Moments
 from onnxrich.report import terminal
 
 MODEL = onnxrich.demo_file("lazy.onnx")

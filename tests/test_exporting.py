@@ -52,7 +52,7 @@ def test_nothing_is_replaced(fake: Path) -> None:
         onnxrich.export(fake / "net.fake", fake, EXAMPLE)
     (fake / "fake.py").write_text(FAKE.replace('"N", 1.0', '"N", 2.0'))
     sys.modules.pop("fake")
-    onnxrich.plugins.adapters.cache_clear()
+    onnxrich.frameworks.registry.adapters.cache_clear()
     with pytest.raises(AdapterError, match="differs from fake"):
         onnxrich.export(fake / "net.fake", fake / "other.onnx", EXAMPLE)
     assert not (fake / "other.onnx").exists()
@@ -77,7 +77,7 @@ def test_weights_beside_are_not_replaced(site: Path, tmp_path: Path) -> None:
 
 def test_exporter_that_fails(fake: Path) -> None:
     """What a framework's exporter raises becomes one line, with its cause kept."""
-    broken = onnxrich.plugins.load(fake / "net.fake")[1]
+    broken = onnxrich.frameworks.registry.load(fake / "net.fake")[1]
     broken.W = "no array"
     with pytest.raises(AdapterError, match=r"Model can't be exported: AttributeError: 'str' object") as caught:
         onnxrich.export(broken, fake / "net.onnx", EXAMPLE)

@@ -8,7 +8,7 @@ import pytest
 from zoo_text import build, refused, whole
 
 import onnxrich
-from onnxrich import looking
+from onnxrich.engine import monitor as looking
 from onnxrich.errors import DataError
 
 SAMPLES, TOKENS = 60, 4

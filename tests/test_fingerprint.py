@@ -7,7 +7,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxrich.fingerprint import Fingerprint
+from onnxrich.data.fingerprint import Fingerprint
 
 X = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
 LABELS = np.arange(30) % 4

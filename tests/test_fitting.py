@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 import onnxrich
-from onnxrich import head, model, pipeline
-from onnxrich.depth import Hidden
+from onnxrich.engine.layers import Hidden
+from onnxrich.engine.memory import fitting_blocks, fitting_lanes
 from onnxrich.errors import ModelError
-from onnxrich.fitting import fitting_blocks, fitting_lanes
-from onnxrich.head.layers import Site
-from onnxrich.head.pooling import Pool
-from onnxrich.rewrite import Patch, instrument
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.head.layers import Site
+from onnxrich.model.head.pooling import Pool
+from onnxrich.model.patch.instrument import Patch, instrument
+from onnxrich.pipelines import run as pipeline
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from onnxrich import looking
+from onnxrich.engine import monitor as looking
+from onnxrich.engine.runtime import Total
 from onnxrich.progress import Progress
-from onnxrich.session import Total
 from onnxrich.timing import Timing
 
 

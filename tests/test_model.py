@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from zoo_text import build, refused, two_layers, whole, within
 
-from onnxrich import model
+from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError
-from onnxrich.files import open_regular
-from onnxrich.model import Input
+from onnxrich.model import file as model
+from onnxrich.model.file import Input
 
 BYTES = two_layers().SerializeToString()
 

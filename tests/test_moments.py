@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxrich.errors import DataError
-from onnxrich.moments import Moments, load_record, merge_all
-from onnxrich.targets import one_hot
+from onnxrich.moments.matrix import Moments, load_record, merge_all
+from onnxrich.moments.targets import one_hot
 
 LAWS = settings(max_examples=40, deadline=None, derandomize=True)
 

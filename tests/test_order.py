@@ -7,9 +7,9 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from onnxrich.metrics import Sample, sample_of
-from onnxrich.moments import Moments
-from onnxrich.order import ordered, ordered_notice
+from onnxrich.metrics.registry import Sample, sample_of
+from onnxrich.metrics.row_order import ordered, ordered_notice
+from onnxrich.moments.matrix import Moments
 
 
 @pytest.mark.parametrize("labelled", [True, False])

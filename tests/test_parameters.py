@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich import model as models
-from onnxrich.parameters import squared_norm
+from onnxrich.model import file as models
+from onnxrich.model.parameters import squared_norm
 
 PLAIN = """
 <ir_version: 9, opset_import: ["" : 17]>

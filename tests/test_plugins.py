@@ -12,14 +12,14 @@ import pytest
 from fake_plugin import FAKE, install
 
 import onnxrich
-from onnxrich import plugins
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks import registry as plugins
 
 
 def test_own_adapters_import_no_framework() -> None:
     """All adapters of this distribution are found, and finding them loads no framework."""
     program = (
-        "import sys; from onnxrich import plugins; print(len(plugins.adapters()))\n"
+        "import sys; from onnxrich.frameworks import registry as plugins; print(len(plugins.adapters()))\n"
         "print([name for name in ('torch', 'transformers', 'tensorflow', 'jax', 'sklearn') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ import pytest
 
 import onnxrich
 from onnxrich.errors import DataError
-from onnxrich.metrics import measure, sample_of
 from onnxrich.metrics.readouts import least_squares, nearest_mean
-from onnxrich.moments import Moments
+from onnxrich.metrics.registry import measure, sample_of
+from onnxrich.moments.matrix import Moments
 
 
 @pytest.fixture(scope="module")

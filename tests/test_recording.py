@@ -13,8 +13,8 @@ from fake_plugin import FAKE, install
 from oracle import d_lr
 
 import onnxrich
-from onnxrich import plugins
 from onnxrich.errors import DataError, OutputError
+from onnxrich.frameworks import registry as plugins
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((200, 4)).astype(np.float32)

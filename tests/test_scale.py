@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import head, model
+from onnxrich.model import file as model
+from onnxrich.model.head import head
 
 ROWS, WIDTH = 9_000_000, 64  # a table of 2.3 GB
 

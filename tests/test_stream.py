@@ -11,12 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
 
-from onnxrich import batching, looking, pipeline, rewrite
-from onnxrich import head as heads
-from onnxrich import model as models
+from onnxrich.engine import batches as batching
+from onnxrich.engine import monitor as looking
 from onnxrich.errors import DataError, HeadError
+from onnxrich.model import file as models
+from onnxrich.model.head import head as heads
+from onnxrich.model.patch import instrument as rewrite
+from onnxrich.pipelines import run as pipeline
 from onnxrich.progress import Progress
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
 
 # The patched model's float32 features differ from the hooked ones by rounding at most, 6e-8 each.
 THROUGH_FLOAT32 = 1e-5

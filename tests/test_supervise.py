@@ -24,9 +24,9 @@ from cli import _models
 from cli._processes import LIMIT, after, end, ended, until, with_modules, workers
 
 import onnxrich
+from onnxrich.engine.runtime import cuda_missing
 from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, OnnxrichError, WorkerError
 from onnxrich.progress import Progress
-from onnxrich.session import cuda_missing
 
 # A program whose worker is started by it, and which says how far it is; behind it come model, data and batch size.
 PARENT = """
@@ -162,7 +162,7 @@ def test_errors_keep_their_class(
     here, there = errors
     assert type(there) is type(here)
     assert (there.found, there.needed, there.remedy) == (here.found, here.needed, here.remedy)
-    assert "Traceback" in there.__notes__[0] and "pipeline.py" in there.__notes__[0]
+    assert "Traceback" in there.__notes__[0] and "pipelines" in there.__notes__[0]
 
 
 def test_objects_are_refused(tmp_path: Path) -> None:

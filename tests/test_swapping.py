@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from onnxrich.swapping import Place, places, swap
+from onnxrich.frameworks.weights import Place, places, swap
 
 RNG = np.random.default_rng(0)
 A, B = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 4)).astype(np.float32)

@@ -16,13 +16,13 @@ import pytest
 from zoo_text import build, refused, two_layers
 
 import onnxrich
-from onnxrich import series
 from onnxrich.errors import DataError, ModelError
-from onnxrich.moments import Moments
+from onnxrich.metrics.student import student_t
+from onnxrich.moments.matrix import Moments
+from onnxrich.pipelines import checkpoints as series
 from onnxrich.report import track as report
-from onnxrich.results import Results
-from onnxrich.student import student_t
-from onnxrich.tracked import Tracked
+from onnxrich.results.analysis import Results
+from onnxrich.results.track import Tracked
 
 X = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
 

@@ -12,13 +12,14 @@ import pytest
 from zoo_text import two_layers
 
 import onnxrich
-from onnxrich import uncertainty
-from onnxrich.metrics import ALL, Sample, evaluate, richness, sample_of, select
+from onnxrich.metrics import jackknife as uncertainty
+from onnxrich.metrics import richness
 from onnxrich.metrics.debiased import bias, d_lr_debiased
-from onnxrich.moments import Moments
-from onnxrich.results import Results
-from onnxrich.student import student_t
-from onnxrich.uncertainty import Uncertainty, estimate, interval, jackknife
+from onnxrich.metrics.jackknife import Uncertainty, estimate, interval, jackknife
+from onnxrich.metrics.registry import ALL, Sample, evaluate, sample_of, select
+from onnxrich.metrics.student import student_t
+from onnxrich.moments.matrix import Moments
+from onnxrich.results.analysis import Results
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxrich import head, model, pipeline, rewrite, session
+from onnxrich.engine import runtime as session
 from onnxrich.errors import HeadError, OnnxrichError
-from onnxrich.head import Head
-from onnxrich.model import Model
+from onnxrich.model import file as model
+from onnxrich.model.file import Model
+from onnxrich.model.head import head
+from onnxrich.model.head.head import Head
+from onnxrich.model.patch import instrument as rewrite
+from onnxrich.pipelines import run as pipeline
 
 ZOO = Path(__file__).parent / "zoo"
 INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())

@@ -12,14 +12,14 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich import model
+from onnxrich.data.context import Request
+from onnxrich.data.formats.registry import open_table
+from onnxrich.data.images.decode import Look
+from onnxrich.data.ledger import Ledger
+from onnxrich.data.open import Preprocessing, Source, open_source
+from onnxrich.data.table import Table
 from onnxrich.errors import OnnxrichError
-from onnxrich.pictures import Look
-from onnxrich.sources import Preprocessing, Source, open_source
-from onnxrich.sources.kinds import open_table
-from onnxrich.sources.ledger import Ledger
-from onnxrich.sources.request import Request
-from onnxrich.sources.table import Table
+from onnxrich.model import file as model
 
 TWO_LAYERS = "a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
 

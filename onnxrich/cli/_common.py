@@ -20,7 +20,7 @@ from onnxrich.errors import DataError, DeviceError, printable
 from onnxrich.progress import Listener, Progress
 
 if TYPE_CHECKING:
-    from onnxrich.results import Results
+    from onnxrich.results.analysis import Results
 
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
@@ -88,7 +88,7 @@ class Provider(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The provider as it was written, of which ONNX Runtime knows the name."""
-        from onnxrich.session import devices
+        from onnxrich.engine.runtime import devices
 
         with usage():
             devices.written(str(value))
@@ -174,7 +174,7 @@ class Metrics(Names):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """The names, each of which there is."""
-        from onnxrich.metrics import select
+        from onnxrich.metrics.registry import select
 
         names = super().convert(value, param, ctx)
         with usage():

@@ -51,7 +51,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def grouped(**options: Any) -> Any:
-        from onnxrich.preprocessing import Preprocessing
+        from onnxrich.data.preprocessing.steps import Preprocessing
 
         reading, preprocessing = (
             {name: value for name in names if (value := options.pop(name)) is not None}

@@ -18,7 +18,7 @@ def doctor(as_json: bool) -> None:
     Example:
       onnxrich doctor
     """
-    from onnxrich.doctor import examine
+    from onnxrich.pipelines.environment import examine
 
     found = examine()
     if as_json:

@@ -12,7 +12,7 @@ from onnxrich.cli import _common
 from onnxrich.errors import printable
 
 if TYPE_CHECKING:
-    from onnxrich.inspection import Inspection
+    from onnxrich.pipelines.inspect import Inspection
 
 
 @click.command(short_help="Show the possible heads of MODEL, and the choice.")
@@ -63,7 +63,7 @@ def _lines(found: Inspection) -> list[str]:
         lines.append("no head: pass --features NAME and --outputs NAME to `onnxrich run`")
     lines += [f"  rejected {entry['tensor']!r}: {entry['reason']}" for entry in found.rejected]
     if found.tail:
-        from onnxrich.inspection import drawing
+        from onnxrich.pipelines.inspect import drawing
 
         lines += ["", *drawing(found.tail)]
     return lines

@@ -20,7 +20,7 @@ def metrics(as_json: bool) -> None:
       onnxrich run model.onnx --data test.npz --metrics all
     """
     import onnxrich
-    from onnxrich.metrics import FAMILIES
+    from onnxrich.metrics.registry import FAMILIES
 
     listed = onnxrich.metric_list()
     if as_json:

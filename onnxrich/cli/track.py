@@ -48,7 +48,7 @@ def track(
       onnxrich track records --csv > course.csv
     """
     import onnxrich
-    from onnxrich import series
+    from onnxrich.pipelines import checkpoints as series
     from onnxrich.report import files
     from onnxrich.report import track as report
 

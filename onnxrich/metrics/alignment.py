@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
-from onnxrich.moments import Block
-from onnxrich.precision import EPS
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample
+from onnxrich.moments.matrix import Block
+from onnxrich.moments.precision import EPS
 
 
 def kernel_target_alignment(sample: Sample) -> float | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.errors import Notice
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
-from onnxrich.moments import Array
-from onnxrich.precision import GRAM_FLOOR
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample
+from onnxrich.moments.matrix import Array
+from onnxrich.moments.precision import GRAM_FLOOR
 
 # Definitions average over classes as if each had the same number of rows; beyond this ratio a notice says so.
 BALANCED = 2.0

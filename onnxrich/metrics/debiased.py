@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample, inner
-from onnxrich.metrics._span import span
-from onnxrich.moments import Array, Moments
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample, inner
+from onnxrich.metrics.span import span
+from onnxrich.moments.matrix import Array, Moments
 
 # With fewer blocks too few pairs are left.
 LEAST_BLOCKS = 4

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
-from onnxrich.moments import Array
-from onnxrich.precision import EPS
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample
+from onnxrich.moments.matrix import Array
+from onnxrich.moments.precision import EPS
 
 # What rounding leaves of a sum of squares, relative to it.
 _ROUNDING = 1e-12

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.metrics import collapse, probe
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
-from onnxrich.moments import Array
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample
+from onnxrich.moments.matrix import Array
 
 # A score that no other is below.
 _NEVER = -1e300

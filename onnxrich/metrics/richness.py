@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample, inner
-from onnxrich.metrics._span import Span, span
-from onnxrich.moments import Array, Moments
-from onnxrich.precision import EPS
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample, inner
+from onnxrich.metrics.span import Span, span
+from onnxrich.moments.matrix import Array, Moments
+from onnxrich.moments.precision import EPS
 
 # D_LR is biased towards rich when n is not much larger than p; at ten rows a feature the bias is about 0.02.
 ROWS_PER_FEATURE = 10

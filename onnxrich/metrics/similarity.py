@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich.metrics.richness import varies_at_all
-from onnxrich.moments import Array, Moments
+from onnxrich.moments.matrix import Array, Moments
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxrich.metrics import _spectra, richness
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample, inner
-from onnxrich.metrics._spectra import Spectrum
-from onnxrich.moments import Array
+from onnxrich.metrics import linalg as _spectra
+from onnxrich.metrics import richness
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.linalg import Spectrum
+from onnxrich.metrics.sample import Sample, inner
+from onnxrich.moments.matrix import Array
 
 # The ranks over which the power law is fitted; with fewer than _FEWEST of them there is none.
 ALPHA_RANKS = (11, 50)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.metrics._metric import Metric
-from onnxrich.metrics._sample import Sample
+from onnxrich.metrics.base import Metric
+from onnxrich.metrics.sample import Sample
 
 
 def head_norm(sample: Sample) -> float | None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path, whisker
-from onnxrich.results import Results
-from onnxrich.uncertainty import Uncertainty
+from onnxrich.results.analysis import Results
 
 # Variant of the line, and the metric that it draws.
 _LINES = {"plain": "d_lr", "debiased": "d_lr_debiased"}

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from onnxrich.errors import printable
-from onnxrich.layers import Layer
 from onnxrich.report import _words
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path, whisker
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
+from onnxrich.results.layer import Layer
 
 # Titles of the columns of `rows`: number, name, and the metrics, of which the reader has the meanings above.
 COLUMNS: Mapping[str, Literal["left", "right"]] = {

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.moments import Array
+from onnxrich.moments.matrix import Array
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Scale, path
-from onnxrich.tracked import Tracked
+from onnxrich.results.track import Tracked
 
 # From this ratio of the last step to the first on, steps stand on a logarithmic scale.
 LONG = 30

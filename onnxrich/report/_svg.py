@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxrich.moments import Array
-from onnxrich.results import Results
+from onnxrich.moments.matrix import Array
+from onnxrich.results.analysis import Results
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 360, 12, 222

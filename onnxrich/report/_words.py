@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from onnxrich.errors import printable
-from onnxrich.metrics import ALL, FAMILIES
-from onnxrich.moments import Moments
-from onnxrich.record import DataInfo, HeadInfo, RuntimeInfo
-from onnxrich.results import Results
+from onnxrich.metrics.registry import ALL, FAMILIES
+from onnxrich.moments.matrix import Moments
+from onnxrich.results.analysis import Results
+from onnxrich.results.provenance import DataInfo, HeadInfo, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."

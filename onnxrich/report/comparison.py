@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from onnxrich.compared import Compared, Estimate
 from onnxrich.report import _words, files, terminal
 from onnxrich.report import html as pages
+from onnxrich.results.comparison import Compared, Estimate
 
 # Models whose differences have columns of their own in the table; those of more stand below their values.
 SIDE_BY_SIDE = 3

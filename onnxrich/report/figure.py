@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onnxrich.report import _words
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from onnxrich._utils.writing import refusal, write_files
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
-from onnxrich.results import Results
-from onnxrich.saved import EVALUATION, MOMENTS, moments_of
-from onnxrich.writing import refusal, write_files
+from onnxrich.results.analysis import Results
+from onnxrich.results.paths import EVALUATION, MOMENTS, moments_of
 
 # Lists the files of a report, with their digests.
 LISTING = ".onnxrich.json"

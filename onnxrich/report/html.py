@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from onnxrich.errors import printable
-from onnxrich.metrics import FAMILIES, MEANINGS
+from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import _convergence, _depth, _svg, _words
-from onnxrich.results import CHOICES, Results
+from onnxrich.results.analysis import CHOICES, Results
 
 # Title and meaning of the panels, in their order.
 PANELS = {

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxrich.errors import printable
-from onnxrich.metrics import FAMILIES, MEANINGS
+from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import _depth, _words
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
 
 _ASCII = str.maketrans(
     {

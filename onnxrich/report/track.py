@@ -14,8 +14,8 @@ from onnxrich.report import _steps, _words, files, terminal
 from onnxrich.report import figure as figures
 from onnxrich.report import html as pages
 from onnxrich.report.comparison import signed
-from onnxrich.results import Results
-from onnxrich.tracked import Tracked
+from onnxrich.results.analysis import Results
+from onnxrich.results.track import Tracked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

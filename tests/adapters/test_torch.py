@@ -14,8 +14,8 @@ import oracle
 import pytest
 
 import onnxrich
-from onnxrich import plugins
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks import registry as plugins
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

@@ -12,8 +12,8 @@ import pytest
 from adapters._transformers_models import ROWS, bert, texts, tokenizer
 
 import onnxrich
-from onnxrich import plugins
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks import registry as plugins
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # transformers' own
 torch = pytest.importorskip("torch")

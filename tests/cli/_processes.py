@@ -48,7 +48,7 @@ def workers(parent: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "onnxrich.worker" in child.cmdline():
+            if "onnxrich.isolation.worker" in child.cmdline():
                 found.append(child)
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from cli._processes import onnxrich, with_modules
 
 from onnxrich import __version__
-from onnxrich.session import usable_cores
+from onnxrich.engine.runtime import usable_cores
 
 
 def test_doctor() -> None:

@@ -14,7 +14,7 @@ import pytest
 from cli._processes import LIMIT, ONNXRICH, onnxrich
 
 from onnxrich import instrument
-from onnxrich.session import cuda_missing
+from onnxrich.engine.runtime import cuda_missing
 
 # What was found; what was needed. What to do next.
 THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.]*)*\. [A-Z][^\n]+[.?]\n")
@@ -85,7 +85,7 @@ def test_debug(here: Path, debug: list[str]) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(f"\n{quiet.stderr}")
     assert done.stderr.count("Traceback (most recent call last)") >= 2
-    assert "pipeline.py" in done.stderr and "DecodeError" in done.stderr
+    assert "pipelines" in done.stderr and "DecodeError" in done.stderr
     assert "Traceback" not in quiet.stderr
 
 

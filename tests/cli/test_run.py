@@ -11,7 +11,7 @@ from cli._processes import onnxrich
 
 import onnxrich as library
 from onnxrich.errors import DataError
-from onnxrich.metrics import select
+from onnxrich.metrics.registry import select
 
 NUMBER = (int, float)
 # Keys and types of schema onnxrich.analysis/1, as the design promises them; a tuple with None may be null.

@@ -7,9 +7,12 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich import head, model, rewrite, session
+from onnxrich.engine import runtime as session
 from onnxrich.errors import HeadError
-from onnxrich.model import Model
+from onnxrich.model import file as model
+from onnxrich.model.file import Model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 
 # Products of float32 numbers of size one, summed over some ten features and compared in double.
 FLOAT32 = 1e-5

@@ -8,7 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import head, model
+from onnxrich.model import file as model
+from onnxrich.model.head import head
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxrich import head, model, pipeline, rewrite, session
+from onnxrich.engine import runtime as session
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
+from onnxrich.pipelines import run as pipeline
 
 RNG = np.random.default_rng(11)
 WEIGHTS = {

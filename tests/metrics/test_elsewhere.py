@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxrich.metrics import measure, sample_of
 from onnxrich.metrics.readouts import least_squares, nearest_mean
+from onnxrich.metrics.registry import measure, sample_of
 from onnxrich.metrics.similarity import Rows, linear_cka
-from onnxrich.moments import Moments
+from onnxrich.moments.matrix import Moments
 
 # Both sides solve the same well-conditioned problem in double: rounding of some hundred rows, times the condition.
 EXACT = 1e-9

@@ -9,8 +9,8 @@ from zoo_text import two_layers
 
 import onnxrich
 from onnxrich.errors import DataError
-from onnxrich.metrics import ALL, FAMILIES, measure, select
-from onnxrich.moments import Moments
+from onnxrich.metrics.registry import ALL, FAMILIES, measure, select
+from onnxrich.moments.matrix import Moments
 from onnxrich.report.terminal import render
 
 # Double arithmetic on some hundred rows of size one, with room for conditioning.

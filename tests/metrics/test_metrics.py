@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from zoo_text import refused
 
 from onnxrich.errors import DataError
-from onnxrich.metrics import MEANINGS, measure
+from onnxrich.metrics.registry import MEANINGS, measure
 from onnxrich.metrics.richness import richness
-from onnxrich.moments import Moments
+from onnxrich.moments.matrix import Moments
 
 # Double arithmetic on some hundred rows of size one: products of 1e3 terms of 1e-16 each, with room for conditioning.
 EXACT = 1e-9

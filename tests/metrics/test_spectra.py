@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxrich.metrics._spectra import rank_one_update
+from onnxrich.metrics.linalg import rank_one_update
 
 CASES = {
     "plain": (lambda rng: rng.gamma(1, size=50), lambda rng: rng.standard_normal(50)),

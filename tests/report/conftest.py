@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.moments import Moments
-from onnxrich.record import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
-from onnxrich.results import Results
+from onnxrich.moments.matrix import Moments
+from onnxrich.results.analysis import Results
+from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
 
 HOSTILE = "models/</script><img src=x onerror=alert(1)>[red]x[/red]\x1b[31m\u202e$x_1$\udcff.onnx"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from onnxrich.compared import Compared, Estimate
 from onnxrich.report import comparison, html, track
-from onnxrich.results import Results
-from onnxrich.tracked import Tracked
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Compared, Estimate
+from onnxrich.results.track import Tracked
 
 BROWSER = Path(__file__).parent / "browser"
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from onnxrich.compared import Compared, Estimate
 from onnxrich.errors import Notice
+from onnxrich.metrics.jackknife import Interval
 from onnxrich.report import comparison
-from onnxrich.results import Results
-from onnxrich.uncertainty import Interval
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Compared, Estimate
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxrich.layers import Layer
+from onnxrich.metrics.jackknife import Interval
 from onnxrich.report import _depth, figure, html, terminal
-from onnxrich.results import Results
-from onnxrich.uncertainty import Interval
+from onnxrich.results.analysis import Results
+from onnxrich.results.layer import Layer
 
 HOSTILE = "</script><img src=x>\x1b[31m" + "x" * 60
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onnxrich.report import figure
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
 
 
 def texts(results: list[Results]) -> list[str]:

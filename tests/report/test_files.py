@@ -14,15 +14,15 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from onnxrich import writing
-from onnxrich.analysis import Analysis
-from onnxrich.compared import Compared
+from onnxrich._utils import writing
+from onnxrich.api.run import Analysis
 from onnxrich.errors import OutputError
-from onnxrich.moments import load_record
-from onnxrich.record import Record
+from onnxrich.moments.matrix import load_record
 from onnxrich.report import comparison, figure, files, html, track
-from onnxrich.results import Results
-from onnxrich.tracked import Tracked
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Compared
+from onnxrich.results.provenance import Record
+from onnxrich.results.track import Tracked
 
 # The hidden file lists the others.
 NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]

@@ -14,9 +14,9 @@ from itertools import pairwise
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics import ALL, MEANINGS
+from onnxrich.metrics.registry import ALL, MEANINGS
 from onnxrich.report import html
-from onnxrich.results import Results
+from onnxrich.results.analysis import Results
 
 
 class Page(HTMLParser):

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics import ALL, FAMILIES, MEANINGS
+from onnxrich.metrics.jackknife import Interval
+from onnxrich.metrics.registry import ALL, FAMILIES, MEANINGS
 from onnxrich.report import terminal
-from onnxrich.results import Results
-from onnxrich.uncertainty import Interval
+from onnxrich.results.analysis import Results
 
 
 def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results) -> None:

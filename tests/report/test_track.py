@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onnxrich.compared import Estimate
 from onnxrich.report import _steps, track
-from onnxrich.results import Results
-from onnxrich.tracked import Tracked
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Estimate
+from onnxrich.results.track import Tracked
 
 STEPS = (0, 10, 100, 1000)
 

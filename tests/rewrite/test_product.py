@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, checker, helper
 
-from onnxrich.rewrite import product
-from onnxrich.rewrite.builder import Builder
-from onnxrich.rewrite.tables import Part
-from onnxrich.tiles import from_tiles
+from onnxrich.model.patch import products as product
+from onnxrich.model.patch.builder import Builder
+from onnxrich.model.patch.rows import Part
+from onnxrich.moments.tiles import from_tiles
 
 EPS = np.finfo(np.float64).eps
 

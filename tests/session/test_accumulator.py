@@ -13,12 +13,19 @@ import numpy as np
 import pytest
 from zoo_text import build, refused
 
-from onnxrich import feeding, head, live, model, rewrite, session, sources, stream
-from onnxrich.batching import Batches
-from onnxrich.depth import Asked
+from onnxrich.data import open as sources
+from onnxrich.engine import feeding
+from onnxrich.engine import prepared as live
+from onnxrich.engine import runtime as session
+from onnxrich.engine import single_pass as stream
+from onnxrich.engine.accumulation import Summing
+from onnxrich.engine.batches import Batches
+from onnxrich.engine.layers import Asked
+from onnxrich.engine.runtime import Accumulator, Fleet
 from onnxrich.errors import ModelError
-from onnxrich.session import Accumulator, Fleet
-from onnxrich.summing import Summing
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 from onnxrich.timing import Timing
 
 CPU = session.choose("cpu")
@@ -95,7 +102,7 @@ def test_enough_runs_go_on_at_once(
     monkeypatch: pytest.MonkeyPatch, batch: int, blocks: int | None, memory: int | None, lanes: int
 ) -> None:
     """Two on two cores, where there are enough of them, in blocks that two share, and as memory allows."""
-    monkeypatch.setattr("onnxrich.cores.usable_cores", lambda: 2)
+    monkeypatch.setattr("onnxrich._utils.threads.usable_cores", lambda: 2)
     made = passed(batch=batch, blocks=blocks, memory=memory)
     assert made.live.session.device.lanes == lanes
     assert made.moments.n == 100

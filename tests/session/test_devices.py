@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 from zoo_text import refused
 
-from onnxrich import session
+from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import devices
+from onnxrich.engine.runtime.session import native_errors
 from onnxrich.errors import DeviceError, ModelError
-from onnxrich.session import devices
-from onnxrich.session.engine import native_errors
 
 
 def test_cpu() -> None:

@@ -13,7 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build
 
 import onnxrich
-from onnxrich import head, keeping, model, rewrite, session
+from onnxrich.engine import keeping
+from onnxrich.engine import runtime as session
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 
 WITHOUT = session.cuda_missing()
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(WITHOUT is not None, reason=f"no GPU: {WITHOUT}"))

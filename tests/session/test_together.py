@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich import head, model, rewrite
+from onnxrich.engine.runtime import Accumulator, Session, choose
 from onnxrich.errors import ModelError
-from onnxrich.session import Accumulator, Session, choose
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 
 p, C = 6, 3
 RNG = np.random.default_rng(0)

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from zoo_text import read_all, refused, two_layers, within
 
-from onnxrich import model
+from onnxrich.data.open import Source, open_source
 from onnxrich.errors import DataError
-from onnxrich.sources import Source, open_source
+from onnxrich.model import file as model
 
 X = np.arange(60, dtype=np.float32).reshape(10, 6)
 LABELS = np.arange(10) % 3

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from zoo_text import build, read_all, refused
 
-from onnxrich import model
+from onnxrich.data.open import open_source
 from onnxrich.errors import DataError
-from onnxrich.sources import open_source
+from onnxrich.model import file as model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
 HUB = {

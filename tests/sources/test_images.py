@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from zoo_text import build, read_all, refused, source_of, within
 
+from onnxrich.data.formats.image_folder import numbered
+from onnxrich.data.images import pool as decoding
 from onnxrich.errors import DataError
-from onnxrich.sources import decoding
-from onnxrich.sources.images import numbered
 
 MODEL = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="uint8[N,1,2,2] x", y="float[N,1,2,2] h")
 

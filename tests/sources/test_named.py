@@ -12,11 +12,11 @@ import pytest
 from zoo_text import build, read_all, refused, two_layers
 
 import onnxrich
-from onnxrich import model
+from onnxrich.data.class_names import LARGEST_CONFIG, Told, class_names
+from onnxrich.data.open import Source, numbered_alike, open_source
+from onnxrich.data.paths import Place
 from onnxrich.errors import DataError
-from onnxrich.sources import Source, numbered_alike, open_source
-from onnxrich.sources.named import LARGEST_CONFIG, Told, class_names
-from onnxrich.sources.places import Place
+from onnxrich.model import file as model
 
 NAMES = ("dog", "ant", "cat")
 X = np.random.default_rng(0).standard_normal((12, 6)).astype(np.float32)

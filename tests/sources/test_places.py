@@ -17,8 +17,8 @@ import zarr
 from PIL import Image
 from zoo_text import build, read_all, refused, source_of, two_layers
 
+from onnxrich.data.formats.registry import KINDS, ending_of, kind_and_place
 from onnxrich.errors import DataError
-from onnxrich.sources.kinds import KINDS, ending_of, kind_and_place
 
 X = np.random.default_rng(0).standard_normal((23, 6)).astype(np.float32)
 LABELS = np.arange(23) % 5

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from zoo_text import within
 
-from onnxrich.sources.prefetch import prefetch
+from onnxrich.engine.prefetch import prefetch
 
 
 def threads() -> set[str]:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from zoo_text import build, read_all, refused, source_of, two_layers
 
-from onnxrich import model
+from onnxrich.data.open import open_source
+from onnxrich.data.synthetic import ROWS, synthesize
 from onnxrich.errors import DataError
-from onnxrich.sources import open_source
-from onnxrich.sources.synthetic import ROWS, synthesize
+from onnxrich.model import file as model
 
 
 def test_marked_and_seeded() -> None:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from zoo_text import blocks_of, build, read_all, refused, source_of, table_of, two_layers
 
+from onnxrich.data.formats import tabular
 from onnxrich.errors import DataError
-from onnxrich.sources import tabular
 
 X = np.random.default_rng(0).standard_normal((23, 6)).astype(np.float32)
 NAMES = [f"f{at}" for at in range(6)]

@@ -1,0 +1,1 @@
+"""The public verbs. They check the options, and work here or in a worker process."""

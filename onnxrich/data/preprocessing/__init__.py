@@ -1,0 +1,1 @@
+"""What is done to rows before the model sees them, and who declared it."""

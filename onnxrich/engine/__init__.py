@@ -1,0 +1,1 @@
+"""One pass over the data: batches in, blocks of moments out."""

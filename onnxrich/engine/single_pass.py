@@ -1,0 +1,298 @@
+"""One pass over the data: from a model and a source to the moments of its head, in blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onnxrich._utils.threads import lanes
+from onnxrich.data.fingerprint import Fingerprint
+from onnxrich.data.source import Batch, Source
+from onnxrich.engine import checkpoint
+from onnxrich.engine import prepared as lives
+from onnxrich.engine.accumulation import Summing, check_finite
+from onnxrich.engine.batch_axis import unfixed
+from onnxrich.engine.batches import (
+    MOST_RUNS,
+    Batches,
+    Fitted,
+    batch_size,
+    block_count,
+    fixed_size,
+    padded,
+    product_runs,
+)
+from onnxrich.engine.feeding import Plan
+from onnxrich.engine.layers import Asked, added
+from onnxrich.engine.memory import fitting_blocks, fitting_lanes
+from onnxrich.engine.prepared import Live
+from onnxrich.engine.runtime import AHEAD, CPU, Choice, OutOfMemoryError
+from onnxrich.errors import DataError, Notice
+from onnxrich.model.file import Model
+from onnxrich.model.head.head import Head
+from onnxrich.moments.matrix import Moments, merge_all
+from onnxrich.progress import Listener, Progress
+from onnxrich.results.layer import Layer
+from onnxrich.timing import PASS, Timing
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass over the data gave.
+
+    Attributes:
+        head: the head, with its widths.
+        moments: of all rows.
+        blocks: of the batches b ≡ g (mod number of blocks), those without rows left out; empty for a single block.
+        residual: relative residual of the head's check.
+        rows_kind: "sample", "token" or "position".
+        mask: input that said which rows to leave out.
+        samples: number of samples.
+        resumed: those of them that a checkpoint brought.
+        batch_size: samples a run.
+        runs: consecutive runs that went to the same block.
+        fixed: whether the model fixes that.
+        classes: number of classes, None without.
+        providers: execution providers, in order.
+        nodes: how many nodes of the graph each runs.
+        seconds: that the pass took from its first row to its last, without loading the model.
+        notices: what a reader of the result should know.
+        fingerprint: of the rows.
+        sequence: of which rows came in which batch.
+        live: the model as it ran.
+        layers: the hidden layers that were asked for, and at last the features of the head.
+    """
+
+    head: Head
+    moments: Moments
+    blocks: tuple[Moments, ...]
+    residual: float | None
+    rows_kind: str
+    mask: str | None
+    samples: int
+    batch_size: int
+    runs: int
+    fixed: bool
+    classes: int | None
+    providers: tuple[str, ...]
+    nodes: dict[str, int]
+    seconds: float
+    notices: tuple[Notice, ...]
+    fingerprint: str
+    sequence: str
+    live: Live
+    layers: tuple[Layer, ...] = ()
+    resumed: int = 0
+
+
+def run(
+    model: Model,
+    head: Head,
+    source: Source,
+    *,
+    device: Choice,
+    batch: int | None = None,
+    blocks: int | None = None,
+    mask: str | None = None,
+    saved: str | os.PathLike[str] | None = None,
+    layers: Asked | None = None,
+    memory: int | None = None,
+    timing: Timing | None = None,
+    listen: Listener = lambda _: None,
+) -> Pass:
+    """Run a model over a source and accumulate the moments of its head.
+
+    Args:
+        model: the model.
+        head: its head.
+        source: the rows.
+        device: where to run.
+        batch: samples a run; chosen from the size of a row when left out.
+        blocks: number of blocks of moments; chosen from their size when left out, 0 or 1 for a single one.
+        mask: input that is 0 for rows to be left out.
+        saved: checkpoint file, from which to go on, and which is kept up to date.
+        layers: hidden layers to measure in the same pass.
+        memory: bytes that the work may use, None for what the machine has.
+        timing: gets the seconds of each stage.
+        listen: hears of the progress.
+
+    Raises:
+        DataError: when the source is empty or holds what the model or the moments can't take.
+        HeadError: when the head is not what its constants say.
+        ModelError: when the runtime refuses the model or fails, or there is no memory for so many blocks.
+    """
+    timing = timing or Timing()
+    size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
+    device = _in_lanes(device, head, source, min(size, fixed_size(model) or size), blocks)
+    before = timing.of(*PASS)
+    with Batches(source, size, marked=saved is not None, timing=timing) as batches:
+        with timing.measure("loading and checking the model"):
+            live, first = prepared(
+                model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
+            )
+            distance = lives.verify(live)
+            depth, count = None, block_count(live.patch.edges[-1], blocks)
+            if layers is not None:
+                listen(Progress("measuring the layers"))
+                # How many blocks there is memory for may differ from when the checkpoint was begun.
+                kept = checkpoint.blocks(Path(saved)) if blocks is None and saved is not None else blocks
+                live, depth = added(live, first, replace(layers, blocks=kept))
+                count = depth.blocks
+            elif blocks:
+                # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
+                fitting_blocks(live.patch, (), blocks=blocks, memory=memory)
+            taken = live.taken + _waiting(live, first)
+            live = live.in_lanes(
+                fitting_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory)
+            )
+            about = {
+                "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
+                "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
+                "device": device.device, "batch size": size,
+                "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
+            }  # fmt: skip
+            summing = Summing(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
+        with summing.fleet:
+            summing.run(batches, total=source.n, timing=timing, listen=listen)
+        seconds = timing.of(*PASS) - before
+        with timing.measure("merging"):
+            parts = summing.blocks()
+            for part in parts:
+                check_finite(part, batches)
+        made = passed(
+            live, first, parts, residual=distance, samples=summing.samples, seconds=seconds,
+            batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint,
+            notices=_notices(size, live, summing),
+        )  # fmt: skip
+        made = replace(made, resumed=summing.resumed)
+        if depth is None:
+            return made
+        listen(Progress("computing the layers"))
+        with timing.measure("computing the layers"):
+            samples = made.rows_kind == "sample"
+            profile = depth.profile(live.head, summing.layer, made.moments, made.blocks, samples=samples)
+    return replace(made, layers=profile.layers, notices=(*made.notices, *profile.notices))
+
+
+def passed(
+    live: Live,
+    first: Batch,
+    parts: Sequence[Moments],
+    *,
+    residual: float | None,
+    samples: int,
+    batch_size: int,
+    seconds: float,
+    fingerprint: Fingerprint,
+    notices: Sequence[Notice],
+) -> Pass:
+    """What a pass gave, from the moments of its blocks; nothing of hidden layers.
+
+    Raises:
+        DataError: when the mask or the labels leave no row.
+    """
+    total = merge_all(parts)
+    if total.n == 0:
+        raise DataError(
+            f"no row is left of {samples:,} samples: the mask, or labels below zero, leave all of them out",
+            "at least one row that counts",
+            "Check the mask and the labels.",
+        )
+    return Pass(
+        head=live.head,
+        moments=total,
+        blocks=tuple(part for part in parts if part.n) if len(parts) > 1 else (),
+        residual=residual,
+        rows_kind=lives.rows_kind(live, first),
+        mask=live.plan.mask,
+        samples=samples,
+        batch_size=batch_size,
+        runs=live.patch.runs,
+        fixed=live.plan.fixed,
+        classes=total.K if live.plan.targets == "classes" else None,
+        providers=live.session.providers,
+        nodes=live.session.nodes(),
+        seconds=seconds,
+        notices=tuple(notices),
+        layers=(),
+        fingerprint=fingerprint.hexdigest(),
+        sequence=fingerprint.sequence(),
+        live=live,
+    )
+
+
+def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int | None) -> Choice:
+    """The device with as many runs at once as the rows suggest; providers with threads of their own take one."""
+    if device.provider != CPU:
+        return device
+    d = 1 + (head.p or 0) + 2 * (head.C or 0)
+    runs = None if source.n is None else source.n // (size * product_runs(size, d, n=source.n, blocks=blocks))
+    return replace(device, lanes=lanes(runs, block_count(d, blocks)))
+
+
+def _waiting(live: Live, first: Batch) -> int:
+    """Bytes of the batches that a lane runs and that wait for it."""
+    return (AHEAD + 1) * live.patch.runs * sum(array.nbytes for array in first.inputs.values())
+
+
+def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:
+    fits = summing.most or live.plan.size
+    if live.plan.fixed or fits >= size:
+        return ()
+    message = f"Memory did not hold batches of {size}: they were run in parts of {fits} or fewer."
+    return (Notice("batch_halved", f"{message} Pass --batch-size {fits} next time."),)
+
+
+def prepared(
+    model: Model,
+    head: Head,
+    source: Source,
+    batches: Batches | Fitted,
+    *,
+    mask: str | None,
+    blocks: int | None,
+    device: Choice,
+    size: int,
+    listen: Listener,
+    most_runs: int = MOST_RUNS,
+) -> tuple[Live, Batch]:
+    """A model that is ready for these batches, which are cut smaller where the model or memory asks for it.
+
+    At most so many runs are added by one product of their rows.
+
+    Raises:
+        DataError: when the first batch is not what the model takes.
+        ModelError: when the runtime refuses the model or fails on the batch.
+    """
+    listen(Progress("reading the first rows"))
+    first, fixed = batches.peek(), fixed_size(model)
+    if fixed is not None:
+        listen(Progress("looking whether the batch size is open"))
+        free = unfixed(model, head, first, fixed, device)
+        if free is None:
+            batches.cut(fixed)
+            first, size = batches.peek(), fixed
+        else:
+            model, fixed = free, None
+    try:
+        if head.p is None:
+            listen(Progress("measuring the chosen tensors"))
+            head = lives.measured(model, head, padded(first, size) if fixed else first, device)
+        K, kind = lives.targets(head, source, first)
+        listen(Progress(f"loading the model on {device.device}"))
+        runs = product_runs(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
+        plan = Plan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
+        live = lives.ready(model, head, plan, first, device, listen=listen)
+        return lives.settled(live, source, first, mask=mask, device=device), first
+    except OutOfMemoryError:
+        if fixed or first.rows == 1:
+            raise
+    batches.cut(first.rows // 2)
+    listen(Progress(f"out of memory: trying batches of {first.rows // 2}"))
+    size = first.rows // 2
+    return prepared(
+        model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
+        most_runs=most_runs,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The worker process, which can be ended at any time."""

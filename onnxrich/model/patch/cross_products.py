@@ -1,0 +1,88 @@
+"""A small model of our own that sums the products of several models' features, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from onnxrich.model.patch.rows import Part
+
+# Any runtime that runs the patched models knows these.
+OPSET, IR_VERSION = 13, 8
+
+
+@dataclass(frozen=True)
+class Cross:
+    """The model, and the names by which to drive it.
+
+    Each run takes the features of one batch and the accumulators, and gives the next accumulators. Accumulator j is
+    Σ w (φᵃ − shiftᵃ)(φᵇ − shiftᵇ)ᵀ of the j-th pair (a, b).
+
+    Attributes:
+        data: serialized ModelProto.
+        features: inputs of shape (rows or more, p), one a model; what lies behind the rows is left out.
+        weights: inputs, float64 of shape (1, rows), one a model.
+        shift: input, float64 of shape (1, Σ p).
+        accumulators: inputs, one a pair.
+        accumulated: outputs, in the order of `accumulators`.
+        pairs: numbers of the two models of each pair, the smaller first.
+        shapes: of the accumulators.
+    """
+
+    data: bytes
+    features: tuple[str, ...]
+    weights: tuple[str, ...]
+    shift: str
+    accumulators: tuple[str, ...]
+    accumulated: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, int], ...]
+
+
+def cross(features: Sequence[Part], pairs: Sequence[tuple[int, int]]) -> Cross:
+    """The model that sums Σ w φᵃ φᵇᵀ of pairs of models.
+
+    Args:
+        features: what the patch of each model yields.
+        pairs: numbers of the models of each pair.
+    """
+    widths = [part.width for part in features]
+    shapes = tuple((widths[a], widths[b]) for a, b in pairs)
+    before, after = (tuple(f"{name}.{a}.{b}" for a, b in pairs) for name in ("sum", "sum.next"))
+    nodes = [node for i in range(len(features)) for node in _centered(i)]
+    nodes += [
+        helper.make_node("Gemm", [f"weighted.{a}", f"centered.{b}", before[j]], [after[j]], transB=1)
+        for j, (a, b) in enumerate(pairs)
+    ]
+    edges = np.cumsum([0, *widths])
+    integers = {"zero": 0, "one": 1} | {f"edge.{i}": edge for i, edge in enumerate(edges)}
+    inputs = [_table(f"features.{i}", [f"rows.{i}", part.width], part.elements) for i, part in enumerate(features)]
+    inputs += [_table(f"weights.{i}", [1, f"table.{i}"]) for i in range(len(features))]
+    inputs += [_table("shift", [1, int(edges[-1])]), *map(_table, before, shapes)]
+    constants = [numpy_helper.from_array(np.array([value], dtype=np.int64), name) for name, value in integers.items()]
+    graph = helper.make_graph(nodes, "cross", inputs, list(map(_table, after, shapes)), constants)
+    made: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    held, counted = (tuple(f"{name}.{i}" for i in range(len(features))) for name in ("features", "weights"))
+    return Cross(made.SerializeToString(), held, counted, "shift", before, after, tuple(pairs), shapes)
+
+
+def _centered(i: int) -> list[NodeProto]:
+    """The nodes that take the shift out of a model's features, and weight their rows."""
+    return [
+        helper.make_node("Shape", [f"weights.{i}"], [f"shape.{i}"]),
+        helper.make_node("Gather", [f"shape.{i}", "one"], [f"count.{i}"]),
+        helper.make_node("Slice", [f"features.{i}", "zero", f"count.{i}", "zero"], [f"rows.of.{i}"]),
+        helper.make_node("Transpose", [f"rows.of.{i}"], [f"table.{i}"], perm=[1, 0]),
+        helper.make_node("Cast", [f"table.{i}"], [f"double.{i}"], to=TensorProto.DOUBLE),
+        helper.make_node("Slice", ["shift", f"edge.{i}", f"edge.{i + 1}", "one"], [f"row.{i}"]),
+        helper.make_node("Transpose", [f"row.{i}"], [f"shift.{i}"]),
+        helper.make_node("Sub", [f"double.{i}", f"shift.{i}"], [f"centered.{i}"]),
+        helper.make_node("Mul", [f"centered.{i}", f"weights.{i}"], [f"weighted.{i}"]),
+    ]
+
+
+def _table(name: str, shape: Sequence[int | str], elements: int = TensorProto.DOUBLE) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, elements, list(shape))

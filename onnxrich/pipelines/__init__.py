@@ -1,0 +1,1 @@
+"""What each public verb does, in this process."""

@@ -1,0 +1,197 @@
+"""Where results come from: model, head, data and runtime of an analysis, as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from onnxrich.errors import DataError, Notice
+from onnxrich.metrics.jackknife import Uncertainty
+from onnxrich.metrics.registry import ALL
+from onnxrich.results.layer import Layer
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters.
+
+    `step` is that of the training, where the file says it: `onnxrich.export` writes it, and `onnxrich.Recorder`.
+    `noted` are further numbers that it says under `onnxrich.`, such as `onnxrich.train_accuracy`.
+    """
+
+    path: str
+    sha256: str
+    producer: str
+    opset: int
+    parameters: int
+    step: int | None = None
+    noted: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """Where the numbers were read: tensor names, kind of operator and of rows, widths, and how the head was checked.
+
+    `residual` is the relative distance of the outputs from Wφ + b, None when W and b can't be read from the graph;
+    `mask` the input that said which rows to leave out.
+    """
+
+    features: str
+    outputs: str
+    kind: str
+    rows: str
+    p: int
+    C: int
+    verified: bool
+    residual: float | None
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What was fed.
+
+    Attributes:
+        source: as a person would name it.
+        n: number of rows that counted: samples, tokens or positions.
+        classes: number of classes that the targets tell apart, None without any: one for each output, two for a single
+            one, or more where labels or names of classes go beyond. Not all have to occur.
+        synthetic: whether it was made up.
+        samples: number of samples that were read.
+        fingerprint: the same for two results on the same samples, whatever their order and their file.
+        class_names: in the order of their indices, None where the data have none.
+        preprocessing: what was done to the rows, each step with who declared it; None: nothing.
+    """
+
+    source: str
+    n: int
+    classes: int | None
+    synthetic: bool
+    samples: int
+    fingerprint: str
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """What it ran on.
+
+    Attributes:
+        device: "cpu", "cuda", or the short name of another execution provider.
+        providers: execution providers, in order.
+        onnxruntime: its version.
+        batch_size: samples a run.
+        seconds: that the pass took.
+        reason: why this device was chosen.
+        devices: numbers of the devices, one session each.
+        nodes: how many nodes of the graph each provider runs.
+        blocks: number of blocks of moments, 1 where no uncertainties can be had.
+        runs: consecutive batches that went to the same block.
+        resumed: number of samples that a checkpoint brought.
+        profile: seconds by stage.
+        sequence: the same for two passes that had the same rows in the same batches.
+    """
+
+    device: str
+    providers: tuple[str, ...]
+    onnxruntime: str
+    batch_size: int
+    seconds: float
+    reason: str = ""
+    devices: tuple[int, ...] = (0,)
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    blocks: int = 1
+    runs: int = 1
+    resumed: int = 0
+    profile: Mapping[str, float] = field(default_factory=dict)
+    sequence: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything about an analysis that can't be computed again from its moments.
+
+    Attributes:
+        model: which file.
+        head: where the numbers were read.
+        data: what was fed.
+        runtime: what it ran on.
+        notices: what a reader should know of these.
+        asked: names of the metrics that were asked for; empty for those that are computed by default.
+        beyond: metrics that need more than the moments: the blocks of rows, or the model's weights.
+        lacking: names of those among them that were asked for when there were the moments alone: nobody knows them.
+        uncertainty: errors of the metrics, which need the blocks too.
+        layers: numbers of the hidden layers that were asked for, and at last of the head's features.
+    """
+
+    model: ModelInfo
+    head: HeadInfo
+    data: DataInfo
+    runtime: RuntimeInfo
+    notices: tuple[Notice, ...] = ()
+    asked: tuple[str, ...] = ()
+    beyond: Mapping[str, float | int | None] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+    uncertainty: Uncertainty | None = None
+    layers: tuple[Layer, ...] = ()
+
+    @property
+    def misnumbered(self) -> bool:
+        """Whether the classes have probably other numbers than their outputs, so that nothing is to rest on these."""
+        return any(notice.code == "fewer_classes" for notice in self.notices)
+
+    def asking(self, names: tuple[str, ...]) -> Self:
+        """The record with other metrics asked for; a notice names those that moments alone don't give."""
+        known = self.beyond.keys() - set(self.lacking)
+        lacking = tuple(name for name in names if ALL[name].beyond and name not in known)
+        message = (
+            f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
+            "pass over the data, and were not asked for when the moments were saved."
+        )
+        # What was lacking before may not be asked for any more.
+        notices = [notice for notice in self.notices if notice.code != "not_saved"]
+        notices += [Notice("not_saved", message)] if lacking else []
+        return replace(self, asked=names, lacking=lacking, notices=tuple(notices))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON-able values."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """The record from what `to_dict` gave.
+
+        Raises:
+            DataError: when a part is missing or unknown.
+        """
+        try:
+            runtime = dict(record["runtime"])
+            runtime |= {name: tuple(runtime[name]) for name in ("providers", "devices")}
+            data = dict(record["data"])
+            data["class_names"] = None if data["class_names"] is None else tuple(data["class_names"])
+            kept = record.get("uncertainty")
+            return cls(
+                ModelInfo(**record["model"]),
+                HeadInfo(**record["head"]),
+                DataInfo(**data),
+                RuntimeInfo(**runtime),
+                tuple(Notice(**notice) for notice in record["notices"]),
+                tuple(map(str, record.get("asked", ()))),
+                {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
+                tuple(map(str, record.get("lacking", ()))),
+                None if kept is None else Uncertainty.from_dict(kept),
+                tuple(Layer.from_dict(layer) for layer in record.get("layers", ())),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"a record without a valid {error}",
+                "model, head, data, runtime and notices",
+                "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
+            ) from error
+
+
+def _number(value: Any) -> float | int | None:
+    return value if value is None or isinstance(value, int) else float(value)
