@@ -15,7 +15,8 @@ from functools import reduce
 import numpy as np
 
 from onnxrich.metrics import jackknife as uncertainty
-from onnxrich.metrics.registry import evaluate, sample_of, select
+from onnxrich.metrics.base import sample_of
+from onnxrich.metrics.registry import evaluate, select
 from onnxrich.moments.matrix import Moments
 
 BLOCKS = 16

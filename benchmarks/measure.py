@@ -21,7 +21,7 @@ from onnx import ModelProto
 from onnxrich.data.open import open_source
 from onnxrich.engine import runtime as session
 from onnxrich.engine import single_pass as stream
-from onnxrich.engine.batches import batch_size
+from onnxrich.engine.sizing import batch_size
 from onnxrich.model import file as models
 from onnxrich.model.head import head
 
@@ -73,7 +73,7 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
     def loop() -> float:
         source = open_source(read, {"x": x, "labels": labels})
-        return stream.run(read, found, source, device=session.choose("cpu"), batch=batch).seconds
+        return stream.measure_one(read, found, source, device=session.choose("cpu"), batch=batch).seconds
 
     return loop
 

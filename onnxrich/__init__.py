@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnxrich.api.track import Track as Track
     from onnxrich.api.track import track as track
     from onnxrich.data.preprocessing.steps import Preprocessing as Preprocessing
-    from onnxrich.data.selection import Reading as Reading
+    from onnxrich.data.selection import Selection as Selection
     from onnxrich.demo import demo_file as demo_file
     from onnxrich.errors import AdapterError as AdapterError
     from onnxrich.errors import DataError as DataError
@@ -47,14 +47,16 @@ __version__ = "0.1.0"
 _HOME = {
     "Analysis": "api.run", "run": "api.run", "Comparison": "api.compare", "compare": "api.compare",
     "Inspection": "pipelines.inspect", "inspect": "pipelines.inspect",
-    "expose": "pipelines.patch", "instrument": "pipelines.patch", "measure": "metrics.registry", "metric_list": "metrics.registry", "demo_file": "demo",
+    "expose": "pipelines.patch", "instrument": "pipelines.patch",
+    "measure": "metrics.registry", "metric_list": "metrics.registry", "demo_file": "demo",
     "AdapterError": "errors",
     "DataError": "errors", "DeviceError": "errors", "HeadError": "errors", "ModelError": "errors", "Notice": "errors",
     "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments.matrix",
     "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
     "Track": "api.track", "track": "api.track",
-    "Export": "frameworks.export", "export": "frameworks.export", "Recorder": "api.recorder", "to_writer": "api.loggers",
-    "Preprocessing": "data.preprocessing.steps", "Reading": "data.selection",
+    "Export": "frameworks.export", "export": "frameworks.export",
+    "Recorder": "api.recorder", "to_writer": "api.loggers",
+    "Preprocessing": "data.preprocessing.steps", "Reading": "data.selection", "Selection": "data.selection",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -75,7 +75,7 @@ class Notice:
 
 
 @contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
+def prefix_errors(name: str) -> Iterator[None]:
     """Put a name before the message of what goes wrong inside, where it does not stand there yet."""
     try:
         yield

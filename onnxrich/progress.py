@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-# Bytes of a checkpoint that say what it is of.
-LARGEST_DESCRIPTION = 2**20
 
 
 @dataclass(frozen=True)
@@ -33,18 +29,49 @@ class Progress:
     waiting: float = 0.0
 
 
-def goes_on(checkpoint: str | os.PathLike[str] | None) -> str:
-    """What to say of a pass that ended before its time, where a checkpoint holds what it had summed; else nothing."""
-    try:
-        with zipfile.ZipFile(checkpoint or "") as file, file.open("checkpoint.npy") as told:
-            # Bytes of JSON behind the header of an array.
-            content = told.read(LARGEST_DESCRIPTION)
-        samples = int(json.loads(content[content.index(b"{", content.index(b"\n")) :])["samples"])
-    except (OSError, KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile):
-        return ""  # none is there, or it is something else
-    assert checkpoint is not None  # noqa: S101 - it was opened
-    same = "the same command, with the same --batch-size and --blocks, goes on from there"
-    return f"{samples:,} samples are in {os.fspath(checkpoint)!r}: {same}."
-
-
 Listener = Callable[[Progress], None]
+
+
+# The stages of going through the data. The first batch is read while the model is loaded: that is reading all the same.
+PASS = ("reading", "running", "looking", "saving")
+
+
+class Timing:
+    """Seconds by stage. A stage that is measured several times is summed; one inside of another is counted once.
+
+    Attributes:
+        seconds: by name of the stage, in the order in which the stages began.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stage: str | None = None
+        self._since = 0.0
+
+    def of(self, *stages: str) -> float:
+        """The seconds of some stages together."""
+        return sum(self.seconds.get(stage, 0.0) for stage in stages)
+
+    def share(self, stage: str, other: str) -> float:
+        """The share of the time of two stages that one of them took."""
+        both = self.of(stage, other)
+        return self.of(stage) / both if both else 0.0
+
+    @contextlib.contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time inside to a stage, but for what is measured inside as another one."""
+        outer = self._turn(stage)
+        try:
+            yield
+        finally:
+            self._turn(outer)
+
+    def _turn(self, stage: str | None) -> str | None:
+        """Book the time since the last turn to the stage that ends here, and begin another; gives the one that ends."""
+        now, ended = time.perf_counter(), self._stage
+        if ended is not None:
+            self.seconds[ended] += now - self._since
+        if stage is not None:
+            self.seconds.setdefault(stage, 0.0)
+        self._stage, self._since = stage, now
+        return ended

@@ -1,10 +1,11 @@
-"""Dependencies point one way, and nothing heavy is loaded before it is used."""
+"""Dependencies point one way, from room to room, and nothing heavy is loaded before it is used."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,198 +14,130 @@ import onnxrich
 
 PACKAGE = Path(onnxrich.__file__).parent
 STANDARD = set(sys.stdlib_module_names)
+BOTTOM = {"errors", "progress", "_utils"}
 
-# What each part of the package may import at module level: other parts of it, and other people's packages.
-ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+# What the modules of a room may import: other rooms, and other people's packages. A folder inside a room has the rules
+# of the room unless it is listed itself.
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "files": ({"errors"}, set()),
-    "cores": (set(), {"threadpoolctl"}),
-    "extras": ({"errors"}, set()),
-    "preprocessing": ({"errors"}, set()),
-    "pictures": ({"errors", "extras", "preprocessing"}, {"numpy"}),
-    "decoder": ({"errors", "files", "pictures", "preprocessing"}, {"numpy"}),
     "progress": (set(), set()),
-    "targets": ({"errors"}, {"numpy"}),
-    "precision": (set(), {"numpy"}),
-    "tiles": (set(), {"numpy"}),
-    "tallies": ({"tiles"}, {"numpy"}),
-    "moments": ({"errors", "tiles", "precision", "tallies", "targets"}, {"numpy"}),
-    "metrics": ({"errors", "moments", "metrics", "options", "precision"}, {"numpy"}),
-    "curves": ({"errors", "moments", "metrics", "precision"}, {"numpy"}),
-    "layers": ({"cores", "metrics", "moments", "order", "uncertainty"}, {"numpy"}),
-    "student": (set(), set()),
-    "order": ({"errors", "metrics", "moments"}, {"numpy"}),
-    "uncertainty": ({"errors", "moments", "metrics", "student"}, {"numpy"}),
-    "saved": (set(), set()),
-    "record": ({"errors", "layers", "metrics", "uncertainty"}, set()),
-    "results": (
-        {"cores", "errors", "layers", "moments", "metrics", "curves", "order", "record", "uncertainty"},
-        {"numpy"},
-    ),
-    "compared": ({"errors", "metrics", "moments", "results", "uncertainty"}, {"numpy"}),
-    "series": ({"errors", "saved"}, set()),
-    "tracked": ({"compared", "errors", "results", "series", "student"}, set()),
-    "writing": ({"errors"}, set()),
-    "options": ({"errors"}, set()),
-    "report": (
-        {"compared", "errors", "layers", "metrics", "moments", "curves", "record", "results"}
-        | {"report", "saved", "tracked", "uncertainty"}
-        | {"writing"},
-        {"numpy", "rich", "jinja2"},
-    ),
-    "model": ({"errors", "files", "simplify"}, {"numpy", "onnx", "google"}),
-    "lift": (set(), {"onnx"}),
-    "simplify": ({"errors", "lift"}, {"onnx"}),
-    "head": ({"errors", "model", "moments", "head", "precision"}, {"numpy", "onnx"}),
-    "rewrite": ({"errors", "head", "model", "moments", "tiles", "rewrite", "tallies"}, {"numpy", "onnx"}),
-    "timing": (set(), set()),
-    "session": ({"cores", "errors", "moments", "rewrite", "session"}, {"numpy", "onnxruntime"}),
-    "sources": (
-        {"cores", "decoder", "errors", "extras", "files", "head", "model", "options", "pictures", "preprocessing"}
-        | {"sources", "targets"},
+    "_utils": ({"errors"}, {"numpy", "psutil", "threadpoolctl"}),
+    "moments": (BOTTOM, {"numpy", "scipy"}),
+    "metrics": (BOTTOM | {"moments"}, {"numpy", "scipy"}),
+    "model": (BOTTOM | {"moments"}, {"numpy", "onnx", "google"}),
+    "data": (BOTTOM | {"model", "moments"}, {"numpy", "onnx", "xxhash"}),
+    "engine": (BOTTOM | {"data", "model", "moments", "metrics"}, {"numpy", "onnx", "psutil"}),
+    "engine.runtime": (BOTTOM | {"model", "moments"}, {"numpy", "onnxruntime"}),
+    "frameworks": (BOTTOM | {"engine", "data", "model", "moments"}, {"numpy", "onnx"}),
+    "results": (BOTTOM | {"metrics", "moments"}, {"numpy", "cattrs"}),
+    "report": (BOTTOM | {"results", "metrics", "moments"}, {"numpy", "rich", "jinja2", "matplotlib"}),
+    "pipelines": (
+        BOTTOM | {"frameworks", "engine", "data", "model", "results", "metrics", "moments"},
         {"numpy", "onnx"},
     ),
-    "labelled": ({"errors", "moments", "sources"}, {"numpy"}),
-    "fingerprint": (set(), {"numpy", "xxhash"}),
-    "batching": ({"errors", "fingerprint", "head", "model", "sources", "timing"}, {"numpy"}),
-    "feeding": ({"batching", "errors", "moments", "rewrite", "sources", "targets"}, {"numpy"}),
-    "unfix": (
-        {"batching", "errors", "head", "model", "moments", "precision", "rewrite", "session", "sources"},
-        {"numpy", "onnx"},
-    ),
-    "live": (
-        {"batching", "cores", "errors", "feeding", "head", "model", "moments", "progress", "rewrite", "session"}
-        | {"sources", "targets"},
-        {"numpy", "psutil"},
-    ),
-    "depth": (
-        {"batching", "errors", "feeding", "fitting", "head", "layers", "live", "metrics", "moments", "rewrite"}
-        | {"sources"},
-        {"numpy", "onnx"},
-    ),
-    "fitting": ({"batching", "errors", "rewrite"}, {"psutil"}),
-    "checkpoint": ({"errors", "moments", "sources", "writing"}, {"numpy"}),
-    "looking": ({"moments", "progress", "session", "timing"}, set()),
-    "keeping": ({"batching", "checkpoint", "errors", "looking", "moments", "writing"}, set()),
-    "summing": (
-        {"batching", "checkpoint", "cores", "errors", "head", "keeping", "live", "looking", "metrics", "moments"}
-        | {"progress", "session", "sources", "timing"},
+    "isolation": (BOTTOM | {"pipelines", "results", "moments"}, {"psutil"}),
+    "api": (
+        BOTTOM | {"isolation", "pipelines", "frameworks", "data", "results", "report", "metrics", "moments"},
         {"numpy"},
     ),
-    "stream": (
-        {"batching", "checkpoint", "cores", "depth", "errors", "feeding", "fingerprint", "fitting", "head", "layers"}
-        | {"live", "model", "moments", "progress", "session", "sources", "summing", "timing", "unfix"},
-        set(),
-    ),
-    "readouts": (
-        {"batching", "feeding", "live", "metrics", "moments", "progress", "rewrite", "sources"},
-        {"numpy"},
-    ),
-    "parameters": ({"errors", "head", "model"}, {"numpy", "onnx"}),
-    "pipeline": (
-        {
-            "depth",
-            "errors",
-            "head",
-            "labelled",
-            "metrics",
-            "model",
-            "parameters",
-            "readouts",
-            "progress",
-            "record",
-            "results",
-            "rewrite",
-            "session",
-            "sources",
-            "stream",
-            "timing",
-        },
-        {"onnx"},
-    ),
-    "joint": (
-        {"batching", "errors", "feeding", "fitting", "head", "live", "looking", "model", "moments", "progress"}
-        | {"rewrite", "session", "sources", "stream", "summing", "timing"},
-        {"numpy"},
-    ),
-    "comparing": (
-        {"compared", "errors", "head", "joint", "metrics", "model", "moments", "pipeline", "progress", "record"}
-        | {"results", "rewrite", "saved", "session", "sources", "timing"},
-        {"onnx"},
-    ),
-    "following": (
-        {"compared", "comparing", "errors", "pipeline", "progress", "results", "saved", "series", "tracked"},
-        set(),
-    ),
-    "tracking": ({"metrics", "options", "progress", "report", "supervise", "tracked"}, set()),
-    "comparison": ({"compared", "errors", "metrics", "options", "progress", "report", "supervise"}, set()),
-    "supervise": ({"errors", "moments", "progress", "record", "results"}, {"psutil"}),
-    "worker": (set(), set()),
-    "inspection": ({"errors", "head", "live", "model", "options", "session", "sources", "supervise"}, {"onnx"}),
-    "patching": (
-        {
-            "errors",
-            "head",
-            "live",
-            "model",
-            "moments",
-            "options",
-            "rewrite",
-            "session",
-            "sources",
-            "supervise",
-            "writing",
-        },
-        {"onnx"},
-    ),
-    "plugins": ({"errors"}, {"numpy"}),
-    "specs": ({"errors", "files", "plugins"}, set()),
-    "parity": ({"errors", "model", "plugins", "precision", "session"}, {"numpy"}),
-    "exporting": (
-        {"errors", "model", "options", "parity", "plugins", "sources", "specs", "supervise", "writing"},
-        {"numpy", "onnx"},
-    ),
-    "swapping": (set(), {"numpy", "onnx"}),
-    "loggers": (set(), set()),
-    "recording": ({"errors", "loggers", "plugins", "writing"}, {"numpy"}),
-    "native": ({"errors", "exporting", "plugins"}, {"onnx"}),
-    "analysis": (
-        {"errors", "metrics", "moments", "options", "progress", "record", "report", "results", "saved"} | {"supervise"},
-        set(),
-    ),
+    "cli": (BOTTOM | {"api", "pipelines", "results", "report", "metrics", "data", "engine", "demo"}, {"click", "rich"}),
     "demo": (set(), set()),
-    "doctor": ({"errors"}, set()),
-    "cli": ({"cli", "errors", "progress"}, {"click"}),
 }
+# The one upward import: a result draws, writes and loads itself, by imports inside of its methods.
+UPWARD = {"results": {"report", "pipelines", "isolation"}}
+# ONNX and its runtime take longer to import than all the rest: the command line and the public verbs must not load
+# them before they are needed, so these rooms import such rooms inside of functions alone.
+LIGHT = {"cli", "api", "isolation"}
+HEAVY = {"pipelines", "frameworks", "engine", "model", "report"}
+# Only these write ONNX graphs, and only this room knows the runtime.
+GRAPHS = {"model", "frameworks", "engine/batch_axis.py"}
 
 
-def imported(file: Path) -> set[str]:
-    """Dotted names that a module imports at its top level, type-checking blocks left out."""
+def room_of(file: Path) -> str:
+    """The room of a module: the longest prefix of its dotted name that has rules."""
+    parts = list(file.relative_to(PACKAGE).with_suffix("").parts)
+    while parts and ".".join(parts) not in ROOMS:
+        parts.pop()
+    return ".".join(parts)
+
+
+def statements(tree: ast.AST, *, inside: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements of a module: those at its top level, or those inside of functions; none for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            if not inside:
+                yield node
+        elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if inside:
+                yield from (each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom))
+        else:
+            yield from statements(node, inside=inside)
+
+
+def imported(file: Path, *, inside: bool = False) -> set[str]:
+    """Dotted names that a module imports."""
     names: set[str] = set()
-    for node in ast.parse(file.read_text()).body:
+    for node in statements(ast.parse(file.read_text()), inside=inside):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return names
 
 
-@pytest.mark.parametrize(
-    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)).removesuffix(".py")
-)
+def rooms_among(names: set[str]) -> set[str]:
+    """The rooms of onnxrich among imported names."""
+    rooms = {name.split(".")[1] for name in names if name.startswith("onnxrich.")}
+    return rooms - {"__version__"}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = [file for file in FILES if file.parent != PACKAGE or file.stem in ROOMS]
+
+
+def label(file: Path) -> str:
+    return str(file.relative_to(PACKAGE).with_suffix(""))
+
+
+def test_nothing_lies_flat() -> None:
+    """Only errors and progress lie beside the rooms, and each room has rules."""
+    flat = {path.name for path in PACKAGE.glob("*.py")}
+    assert flat == {"__init__.py", "__main__.py", "errors.py", "progress.py"}
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert rooms | {"errors", "progress"} == {name for name in ROOMS if "." not in name}
+
+
+@pytest.mark.parametrize("file", MODULES, ids=label)
 def test_imports_point_one_way(file: Path) -> None:
-    """A module imports only what the table above grants to its part of the package."""
-    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part in ("__init__", "__main__"):
-        return_parts, packages = {"cli"}, set()
-    else:
-        return_parts, packages = ALLOWED[part]
-    for name in imported(file):
-        first, *rest = name.split(".")
-        if first == "onnxrich":
-            assert rest[0] in return_parts | {"__version__"}, f"{part} imports onnxrich.{rest[0]}"
-        else:
-            assert first in packages | STANDARD, f"{part} imports {first}"
+    """A module imports only what the table grants to its room, at its top level and inside of functions."""
+    room = room_of(file)
+    own = room.split(".")[0]
+    allowed, packages = ROOMS[room]
+    top, late = imported(file), imported(file, inside=True)
+    assert rooms_among(top) <= allowed | {own}, f"{room} imports {rooms_among(top) - allowed - {own}}"
+    beyond = rooms_among(late) - allowed - {own} - UPWARD.get(own, set())
+    assert not beyond, f"{room} imports {beyond} inside of a function"
+    others = {name.split(".")[0] for name in top} - {"onnxrich"} - STANDARD
+    assert others <= packages, f"{room} imports {others - packages}"
+
+
+@pytest.mark.parametrize("file", [file for file in MODULES if room_of(file) in LIGHT], ids=label)
+def test_light_rooms_load_heavy_ones_late(file: Path) -> None:
+    """The command line and the public verbs import heavy rooms inside of functions alone."""
+    assert not rooms_among(imported(file)) & HEAVY
+
+
+@pytest.mark.parametrize("file", MODULES, ids=label)
+def test_runtime_and_graphs_have_their_rooms(file: Path) -> None:
+    """Only `engine.runtime` imports ONNX Runtime; only `model`, `frameworks` and `batch_axis` build ONNX graphs."""
+    names = imported(file) | imported(file, inside=True)
+    place = file.relative_to(PACKAGE).as_posix()
+    if room_of(file) != "engine.runtime":
+        assert not any(name.split(".")[0] == "onnxruntime" for name in names)
+    builders = {"onnx.helper", "onnx.GraphProto", "onnx.NodeProto"}
+    assert not names & builders or any(place.startswith(allowed) for allowed in GRAPHS), place
 
 
 def test_import_loads_nothing_heavy() -> None:
@@ -216,10 +149,11 @@ def test_import_loads_nothing_heavy() -> None:
 
 
 def test_core_loads_no_framework() -> None:
-    """A whole run in this process imports no framework, even where one is installed."""
+    """A whole run in this process imports no framework, even where one is installed, and none of SciPy's statistics."""
     program = (
         "import sys, onnxrich; onnxrich.run(onnxrich.demo_file('rich.onnx'), onnxrich.demo_file('evaluation.npz'))\n"
-        "print([name for name in ('torch', 'tensorflow', 'jax', 'sklearn', 'matplotlib') if name in sys.modules])"
+        "heavy = ('torch', 'tensorflow', 'jax', 'sklearn', 'matplotlib', 'scipy.stats')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

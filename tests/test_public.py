@@ -11,8 +11,8 @@ import onnxrich
 PUBLIC = [
     "AdapterError", "Analysis", "Comparison", "DataError", "DeviceError", "Export", "HeadError", "Inspection",
     "ModelError", "Moments", "Notice", "OnnxrichError", "OutputError", "Preprocessing", "Progress", "Reading",
-    "Recorder", "Richness", "Track", "WorkerError", "__version__", "compare", "demo_file", "export", "expose",
-    "inspect", "instrument", "measure", "metric_list", "richness", "run", "to_writer", "track",
+    "Recorder", "Richness", "Selection", "Track", "WorkerError", "__version__", "compare", "demo_file", "export",
+    "expose", "inspect", "instrument", "measure", "metric_list", "richness", "run", "to_writer", "track",
 ]  # fmt: skip
 
 

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich.data.context import Request
+from onnxrich.data.context import OpenContext
 from onnxrich.data.formats.registry import open_table
-from onnxrich.data.images.decode import Look
-from onnxrich.data.ledger import Ledger
+from onnxrich.data.images.decode import ImageSpec
 from onnxrich.data.open import Preprocessing, Source, open_source
+from onnxrich.data.source import SkippedItems
 from onnxrich.data.table import Table
 from onnxrich.errors import OnnxrichError
 from onnxrich.model import file as model
@@ -54,8 +54,8 @@ def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None, **options: 
 
 def table_of(name: Any, max_errors: int = 0) -> Table:
     """The table of a place, whatever the model."""
-    ledger = Ledger(max_errors)
-    return open_table(str(name), lambda place: Request(place, Look(Preprocessing()), ledger))
+    ledger = SkippedItems(max_errors)
+    return open_table(str(name), lambda place: OpenContext(place, ImageSpec(Preprocessing()), ledger))
 
 
 def blocks_of(table: Table, name: str, size: int) -> Iterator[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 from onnxrich.errors import DataError
 
 
-def required(module: str, extra: str, what: str) -> Any:
+def import_optional(module: str, extra: str, what: str) -> Any:
     """A module of an optional dependency.
 
     Args:

@@ -22,7 +22,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def lanes(runs: int | None, blocks: int) -> int:
+def lane_count(runs: int | None, blocks: int) -> int:
     """How many runs go on at once on a CPU: one on each core, or a single one on all of them.
 
     A core that has a run for itself waits for no other between two operators, and keeps its rows in its own cache.
@@ -37,7 +37,7 @@ def lanes(runs: int | None, blocks: int) -> int:
 
 
 @contextmanager
-def few_threads(multiplications: float) -> Iterator[None]:
+def single_threaded_blas(multiplications: float) -> Iterator[None]:
     """Have products and decompositions of NumPy that are small run in one thread, the caller's.
 
     The threads of OpenBLAS spin for some hundredths of a second after their work, on cores that the runtime needs; and

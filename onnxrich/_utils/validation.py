@@ -28,14 +28,14 @@ def check_limits(*, isolate: bool, timeout: float | None, max_memory: int | None
         DataError: when a limit is none.
         WorkerError: when there is no such process.
     """
-    taken(timeout=timeout, max_memory=max_memory)
+    validated(timeout=timeout, max_memory=max_memory)
     if not isolate and (timeout is not None or max_memory is not None):
         raise WorkerError(
             "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
         )
 
 
-def taken(**values: Any) -> dict[str, Any]:
+def validated(**values: Any) -> dict[str, Any]:
     """Arguments as their names promise them: whole numbers as Python's own, paths as text, names as a list.
 
     None stays None where it stands for an argument that was left out.

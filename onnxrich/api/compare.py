@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from onnxrich.data.preprocessing.steps import Preprocessing
-    from onnxrich.data.selection import Reading
+    from onnxrich.data.selection import Selection
 
 
 class Comparison(Compared):
@@ -65,7 +65,7 @@ def compare(
     blocks: int | None = None,
     device: str = "auto",
     provider: str | None = None,
-    reading: Reading | Mapping[str, Any] | None = None,
+    reading: Selection | Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -114,7 +114,7 @@ def compare(
     True
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    options = checked.taken(
+    options = checked.validated(
         features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
         device=device, provider=provider, seed=seed,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def compare(
         raise DataError(f"{len(given) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
     options["metrics"] = None if metrics is None else select(metrics)
     options |= {"initial": initial, "reading": reading, "preprocessing": preprocessing}
-    listen = checked.taken(progress=progress)["progress"] or (lambda _: None)
+    listen = checked.validated(progress=progress)["progress"] or (lambda _: None)
     if isolate:
         request = supervise.paths_of({"data": data, "labels": labels}) | options
         request["models"] = [supervise.path_of(model) for model in given]

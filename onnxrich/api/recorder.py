@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxrich._utils.writing import write_files
+from onnxrich._utils.files import write_files
 from onnxrich.api.loggers import Log, active
 from onnxrich.errors import DataError, Notice
 from onnxrich.frameworks import registry as plugins
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from onnxrich.api.run import Analysis
     from onnxrich.frameworks.registry import Adapter, Item
-    from onnxrich.frameworks.weights import Place
+    from onnxrich.frameworks.weights import WeightSource
 
 AGAIN = Notice(
     "exported_again",
@@ -51,7 +51,7 @@ class _Live:
     adapter: Adapter
     sample: Item
     model: ModelProto | Path
-    places: Mapping[str, Place]
+    places: Mapping[str, WeightSource]
 
 
 class Recorder:
@@ -87,7 +87,7 @@ class Recorder:
 
             files.check(folder, force=force)
         self._options = options
-        self._sample, self._labels = plugins.labelled(sample, labels)
+        self._sample, self._labels = plugins.join_labels(sample, labels)
         self._folder = None if folder is None else Path(folder)
         self._log = log
         self._live: _Live | None = None
@@ -106,8 +106,8 @@ class Recorder:
         from onnxrich.pipelines import run as pipeline
 
         self._live, notices = self._renewed(model, step)
-        results = pipeline.analyze(
-            self._live.model, self._live.sample, self._labels, name=plugins.title(model), **self._options
+        results = pipeline.run(
+            self._live.model, self._live.sample, self._labels, name=plugins.model_title(model), **self._options
         )
         record = replace(results.record, notices=(*results.record.notices, *notices))
         found = Analysis(record, results.metrics, results.curves, (*results.notices, *notices), results.moments)
@@ -119,7 +119,7 @@ class Recorder:
     def _renewed(self, model: Any, step: int) -> tuple[_Live, tuple[Notice, ...]]:
         """The exported model with the weights of this moment, and what there is to say of that."""
         if self._live is None:
-            adapter = plugins.find(model)
+            adapter = plugins.find_adapter(model)
             return _exported(adapter, model, _joined(adapter.batches(model, self._sample)), step), ()
         if _swapped(self._live, model, step):
             return self._live, ()
@@ -138,7 +138,7 @@ def _exported(adapter: Adapter, model: Any, sample: Item, step: int) -> _Live:
         exporting.write(adapter, model, sample, path, step=step)
         proto = onnx.load(path, load_external_data=False)
         if not any(map(is_external, proto.graph.initializer)):
-            return _Live(adapter, sample, proto, swapping.places(proto, adapter.weights(model)))
+            return _Live(adapter, sample, proto, swapping.weight_sources(proto, adapter.weights(model)))
         live = _Live(adapter, sample, path, {})
         # The files stay for as long as what names them.
         weakref.finalize(live, stack.pop_all().close)
@@ -153,7 +153,7 @@ def _swapped(live: _Live, model: Any, step: int) -> bool:
     from onnxrich.frameworks import weights as swapping
     from onnxrich.model import file as models
 
-    swapping.swap(live.model, live.places, live.adapter.weights(model))
+    swapping.swap_weights(live.model, live.places, live.adapter.weights(model))
     for entry in live.model.metadata_props:
         if entry.key == "onnxrich.step":
             entry.value = str(step)

@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onnxrich._utils import validation as checked
+from onnxrich.api.resume import resume_hint
 from onnxrich.errors import DataError, WorkerError
 from onnxrich.isolation import supervisor as supervise
-from onnxrich.metrics.registry import ALL, Sample, sample_of, select
+from onnxrich.metrics.base import Sample, sample_of
+from onnxrich.metrics.registry import ALL, select
 from onnxrich.moments.matrix import Moments, load_record
-from onnxrich.progress import Progress, goes_on
+from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
 from onnxrich.results.analysis import Results
 from onnxrich.results.paths import EVALUATION, inside
-from onnxrich.results.provenance import Record
+from onnxrich.results.provenance import Provenance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from onnx import ModelProto
 
     from onnxrich.data.preprocessing.steps import Preprocessing
-    from onnxrich.data.selection import Reading
+    from onnxrich.data.selection import Selection
 
 
 class Analysis(Results):
@@ -58,9 +60,9 @@ class Analysis(Results):
             WorkerError: when the isolated process was ended.
         """
         checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-        request = checked.taken(path=path, evaluation=evaluation, metrics=metrics)
+        request = checked.validated(path=path, evaluation=evaluation, metrics=metrics)
         if isolate:
-            return cls.of(supervise.results("load", request, timeout=timeout, max_memory=max_memory))
+            return cls.of(supervise.call_for_results("load", request, timeout=timeout, max_memory=max_memory))
         metrics = request["metrics"]
         path, evaluation = request["path"], request["evaluation"]
         first = inside(path) or path
@@ -71,7 +73,7 @@ class Analysis(Results):
             if file is None:
                 continue
             moments, saved = load_record(Path(file))
-            record = Record.from_dict(saved)
+            record = Provenance.from_dict(saved)
             if metrics is not None:
                 record = record.asking(select(metrics))
                 _check_counted(metrics, record)
@@ -115,7 +117,7 @@ class Analysis(Results):
         return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}{made_up}>"
 
 
-def _check_counted(metrics: Sequence[str], record: Record) -> None:
+def _check_counted(metrics: Sequence[str], record: Provenance) -> None:
     """Check that no readouts are named that were not counted when the moments were saved.
 
     Args:
@@ -136,7 +138,7 @@ def _check_counted(metrics: Sequence[str], record: Record) -> None:
         )
 
 
-def _check_alike(first: Results, evaluation: Moments, record: Record) -> None:
+def _check_alike(first: Results, evaluation: Moments, record: Provenance) -> None:
     """Check that moments to evaluate on are of the model that the first are of, and of the same tensors.
 
     Raises:
@@ -177,7 +179,7 @@ def run(
     device: str = "auto",
     provider: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    reading: Reading | Mapping[str, Any] | None = None,
+    reading: Selection | Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -235,7 +237,7 @@ def run(
     True
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    options = checked.taken(
+    options = checked.validated(
         features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
         layers=layers, token=token, device=device, provider=provider, checkpoint=checkpoint, seed=seed,
     )  # fmt: skip
@@ -243,23 +245,23 @@ def run(
     options["metrics"] = None if metrics is None else select(metrics)
     options |= {"reading": reading, "preprocessing": preprocessing, "memory": max_memory}
     others = {"eval_data": eval_data, "eval_labels": eval_labels}
-    listen = checked.taken(progress=progress)["progress"] or (lambda _: None)
+    listen = checked.validated(progress=progress)["progress"] or (lambda _: None)
     if isolate:
         given = {"data": data, "labels": labels, **others}
         request = _isolated(model, given) | options | checked.plain(reading=reading, preprocessing=preprocessing)
         try:
-            results = supervise.results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
+            results = supervise.call_for_results("run", request, listen=listen, timeout=timeout, max_memory=max_memory)
         except WorkerError as error:
-            error.remedy = f"{error.remedy} {goes_on(checkpoint)}".strip()
+            error.remedy = f"{error.remedy} {resume_hint(checkpoint)}".strip()
             raise
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
         from onnxrich.frameworks import conversion as native
         from onnxrich.pipelines import run as pipeline
 
-        with native.taken(model, data, labels) as (given, rows, marks, name):
+        with native.as_onnx(model, data, labels) as (given, rows, marks, name):
             others["eval_data"], others["eval_labels"] = native.rows(model, eval_data, eval_labels)
-            results = pipeline.analyze(given, rows, marks, name=name, listen=listen, **others, **options)
+            results = pipeline.run(given, rows, marks, name=name, listen=listen, **others, **options)
     return Analysis.of(results)
 
 

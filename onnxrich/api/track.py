@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from onnxrich.data.preprocessing.steps import Preprocessing
-    from onnxrich.data.selection import Reading
+    from onnxrich.data.selection import Selection
 
 
 class Track(Tracked):
@@ -63,7 +63,7 @@ def track(
     blocks: int | None = None,
     device: str = "auto",
     provider: str | None = None,
-    reading: Reading | Mapping[str, Any] | None = None,
+    reading: Selection | Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
@@ -110,11 +110,11 @@ def track(
     (0, 1)
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    options = checked.taken(
+    options = checked.validated(
         features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size, blocks=blocks,
         device=device, provider=provider, seed=seed,
     )  # fmt: skip
-    given = checked.taken(checkpoints=checkpoints, init=init, progress=progress)
+    given = checked.validated(checkpoints=checkpoints, init=init, progress=progress)
     paths, listen = given["checkpoints"], given["progress"] or (lambda _: None)
     options["metrics"] = None if metrics is None else select(metrics)
     options |= {"initial": given["init"], "reading": reading, "preprocessing": preprocessing}
@@ -126,7 +126,7 @@ def track(
     # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
     from onnxrich.pipelines import track as following
 
-    found = following.follow(paths, data, labels, listen=listen, **options)
+    found = following.track(paths, data, labels, listen=listen, **options)
     return Track(
         found.steps, found.origin, found.results, found.s_init, found.changes, found.transitions, found.notices
     )

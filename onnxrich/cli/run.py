@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from onnxrich.api.resume import resume_hint
 from onnxrich.cli import _common
 from onnxrich.cli._data_options import data_options
 from onnxrich.cli._sections import LongCommand
-from onnxrich.progress import goes_on
 
 
 class HeadNumber(click.ParamType[int]):
@@ -142,7 +142,7 @@ def _kept(checkpoint: str | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        error.args = (goes_on(checkpoint),)
+        error.args = (resume_hint(checkpoint),)
         raise
 
 

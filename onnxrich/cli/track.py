@@ -56,7 +56,7 @@ def track(
         raise click.UsageError("--json and --csv exclude each other.")
     _common.check_output(output, force=force)
     if output is not None:
-        files.check_apart(output, [*series.files(checkpoints), options["init"]])
+        files.check_apart(output, [*series.checkpoint_files(checkpoints), options["init"]])
     with _common.progress_line() as listen:
         found = onnxrich.track(checkpoints, progress=listen, **options, **limits)
     if output is not None:

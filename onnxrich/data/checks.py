@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import AnyArray
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Input, Model
 from onnxrich.model.graph import Graph
 
@@ -22,7 +22,7 @@ _SCALE = {
 BYTES_REACH, LARGE_DIVISOR = 128, 100.0
 
 
-def doubting(source: Source, model: Model) -> Source:
+def warn_on_pixel_scale(source: Source, model: Model) -> Source:
     """The source, with a notice in its ledger when nothing was declared and the first rows look badly scaled.
 
     The criterion is narrow: floats for an input of four axes that are all whole numbers from 0 to 255, and reach 128,
@@ -83,3 +83,37 @@ def first_scaling(model: Model, name: str) -> tuple[str, float | None]:
         if node.op_type == "Mul":
             value = 1 / value if value else 0.0
         return node.op_type, value
+
+
+def check_index_range(source: Source, model: Model) -> Source:
+    """The source, which refuses indices beyond the table in which the model looks them up."""
+    integers = [entry.name for entry in model.inputs if entry.dtype is not None and entry.dtype.kind in "iu"]
+    if not integers or source.synthetic:
+        return source
+    graph = Graph(model)
+    tables = {name: rows for name in integers if (rows := graph.rows_looked_up(name)) is not None}
+    if not tables:
+        return source
+
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        start = 0 if shard is None else shard.start
+        for batch in source.read(shard, size):
+            _check(batch, tables, start)
+            start += batch.rows
+            yield batch
+
+    return replace(source, read=read)
+
+
+def _check(batch: Batch, tables: Mapping[str, int], start: int) -> None:
+    for name, rows in tables.items():
+        values = batch.inputs[name]
+        # ONNX's Gather counts negative indices from the end.
+        wrong = (values < -rows) | (values >= rows)
+        if wrong.any():
+            at = int(np.argwhere(wrong)[0][0]) if values.ndim else 0
+            raise DataError(
+                f"index {values[wrong].reshape(-1)[0]} of input {name!r} in row {start + at}",
+                f"indices from 0 to {rows - 1}: the model looks them up in a table of {rows:,} rows",
+                "Check that the data were made for this model, with its tokenizer.",
+            )

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnx import numpy_helper
 
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.model.file import Model
 from onnxrich.model.graph import attribute
 
@@ -21,7 +21,7 @@ LARGEST_METADATA = 2**20
 
 
 @dataclass(frozen=True)
-class Told:
+class ClassNames:
     """What a model tells about its classes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Told:
     flaw: str = ""
 
 
-def class_names(model: Model, outputs: int | None) -> Told:
+def class_names(model: Model, outputs: int | None) -> ClassNames:
     """The names of the first of these that has any: the graph's own, its metadata, `config.json` beside the model.
 
     Args:
@@ -51,8 +51,8 @@ def class_names(model: Model, outputs: int | None) -> Told:
             flaw = f"id2label in {CONFIG} beside {model.path} doesn't give each number from 0 on a name of its own"
     # A single output decides between two classes.
     if names is not None and outputs is not None and len(names) != max(outputs, 2):
-        return Told(flaw=f"{model.path} names {len(names)} classes, and its outputs are {outputs}")
-    return Told(names, flaw)
+        return ClassNames(flaw=f"{model.path} names {len(names)} classes, and its outputs are {outputs}")
+    return ClassNames(names, flaw)
 
 
 def _in_graph(model: Model) -> tuple[str, ...] | None:
@@ -82,7 +82,7 @@ def _config(model: Model) -> tuple[Any, str]:
 
     A file of that name may be of anybody else, too.
     """
-    place = None if model.folder is None else Place(str(model.folder)).child(CONFIG)
+    place = None if model.folder is None else DataPath(str(model.folder)).child(CONFIG)
     if place is None or not place.is_file():
         return None, ""
     with place.open("a readable JSON file") as file:

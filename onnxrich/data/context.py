@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onnxrich.data.images.decode import Look
-from onnxrich.data.ledger import Ledger
-from onnxrich.data.paths import Place
+from onnxrich.data.images.decode import ImageSpec
+from onnxrich.data.paths import DataPath
+from onnxrich.data.source import SkippedItems
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class OpenContext:
     """Where the data lie, and how they are to be read.
 
     Attributes:
@@ -19,6 +19,6 @@ class Request:
         ledger: told of what can't be read.
     """
 
-    place: Place
-    look: Look
-    ledger: Ledger
+    place: DataPath
+    look: ImageSpec
+    ledger: SkippedItems

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxrich._utils.files import open_regular
-from onnxrich.data.formats.registry import ending_of, is_data_file, kind_and_place
+from onnxrich.data.formats.registry import ending_of, is_data_file, kind_and_path
 from onnxrich.errors import DataError
 from onnxrich.model.file import Model
 
@@ -44,7 +44,7 @@ def settings(model: Model) -> Mapping[str, Any]:
     return said
 
 
-def beside(model: Model, labels: Any, others: Sequence[Model] = ()) -> tuple[str | None, Any]:
+def find_data(model: Model, labels: Any, others: Sequence[Model] = ()) -> tuple[str | None, Any]:
     """The data that lie beside a model, None without, and their labels; those that were asked for come first.
 
     Args:
@@ -73,7 +73,7 @@ def _same(name: Any, other: Any) -> bool:
     """Whether two names mean the same: they are one, or those of files of one kind and of the same bytes."""
     if not (isinstance(name, str) and isinstance(other, str)):
         return name is other
-    (kind, place), (other_kind, other_place) = map(kind_and_place, (name, other))
+    (kind, place), (other_kind, other_place) = map(kind_and_path, (name, other))
     if name == other or (kind or ending_of(name)) != (other_kind or ending_of(other)):
         return name == other
     if not (place.is_file() and other_place.is_file()):
@@ -112,7 +112,7 @@ def _named(named: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
 
 
 def _inside(folder: Path, name: str) -> str:
-    kind, place = kind_and_place(name)
+    kind, place = kind_and_path(name)
     try:
         path = (folder / place.url).resolve()
     except (ValueError, OSError, RuntimeError) as error:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data.fitted import Wish
 from onnxrich.data.labels import KEYS, as_array, check_labels
-from onnxrich.data.matching import Slot, batch, is_constant, recipe_for, slot
+from onnxrich.data.matching import InputBinding, ReadPlan, batch, bind_input, is_constant, recipe_for
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import AnyArray, Field
 from onnxrich.errors import DataError
@@ -59,7 +58,7 @@ def _named(inputs: tuple[Input, ...]) -> str:
     return "{" + ", ".join(f'"{name}": …' for name in [*(entry.name for entry in inputs), "labels"]) + "}"
 
 
-def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, wish: Wish) -> Source:
+def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, wish: ReadPlan) -> Source:
     """A source over an iterable of mappings; a bare array fits a model with a single input.
 
     Args:
@@ -89,7 +88,7 @@ def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str |
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         read_ = (_item(item, inputs, keys, labels, wish) for item in items)
         for item in _recut(_limited(read_, wish.reading.limit), size):
-            slots = tuple(Slot(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
+            slots = tuple(InputBinding(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
             yield batch({**item.arrays, **item.constants}, item.labels, slots, item.rows)
 
     recipe = next(
@@ -117,7 +116,7 @@ def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
             return
 
 
-def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: Wish) -> _Item:
+def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: ReadPlan) -> _Item:
     item = _by_name(item, inputs, "" if asked is not None or not keys else keys[0])
     missing = [entry.name for entry in inputs if entry.name not in item]
     if asked is not None and asked not in item:
@@ -132,7 +131,7 @@ def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: st
     constants: dict[str, AnyArray] = {}
     for entry in inputs:
         array = as_array(entry.name, item[entry.name])
-        made = slot(entry, (Field(entry.name, array.dtype, array.shape),), inputs, wish.said)
+        made = bind_input(entry, (Field(entry.name, array.dtype, array.shape),), inputs, wish.said)
         constant = made.constant or is_constant(entry, array.shape, inputs)
         (constants if constant else arrays)[entry.name] = made.load({entry.name: array})
     labels = next((as_array(key, item[key]) for key in keys if key in item), None)

@@ -10,29 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data.class_names import Told
-from onnxrich.data.context import Request
+from onnxrich.data.class_names import ClassNames
+from onnxrich.data.context import OpenContext
 from onnxrich.data.formats.image_folder import numbered
 from onnxrich.data.formats.registry import is_data_file, open_table
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import SCAN, AnyArray, Column, Field, Table, of_array, of_columns
 from onnxrich.errors import DataError, Notice, printable
 
 KEYS = ("labels", "label", "y")
-# Names that a message lists at most.
-_LISTED = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class Labels:
     """Labels: a field of a table, which may be that of the data."""
 
     table: Table
     field: Field
 
 
-def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place], Request]) -> Marks | None:
+def find(table: Table, inputs: set[str], labels: Any, request: Callable[[DataPath], OpenContext]) -> Labels | None:
     """The labels of a table's rows.
 
     Args:
@@ -47,22 +45,22 @@ def find(table: Table, inputs: set[str], labels: Any, request: Callable[[Place],
     if isinstance(labels, str | os.PathLike):
         key = os.fspath(labels)
         # Targets may be an input as well: those of an autoencoder are.
-        marks = Marks(table, table.fields[key]) if key in table.fields else _file(table, key, request)
+        marks = Labels(table, table.fields[key]) if key in table.fields else _file(table, key, request)
     elif labels is not None:
         column = of_array("labels", as_array("labels", labels))
-        marks = Marks(of_columns("labels", {"labels": column}), column.field)
+        marks = Labels(of_columns("labels", {"labels": column}), column.field)
     else:
         usual = next((key for key in KEYS if key in table.fields and key not in inputs and len(table.fields) > 1), None)
         if usual is None:
             return None
-        marks = Marks(table, table.fields[usual])
+        marks = Labels(table, table.fields[usual])
     if marks.field.dtype.kind in "OU" and marks.field.shape:
         marks = _named(marks)
     check_labels(marks.field.name, marks.field.dtype, marks.field.shape)
     return marks
 
 
-def _named(marks: Marks) -> Marks:
+def _named(marks: Labels) -> Labels:
     """Texts as classes, numbered in the order of the names; a single one a row may have an axis of its own."""
     name, n = marks.field.name, marks.field.shape[0] or 0
     blocks = list(marks.table.read([name], range(n), SCAN))
@@ -78,10 +76,10 @@ def _named(marks: Marks) -> Marks:
         raise DataError(f"{name!r} holds no label in row {blank}", "a label in each row", "Leave these rows out.")
     values, classes = numbered(texts)
     field = Field(name, values.dtype, (n,), classes=classes)
-    return Marks(of_columns(marks.table.name, {name: Column.of(field, values)}), field)
+    return Labels(of_columns(marks.table.name, {name: Column.of(field, values)}), field)
 
 
-def numbered_alike(source: Source, first: Source) -> Source:
+def align_classes_with(source: Source, first: Source) -> Source:
     """A source whose classes have the numbers that they have in another one, where both name them.
 
     Raises:
@@ -98,7 +96,7 @@ def numbered_alike(source: Source, first: Source) -> Source:
     return _renumbered(source, names, known)
 
 
-def numbered_by(source: Source, models: Iterable[Told]) -> Source:
+def align_classes(source: Source, models: Iterable[ClassNames]) -> Source:
     """A source whose classes have the numbers of the models' outputs, where a model names all of them.
 
     Where models tell names and none of them can be used, a notice says so.
@@ -123,7 +121,7 @@ def numbered_by(source: Source, models: Iterable[Told]) -> Source:
         )
     if orders:
         return _renumbered(source, names, orders[0])
-    flaws = [each.flaw or f"those are {listing(each.names or ())}" for each in told if each != Told()]
+    flaws = [each.flaw or f"those are {listing(each.names or ())}" for each in told if each != ClassNames()]
     source.ledger.known += [Notice("names_not_used", _not_used(names, flaws[0]))] if flaws else []
     return source
 
@@ -172,7 +170,7 @@ def _texts(values: AnyArray, name: str) -> list[Any]:
     return texts
 
 
-def _file(table: Table, key: str, request: Callable[[Place], Request]) -> Marks:
+def _file(table: Table, key: str, request: Callable[[DataPath], OpenContext]) -> Labels:
     if not is_data_file(key):
         raise DataError(
             f"no array {key!r} in {table.name}, which holds {listing(table.fields)}",
@@ -183,7 +181,7 @@ def _file(table: Table, key: str, request: Callable[[Place], Request]) -> Marks:
     names = list(found.fields) if len(found.fields) == 1 else [name for name in found.fields if name in KEYS]
     if len(names) != 1:
         raise DataError(f"{found.name} holds several arrays", "one of labels", "Name it `labels`, or save it alone.")
-    return Marks(found, found.fields[names[0]])
+    return Labels(found, found.fields[names[0]])
 
 
 def as_array(name: str, values: Any) -> AnyArray:
@@ -214,12 +212,3 @@ def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...])
             "integer classes of shape (rows,), or real values of shape (rows,) or (rows, K)",
             "Encode the labels as integers from 0.",
         )
-
-
-def listing(names: Iterable[Any]) -> str:
-    """Names for a message; of many, the first and the last ones."""
-    told = [repr(name) for name in names]
-    if len(told) > _LISTED:
-        half = _LISTED // 2
-        told = [*told[:half], f"… ({len(told) - 2 * half} more)", *told[-half:]]
-    return ", ".join(told) or "no arrays"

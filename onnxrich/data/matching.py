@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from onnxrich.data.images.layout import Pixels, layout_of
-from onnxrich.data.images.sized import mending
-from onnxrich.data.preprocessing.declared import Declared
-from onnxrich.data.preprocessing.steps import OF_IMAGES, Preprocessing, Recipe
-from onnxrich.data.source import Batch
-from onnxrich.data.table import AnyArray, Field, shown
-from onnxrich.errors import DataError
+from onnxrich.data.images.layout import Pixels, check_takes_images, layout_of, shape_remedy
+from onnxrich.data.labels import Labels
+from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
+from onnxrich.data.preprocessing.steps import OF_IMAGES, Preprocessing, ResolvedPreprocessing
+from onnxrich.data.selection import Selection, chosen
+from onnxrich.data.source import Batch, Shard, SkippedItems, Source
+from onnxrich.data.table import SCAN, AnyArray, Field, Rows, Table, unpacked, whole
+from onnxrich.errors import DataError, Notice, printable
 from onnxrich.model.file import Input
 from onnxrich.moments.targets import class_column
 
 
 @dataclass(frozen=True, eq=False)
-class Slot:
+class ReadPlan:
+    """How a table is to be read: what was declared, which rows, by which seed, and where losses are counted."""
+
+    said: DeclaredPreprocessing
+    reading: Selection
+    seed: int
+    ledger: SkippedItems
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class InputBinding:
     """What feeds one input.
 
     Attributes:
@@ -47,12 +59,14 @@ class Slot:
         remedy = ""
         if self.pixels is not None:
             given, array = array, self.pixels(array)
-            remedy = mending(self.pixels, given, array)
+            remedy = shape_remedy(self.pixels, given, array)
         check(self.entry, array.dtype, array.shape, constant=self.constant, remedy=remedy)
         return convert(self.entry, array)
 
 
-def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], said: Declared) -> Slot:
+def bind_input(
+    entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], said: DeclaredPreprocessing
+) -> InputBinding:
     """The slot of an input for some fields, checked as far as the fields say what they hold.
 
     Raises:
@@ -71,13 +85,13 @@ def slot(entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], sai
         # Bytes are pixels: how they become floats has to be said.
         if field.dtype == np.uint8 and not steps.changes_values:
             check(entry, field.dtype, entry.shape or ())
-        return Slot(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
+        return InputBinding(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
     stacked = len(fields) > 1 or _is_column(entry, field.shape)
     shape = (*field.shape, len(fields)) if stacked else field.shape
     constant = is_constant(entry, shape, inputs)
     dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
     check(entry, dtype, shape, constant=constant)
-    return Slot(entry, names, constant)
+    return InputBinding(entry, names, constant)
 
 
 def _check_resample(steps: Preprocessing) -> None:
@@ -89,7 +103,9 @@ def _check_resample(steps: Preprocessing) -> None:
         )
 
 
-def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Declared) -> Recipe | None:
+def recipe_for(
+    entry: Input, field: Field, inputs: tuple[Input, ...], said: DeclaredPreprocessing
+) -> ResolvedPreprocessing | None:
     """The preprocessing that holds for a field: that of images, or of the only input. None without any.
 
     Raises:
@@ -107,7 +123,10 @@ def recipe_for(entry: Input, field: Field, inputs: tuple[Input, ...], said: Decl
 
 
 def _check_alike(
-    recipe: Recipe | None, other: Recipe | None, models: tuple[str, str], layout: Literal["NCHW", "NHWC"] | None
+    recipe: ResolvedPreprocessing | None,
+    other: ResolvedPreprocessing | None,
+    models: tuple[str, str],
+    layout: Literal["NCHW", "NHWC"] | None,
 ) -> None:
     """Check that the same is done to rows that two models are to share, however it is written.
 
@@ -147,7 +166,7 @@ def _idle(entry: Input, field: Field) -> tuple[str, ...]:
     return ("layout",) if entry.shape is not None and len(entry.shape) == 3 else ()
 
 
-def _no_images(field: Field, steps: Sequence[str], by_user: Recipe) -> DataError:
+def _no_images(field: Field, steps: Sequence[str], by_user: ResolvedPreprocessing) -> DataError:
     told = " and ".join(
         f"--{name}" if by_user.origins[name] == "options" else f"{name} in {by_user.origins[name]}" for name in steps
     )
@@ -159,15 +178,15 @@ def _no_images(field: Field, steps: Sequence[str], by_user: Recipe) -> DataError
     )
 
 
-def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[Slot, ...], rows: int) -> Batch:
+def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[InputBinding, ...], rows: int) -> Batch:
     """A batch of a block of fields.
 
     Raises:
         DataError: when they don't fit the inputs.
     """
     marks = None if labels is None else class_column(labels)
-    shared = frozenset(slot.entry.name for slot in slots if slot.constant)
-    return Batch({slot.entry.name: slot.load(arrays) for slot in slots}, marks, rows, shared)
+    shared = frozenset(bind_input.entry.name for bind_input in slots if bind_input.constant)
+    return Batch({bind_input.entry.name: bind_input.load(arrays) for bind_input in slots}, marks, rows, shared)
 
 
 def check_batch(inputs: tuple[Input, ...]) -> None:
@@ -289,3 +308,211 @@ def convert(entry: Input, array: AnyArray) -> AnyArray:
 
 def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
     return have.kind == want.kind or (have.kind in "biu" and want.kind in "iu")
+
+
+# Names that a notice of unused fields lists at most.
+_NAMED = 3
+# An input, and what feeds it.
+Match = tuple[Input, tuple[Field, ...]]
+
+
+def from_table(table: Table, marks: Labels | None, inputs: tuple[Input, ...], wish: ReadPlan) -> Source:
+    """A source over a table: fields named as the model's inputs, or what fits a single input alone.
+
+    Raises:
+        DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
+    """
+    matched = _matched(table, marks, inputs)
+    n = _count(table, marks, matched, inputs)
+    for entry, (field, *_) in matched:
+        if field.image and None in field.shape:
+            check_takes_images(table, field, entry)
+            wish.ledger.begin()
+    slots = tuple(bind_input(entry, fields, inputs, wish.said) for entry, fields in matched)
+    wish.ledger.known += _unused(table, marks, slots, wish.reading.text)
+    rows = chosen(n, wish.reading, wish.seed, labels=lambda: None if marks is None else _all(marks, n))
+    names = sorted({name for bind_input in slots for name in bind_input.fields if not bind_input.constant})
+    constants = {
+        bind_input.fields[0]: whole(table, bind_input.fields[0]) for bind_input in slots if bind_input.constant
+    }
+    fed, told = _accessible(table, marks, names) if not isinstance(rows, range) else (table, marks)
+
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        part = rows if shard is None else rows[shard.start : shard.stop]
+        for arrays, labels, kept in _blocks(fed, names, told, part, size):
+            yield batch({**arrays, **constants}, labels, slots, kept)
+
+    return Source(
+        table.name,
+        read,
+        len(rows),
+        choice=wish.reading.choice(wish.seed),
+        classes=_scanned(marks, n, rows, wish.ledger),
+        class_names=None if marks is None else marks.field.classes,
+        preprocessing=_record(table, slots, inputs, wish.said),
+        synthetic=wish.synthetic,
+        ledger=wish.ledger,
+    )
+
+
+def _unused(table: Table, marks: Labels | None, slots: tuple[InputBinding, ...], text: str | None) -> list[Notice]:
+    """Tells fields that are neither fed nor labels: a misspelt one would be missed by nobody."""
+    used = {name for bind_input in slots for name in bind_input.fields} | {
+        text,
+        None if marks is None else marks.field.name,
+    }
+    left = [name for name in table.fields if name not in used]
+    if not left:
+        return []
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    remedy = " If one of them holds the labels, pass --labels NAME." if marks is None else ""
+    names = ", ".join(map(repr, left[:_NAMED]))
+    message = f"Left out of {table.name}: {names}{more}, neither inputs nor labels of the model.{remedy}"
+    return [Notice("unused_columns", printable(message))]
+
+
+def _accessible(table: Table, marks: Labels | None, names: list[str]) -> tuple[Table, Labels | None]:
+    """Table and labels, such that their rows can be read in any order."""
+    if marks is None:
+        return unpacked(table, names), None
+    if marks.table is not table:
+        return unpacked(table, names), replace(marks, table=unpacked(marks.table, [marks.field.name]))
+    both = unpacked(table, sorted({*names, marks.field.name}))
+    return both, replace(marks, table=both)
+
+
+def _blocks(
+    table: Table, names: list[str], marks: Labels | None, rows: Rows, size: int
+) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
+    """Fields, labels and number of rows of each block, without rows that could not be read."""
+    if marks is None or marks.table is table:
+        key = None if marks is None else marks.field.name
+        for block in table.read(names if key is None or key in names else [*names, key], rows, size):
+            kept = block.rows if block.kept is None else int(block.kept.sum())
+            if kept:
+                yield block.arrays, None if key is None else block.arrays[key], kept
+        return
+    key = marks.field.name
+    for block, other in zip(table.read(names, rows, size), marks.table.read([key], rows, size), strict=True):
+        there, told = (np.ones(part.rows, bool) if part.kept is None else part.kept for part in (block, other))
+        kept = int((there & told).sum())
+        if kept:
+            # Each holds the rows that it could read: what is left are those that both have.
+            arrays = {name: array[told[there]] for name, array in block.arrays.items() if array.ndim}
+            yield {**block.arrays, **arrays}, other.arrays[key][there[told]], kept
+
+
+def _matched(table: Table, marks: Labels | None, inputs: tuple[Input, ...]) -> list[Match]:
+    fields = dict(table.fields)
+    named: list[Match] = [(entry, (fields[entry.name],)) for entry in inputs if entry.name in fields]
+    if len(named) == len(inputs):
+        return named
+    if len(inputs) == 1:
+        own = marks is not None and marks.table is table
+        free = [
+            field for field in fields.values() if not (own and marks is not None and field.name == marks.field.name)
+        ]
+        found = _only(inputs[0], free)
+        if found:
+            return [(inputs[0], found)]
+        fields = {field.name: field for field in free}
+        _check_columns(table, inputs[0], free)
+    raise DataError(
+        f"{table.name} holds {listing(fields)}, and nothing for "
+        f"{listing([entry.name for entry in inputs if entry.name not in fields])}",
+        f"arrays named as the model's inputs: {listing([entry.name for entry in inputs])}",
+        "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
+    )
+
+
+def _check_columns(table: Table, entry: Input, free: list[Field]) -> None:
+    """Check that the columns of a table are as many as the features of the input that takes them.
+
+    Raises:
+        DataError: when they are not; most often one of them is the label.
+    """
+    columns, shape = _columns(free), entry.shape or ()
+    if len(columns) < 2 or len(shape) != 2 or not isinstance(shape[1], int):
+        return
+    raise DataError(
+        f"{table.name} holds {len(columns)} columns of numbers, {listing(field.name for field in columns)}",
+        f"the {shape[1]} features of input {entry.name!r}",
+        "Name the column of the labels with --labels, and leave out what the model doesn't take.",
+    )
+
+
+def _only(entry: Input, free: list[Field]) -> tuple[Field, ...]:
+    """What a single input can only mean: the one field, the one with images, or its columns one by one."""
+    if len(free) == 1:
+        return (free[0],)
+    free = [field for field in free if field.dtype != np.dtype(object)]
+    images = [field for field in free if field.image]
+    if len(images) == 1:
+        return (images[0],)
+    columns = _columns(free)
+    return columns if len(entry.shape or ()) == 2 and entry.shape and entry.shape[1] == len(columns) else ()
+
+
+def _columns(free: list[Field]) -> tuple[Field, ...]:
+    """Fields of one number a row."""
+    return tuple(field for field in free if len(field.shape) == 1 and field.dtype.kind in "biuf")
+
+
+def _count(table: Table, marks: Labels | None, matched: list[Match], inputs: tuple[Input, ...]) -> int:
+    varying = [field for entry, fields in matched for field in fields if not is_constant(entry, field.shape, inputs)]
+    # The labels may come from another file, and bear the name of an input there.
+    counts = [(field.name, field.shape[0]) for field in [*varying, *([] if marks is None else [marks.field])]]
+    n = counts[0][1] if varying else None
+    if n is None or any(count != n for _, count in counts):
+        told = ", ".join(f"{key!r} has {count}" for key, count in counts) if varying else "no array with rows"
+        raise DataError(f"{table.name}: {told}", "the same number of rows in each", "Save arrays of the same samples.")
+    if n == 0:
+        raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
+    return n
+
+
+def _all(marks: Labels, n: int) -> AnyArray:
+    blocks = list(marks.table.read([marks.field.name], range(n), SCAN))
+    if any(block.kept is not None for block in blocks):
+        raise DataError(f"{marks.field.name!r} holds rows without a class", "a class in each row", "Fill them in.")
+    return np.concatenate([block.arrays[marks.field.name] for block in blocks])
+
+
+def _scanned(marks: Labels | None, n: int, rows: Rows, ledger: SkippedItems) -> int | None:
+    """The number of classes; rows that are read class by class are told."""
+    if marks is None or marks.field.dtype.kind not in "biu" or len(marks.field.shape) != 1:
+        return None if marks is None or marks.field.dtype.kind not in "biu" else _highest(_parts(marks, n)) + 1
+    highest, changes, last = -1, 0, None
+    for part in _parts(marks, n):
+        if part.size:
+            highest = max(highest, int(part.max()))
+            changes += int((part[1:] != part[:-1]).sum()) + int(last is not None and part[0] != last)
+            last = part[-1]
+    if isinstance(rows, range) and 0 < changes <= highest and n > 2 * (highest + 1):
+        message = "The rows lie class by class, and intervals rest on blocks of rows that are alike: pass --shuffle."
+        ledger.known.append(Notice("sorted_by_class", message))
+    return max(highest + 1, len(marks.field.classes or ()))
+
+
+def _parts(marks: Labels, n: int) -> Iterator[AnyArray]:
+    return (block.arrays[marks.field.name] for block in marks.table.read([marks.field.name], range(n), SCAN))
+
+
+def _highest(parts: Iterator[AnyArray]) -> int:
+    return max((int(part.max()) for part in parts if part.size), default=-1)
+
+
+def _record(
+    table: Table, slots: tuple[InputBinding, ...], inputs: tuple[Input, ...], said: DeclaredPreprocessing
+) -> dict[str, Any] | None:
+    """What is done to the rows, and by whose word."""
+    done = [recipe_for(bind_input.entry, table.fields[bind_input.fields[0]], inputs, said) for bind_input in slots]
+    applied = next((recipe.record() for recipe in done if recipe is not None), None)
+    if applied is None and said.by_user.steps.declared():
+        raise DataError(
+            f"preprocessing for {listing([entry.name for entry in inputs])}",
+            "an input with four axes, or a single one",
+            "Leave the preprocessing out: it would not be applied.",
+        )
+    stacked = next((list(bind_input.fields) for bind_input in slots if len(bind_input.fields) > 1), None)
+    return applied if stacked is None else {**(applied or {}), "columns": stacked}

@@ -10,32 +10,29 @@ from typing import Any
 import numpy as np
 
 from onnxrich.data import labels as marks
-from onnxrich.data.checks import doubting
+from onnxrich.data.checks import check_index_range, warn_on_pixel_scale
 from onnxrich.data.class_names import class_names
-from onnxrich.data.context import Request
-from onnxrich.data.discovery import beside
-from onnxrich.data.fitted import Wish, from_table
-from onnxrich.data.formats.registry import kind_and_place, open_table
-from onnxrich.data.images.decode import Look
+from onnxrich.data.context import OpenContext
+from onnxrich.data.discovery import find_data
+from onnxrich.data.formats.registry import kind_and_path, open_table
+from onnxrich.data.images.decode import ImageSpec
 from onnxrich.data.images.layout import channels_of
 from onnxrich.data.iterables import check_pairs, from_iterable
-from onnxrich.data.labels import numbered_alike as numbered_alike
-from onnxrich.data.labels import numbered_by
-from onnxrich.data.ledger import Ledger
-from onnxrich.data.lookup import looked_up
-from onnxrich.data.matching import check_batch
-from onnxrich.data.paths import Place
-from onnxrich.data.preprocessing.declared import declared
+from onnxrich.data.labels import align_classes
+from onnxrich.data.labels import align_classes_with as align_classes_with
+from onnxrich.data.matching import ReadPlan, check_batch, from_table
+from onnxrich.data.paths import DataPath
+from onnxrich.data.preprocessing.declared import find_declared
 from onnxrich.data.preprocessing.steps import Preprocessing
-from onnxrich.data.selection import Reading
-from onnxrich.data.source import Batch, Shard, Source
+from onnxrich.data.selection import Selection
+from onnxrich.data.source import Batch, Shard, SkippedItems, Source
 from onnxrich.data.synthetic import synthesize
 from onnxrich.data.table import of_array, of_columns
 from onnxrich.data.text import tokenized
 from onnxrich.errors import DataError
 from onnxrich.model.file import Model
 
-__all__ = ["Batch", "Preprocessing", "Reading", "Shard", "Source", "numbered_alike", "open_source"]
+__all__ = ["Batch", "Preprocessing", "Selection", "Shard", "Source", "align_classes_with", "open_source"]
 
 
 def open_source(
@@ -69,25 +66,25 @@ def open_source(
             the other models.
     """
     check_batch(model.inputs)
-    wanted, steps = Reading.of(reading), Preprocessing.of(preprocessing)
+    wanted, steps = Selection.of(reading), Preprocessing.of(preprocessing)
     if data is None:
-        data, labels = beside(model, labels, others)
+        data, labels = find_data(model, labels, others)
     if data is None and labels is not None:
         raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
-        if (wanted, steps) != (Reading(), Preprocessing()):
+        if (wanted, steps) != (Selection(), Preprocessing()):
             raise DataError("how to read data without data", "the data that are meant", "Pass --data FILE as well.")
         return synthesize(model, seed)
-    place = kind_and_place(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
-    wish = Wish(declared(model, others, place, steps), wanted, seed, Ledger(wanted.max_errors))
+    place = kind_and_path(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
+    wish = ReadPlan(find_declared(model, others, place, steps), wanted, seed, SkippedItems(wanted.max_errors))
     told = (class_names(each, width) for each, width in zip_longest((model, *others), widths))
-    opened = numbered_by(_opened(model, data, labels, wish), told)
-    return looked_up(doubting(opened, model), model)
+    opened = align_classes(_opened(model, data, labels, wish), told)
+    return check_index_range(warn_on_pixel_scale(opened, model), model)
 
 
-def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:
-    def request(place: Place) -> Request:
-        return Request(place, _look(model, wish), wish.ledger)
+def _opened(model: Model, data: Any, labels: Any, wish: ReadPlan) -> Source:
+    def request(place: DataPath) -> OpenContext:
+        return OpenContext(place, _look(model, wish), wish.ledger)
 
     if isinstance(data, str | os.PathLike):
         table = open_table(os.fspath(data), request)
@@ -110,8 +107,8 @@ def _opened(model: Model, data: Any, labels: Any, wish: Wish) -> Source:
     return from_table(table, found, model.inputs, wish)
 
 
-def _look(model: Model, wish: Wish) -> Look:
+def _look(model: Model, wish: ReadPlan) -> ImageSpec:
     """Size and colours of images: those of the input with four axes, or of the only one."""
     steps = wish.said.for_bytes.steps
     entries = [entry for entry in model.inputs if len(model.inputs) == 1 or len(entry.shape or ()) == 4]
-    return Look(steps, channels_of(entries[0], steps) if entries else None)
+    return ImageSpec(steps, channels_of(entries[0], steps) if entries else None)

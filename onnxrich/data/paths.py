@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from onnxrich._utils.files import open_regular
-from onnxrich._utils.optional import required
+from onnxrich._utils.optional import import_optional
 from onnxrich.errors import DataError
 
 
 @dataclass(frozen=True)
-class Place:
+class DataPath:
     """A file or a folder.
 
     Attributes:
@@ -44,15 +44,15 @@ class Place:
             raise DataError(f"{self.url} is no local file", "a local file for this kind of data", "Download it first.")
         return Path(self.url)
 
-    def child(self, name: str) -> Place:
+    def child(self, name: str) -> DataPath:
         """Something inside this folder."""
-        return Place(f"{self.url.rstrip('/')}/{name}" if self.remote else os.path.join(self.url, name))  # noqa: PTH118
+        return DataPath(f"{self.url.rstrip('/')}/{name}" if self.remote else os.path.join(self.url, name))  # noqa: PTH118
 
-    def beside(self, name: str) -> Place:
+    def beside(self, name: str) -> DataPath:
         """Another file of the same folder."""
         if self.remote:
-            return Place(f"{self.url.rpartition('/')[0]}/{name}")
-        return Place(os.fspath(self.path.parent / name))
+            return DataPath(f"{self.url.rpartition('/')[0]}/{name}")
+        return DataPath(os.fspath(self.path.parent / name))
 
     def is_folder(self) -> bool:
         """Whether it is a folder."""
@@ -105,7 +105,7 @@ class Place:
         Raises:
             DataError: when fsspec, or what it needs for this protocol, is not installed, or the URL is none.
         """
-        fsspec = required("fsspec", "cloud", f"{self.url}")
+        fsspec = import_optional("fsspec", "cloud", f"{self.url}")
         try:
             system, path = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError, OSError) as error:

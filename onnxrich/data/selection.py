@@ -8,13 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich._utils.validation import taken
+from onnxrich._utils.validation import validated
 from onnxrich.data.table import AnyArray, Rows
 from onnxrich.errors import DataError
 
 
 @dataclass(frozen=True)
-class Reading:
+class Selection:
     """What to read.
 
     Attributes:
@@ -34,7 +34,7 @@ class Reading:
     tokenizer: str | None = None
 
     def __post_init__(self) -> None:
-        taken(**vars(self))
+        validated(**vars(self))
         if (self.text is None) != (self.tokenizer is None):
             raise DataError(
                 f"text {self.text!r} with tokenizer {self.tokenizer!r}",
@@ -63,7 +63,11 @@ class Reading:
         return f"{'all' if self.limit is None else f'{self.limit}'}{' balanced' if self.balanced else ''}{drawn}"
 
 
-def chosen(n: int, reading: Reading, seed: int, *, labels: Callable[[], AnyArray | None]) -> Rows:
+# The name of the class in version 0.1.0.
+Reading = Selection
+
+
+def chosen(n: int, reading: Selection, seed: int, *, labels: Callable[[], AnyArray | None]) -> Rows:
     """Which of n rows are read, in their order.
 
     Args:
@@ -84,7 +88,7 @@ def chosen(n: int, reading: Reading, seed: int, *, labels: Callable[[], AnyArray
     return range(n if reading.limit is None else min(n, reading.limit))
 
 
-def _balanced(labels: AnyArray | None, reading: Reading, generator: np.random.Generator) -> AnyArray:
+def _balanced(labels: AnyArray | None, reading: Selection, generator: np.random.Generator) -> AnyArray:
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "biu":
         shown = "no labels" if labels is None else f"labels of type {labels.dtype} and shape {labels.shape}"
         raise DataError(f"--balanced with {shown}", "a class for each row", "Pass --labels, or leave --balanced out.")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.data.fitted import Wish, from_table
-from onnxrich.data.ledger import Ledger
-from onnxrich.data.matching import is_constant
-from onnxrich.data.preprocessing.declared import Declared
-from onnxrich.data.preprocessing.steps import Recipe
-from onnxrich.data.selection import Reading
-from onnxrich.data.source import Source
+from onnxrich.data.matching import ReadPlan, from_table, is_constant
+from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
+from onnxrich.data.preprocessing.steps import ResolvedPreprocessing
+from onnxrich.data.selection import Selection
+from onnxrich.data.source import SkippedItems, Source
 from onnxrich.data.table import AnyArray, of_array, of_columns
 from onnxrich.errors import DataError
 from onnxrich.model.file import Input, Model
@@ -30,8 +28,8 @@ def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
     generator = np.random.default_rng(seed)
     graph = Graph(model)
     columns = {entry.name: of_array(entry.name, _values(entry, graph, generator, rows)) for entry in model.inputs}
-    nothing = Recipe.merged([])
-    wish = Wish(Declared(nothing, nothing), Reading(), seed, Ledger(), synthetic=True)
+    nothing = ResolvedPreprocessing.merged([])
+    wish = ReadPlan(DeclaredPreprocessing(nothing, nothing), Selection(), seed, SkippedItems(), synthetic=True)
     return from_table(of_columns(f"synthetic (seed {seed})", columns), None, model.inputs, wish)
 
 

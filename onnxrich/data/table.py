@@ -120,11 +120,6 @@ def of_columns(name: str, columns: Mapping[str, Column]) -> Table:
     return Table(name, fields, read, all(column.random for column in columns.values()))
 
 
-def shown(shape: Sequence[int | str | None]) -> str:
-    """A shape as text."""
-    return " × ".join("?" if size is None else str(size) for size in shape) or "()"
-
-
 def cut(rows: Rows, size: int) -> Iterator[Rows]:
     """The rows in parts of a size; the last may be shorter."""
     for start in range(0, len(rows), size):

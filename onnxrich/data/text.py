@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.optional import required
-from onnxrich.data.labels import listing
-from onnxrich.data.paths import Place
-from onnxrich.data.selection import Reading
+from onnxrich._utils.optional import import_optional
+from onnxrich.data.paths import DataPath
+from onnxrich.data.selection import Selection
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table
 from onnxrich.errors import DataError
 from onnxrich.model.file import Input
@@ -30,7 +29,7 @@ class _Tokens:
     inputs: dict[str, str]
 
 
-def tokenized(table: Table, reading: Reading, inputs: tuple[Input, ...]) -> Table:
+def tokenized(table: Table, reading: Selection, inputs: tuple[Input, ...]) -> Table:
     """The table with a column of texts replaced by the model's inputs.
 
     Raises:
@@ -70,8 +69,8 @@ def _tokens(file: str, inputs: tuple[Input, ...]) -> _Tokens:
             f"{IDS}, {MASK}, {TYPES}, {POSITIONS}",
             "Pass arrays.",
         )
-    place = Place(file)
-    library = required("tokenizers", "text", "--tokenizer")
+    place = DataPath(file)
+    library = import_optional("tokenizers", "text", "--tokenizer")
     with place.open("a readable tokenizer.json") as opened:
         content = opened.read()
     try:

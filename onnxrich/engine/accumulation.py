@@ -11,23 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.threads import few_threads
+from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch
-from onnxrich.engine.batches import Batches, block_count, grouped, pieces
-from onnxrich.engine.checkpoint import State
-from onnxrich.engine.keeping import Keeper
-from onnxrich.engine.monitor import Looks
-from onnxrich.engine.prepared import Live, pilot_shift
-from onnxrich.engine.runtime import Accumulator, Fleet, OutOfMemoryError
+from onnxrich.engine.batches import Batches, grouped, pieces
+from onnxrich.engine.checkpoint import CheckpointState, CheckpointWriter
+from onnxrich.engine.monitor import Monitor
+from onnxrich.engine.prepared import PreparedModel, pilot_shift
+from onnxrich.engine.runtime import Accumulator, LanePool, OutOfMemoryError
+from onnxrich.engine.sizing import block_count
 from onnxrich.errors import DataError
 from onnxrich.metrics.richness import from_moments
 from onnxrich.model.head.head import allowed_residual
 from onnxrich.moments.matrix import Array, Moments
-from onnxrich.progress import Listener
-from onnxrich.timing import Timing
+from onnxrich.progress import Listener, Timing
 
 
-class Summing:
+class Accumulation:
     """Adds group b of the batches to block b mod G; the rows of a group are added by one product.
 
     Args:
@@ -47,7 +46,7 @@ class Summing:
 
     def __init__(
         self,
-        live: Live,
+        live: PreparedModel,
         first: Batch,
         *,
         residual: float,
@@ -58,7 +57,7 @@ class Summing:
         shift, device = pilot_shift(live, first), live.session.device
         sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
         G = max(block_count(len(shift), blocks), len(sessions))
-        self._keeper = Keeper(
+        self._keeper = CheckpointWriter(
             None if saved is None else Path(saved), {**(about or {}), **_identity(live, G)},
             shapes=[live.patch.shapes] * G, shifts=[shift, *live.given.values()], tolerance=allowed_residual(live.head),
         )  # fmt: skip
@@ -66,7 +65,7 @@ class Summing:
         self._shift, *given = self._keeper.done.shifts
         self._live = replace(live, given=dict(zip(live.given, given, strict=True)))
         lanes = [session for _ in range(device.lanes) for session in sessions]
-        self.fleet = Fleet(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
+        self.fleet = LanePool(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
         self.fleet.restore(self._keeper.done.sums)
         self.samples = self.resumed = 0
         self.most: int | None = None
@@ -111,7 +110,7 @@ class Summing:
             DataError: when a value is not finite, or the data are others than those of the checkpoint.
             ModelError: when the runtime fails.
         """
-        looks = Looks(
+        looks = Monitor(
             self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
             d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
         )  # fmt: skip
@@ -166,7 +165,7 @@ class Summing:
         """D_LR of the rows that all lanes have summed so far; None where none counts."""
         running = self._moments([np.sum(same, axis=0) for same in zip(*totals, strict=True)])
         check_finite(running, batches)
-        with few_threads(len(running.matrix) ** 3):
+        with single_threaded_blas(len(running.matrix) ** 3):
             return from_moments(running).d_lr if running.n else None
 
     def _save(self, count: int, batches: Batches, timing: Timing) -> None:
@@ -174,10 +173,10 @@ class Summing:
             self.fleet.settle()
         with timing.measure("saving"):
             shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
-            self._keeper.save(lambda: State(count, self.samples, rows, shifts, self.fleet.read()))
+            self._keeper.save(lambda: CheckpointState(count, self.samples, rows, shifts, self.fleet.read()))
 
 
-def _identity(live: Live, blocks: int) -> dict[str, Any]:
+def _identity(live: PreparedModel, blocks: int) -> dict[str, Any]:
     """What makes sums what they are, of how a model is run."""
     plan = live.plan
     return {

@@ -21,7 +21,7 @@ from onnxrich.moments.precision import EPS
 COMPARED = 3
 
 
-def unfixed(model: Model, head: Head, first: Batch, size: int, device: Choice) -> Model | None:
+def open_batch_axis(model: Model, head: Head, first: Batch, size: int, device: Choice) -> Model | None:
     """The model with a symbolic batch dimension, when it then gives the same rows; None when it doesn't.
 
     A model can hold its batch size inside, in the target of a Reshape or in a state, so nothing but a run tells.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,71 +13,51 @@ import numpy as np
 from onnxrich.data.shared import fitted, renamed
 from onnxrich.data.source import Batch, Source
 from onnxrich.engine import prepared as lives
-from onnxrich.engine.accumulation import Summing, check_finite
-from onnxrich.engine.batches import BLOCK_BYTES, Batches, Fitted, batch_size, block_count
-from onnxrich.engine.feeding import feed, row_weights
-from onnxrich.engine.memory import fitting_blocks
+from onnxrich.engine.accumulation import Accumulation, check_finite
+from onnxrich.engine.batches import Batches, Fitted
+from onnxrich.engine.memory import fit_blocks
 from onnxrich.engine.monitor import TELL_SECONDS
-from onnxrich.engine.prepared import Live, pilot_shift, rows_a_sample
-from onnxrich.engine.runtime import Accumulator, Choice, Held, Products
-from onnxrich.engine.single_pass import Pass, passed, prepared
-from onnxrich.errors import DeviceError, Notice, naming
+from onnxrich.engine.prepared import PreparedModel, build_feed, pilot_shift, row_weights, rows_per_sample
+from onnxrich.engine.result import JointResult, Pair
+from onnxrich.engine.runtime import Accumulator, Choice, CrossProducts, DeviceTensor
+from onnxrich.engine.single_pass import pass_result, prepare_pass
+from onnxrich.engine.sizing import BLOCK_BYTES, batch_size, block_count
+from onnxrich.errors import DeviceError, Notice, prefix_errors
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head
-from onnxrich.model.patch.cross_products import cross
+from onnxrich.model.patch.cross_products import cross_product_model
 from onnxrich.moments.matrix import Array, Moments
-from onnxrich.progress import Listener, Progress
-from onnxrich.timing import PASS, Timing
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Joint:
-    """What one pass of several models gave.
-
-    Attributes:
-        passes: one a model.
-        products: Σ w (φᵃ − shift)(φᵇ − shift)ᵀ of pairs of models, by their numbers: one array of shape (pᵃ, pᵇ) for
-            each block of the passes, or a single one for all rows where memory did not allow more.
-        memory: bytes of all sums on the device.
-        notices: what a reader should know of the pairs.
-    """
-
-    passes: tuple[Pass, ...]
-    products: Mapping[Pair, tuple[Array, ...]]
-    memory: int
-    notices: tuple[Notice, ...]
+from onnxrich.progress import PASS, Listener, Progress, Timing
 
 
 @dataclass(frozen=True, eq=False)
 class _Member:
     """One of the models: ready to run, with its sums."""
 
-    live: Live
+    live: PreparedModel
     first: Batch
     batches: Fitted
-    summing: Summing
+    summing: Accumulation
     residual: float | None
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What has to agree where rows of two models are to correspond."""
-        return rows_a_sample(self.live, self.first), self.live.plan.mask, self.live.plan.by_row
+        return rows_per_sample(self.live, self.first), self.live.plan.mask, self.live.plan.by_row
 
-    def add(self, batch: Batch, block: int) -> tuple[Held, Array]:
+    def add(self, batch: Batch, block: int) -> tuple[DeviceTensor, Array]:
         """Add a batch to the model's sums: its features, where they are, and what each row counts."""
         plan, patch = self.live.plan, self.live.patch
-        kept: list[Held] = []
+        kept: list[DeviceTensor] = []
 
         def step(accumulator: Accumulator, block: int) -> None:
-            kept.extend(accumulator.add([feed(patch, plan, batch)], block, keep=(patch.features,)))
+            kept.extend(accumulator.add([build_feed(patch, plan, batch)], block, keep=(patch.features,)))
 
         self.summing.fleet.add(step, block)
-        return kept[0], row_weights(plan, batch, rows_a_sample(self.live, self.first))
+        return kept[0], row_weights(plan, batch, rows_per_sample(self.live, self.first))
 
 
-def run(
+def measure_jointly(
     models: Sequence[tuple[Model, Head]],
     source: Source,
     leader: Model,
@@ -88,7 +68,7 @@ def run(
     mask: str | None = None,
     timing: Timing | None = None,
     listen: Listener = lambda _: None,
-) -> Joint:
+) -> JointResult:
     """Run several models over one source, which is read once.
 
     Memory: all models at once, and for G blocks 8·(G + 1)·(Σ d² + Σ pᵃ·pᵇ) bytes of sums.
@@ -135,7 +115,7 @@ def run(
             size = min(member.live.plan.size for member in members)
             parts = [_parts(member, batches) for member in members]
             passes = [
-                passed(
+                pass_result(
                     member.live, member.first, part, residual=member.residual, samples=samples, batch_size=size,
                     seconds=seconds, fingerprint=batches.fingerprint, notices=(),
                 )
@@ -143,7 +123,7 @@ def run(
             ]  # fmt: skip
     memory = sum(8 * (G + 1) * math.prod(shape) for member in members for shape in member.live.patch.shapes)
     memory += products.memory if products else 0
-    return Joint(tuple(passes), _read(parts, products), memory, tuple(notices))
+    return JointResult(tuple(passes), _read(parts, products), memory, tuple(notices))
 
 
 def _block_count(heads: Sequence[Head], asked: int | None) -> int:
@@ -166,17 +146,17 @@ def _member(
     blocks: int,
     listen: Listener,
 ) -> _Member:
-    with naming(model.path):
+    with prefix_errors(model.path):
         fit = Fitted(batches, partial(fitted, model=model, names=renamed(model, leader)))
-        live, first = prepared(
+        live, first = prepare_pass(
             model, head, source, fit, mask=mask, device=device, size=size, listen=listen, blocks=blocks, most_runs=1
         )
-        distance = lives.verify(live)
-        fitting_blocks(live.patch, (), blocks=blocks, memory=None)
-        return _Member(live, first, fit, Summing(live, first, residual=distance or 0.0, blocks=blocks), distance)
+        distance = lives.verify_head(live)
+        fit_blocks(live.patch, (), blocks=blocks, memory=None)
+        return _Member(live, first, fit, Accumulation(live, first, residual=distance or 0.0, blocks=blocks), distance)
 
 
-def _products(members: Sequence[_Member], G: int, device: Choice) -> tuple[Products | None, list[Notice]]:
+def _products(members: Sequence[_Member], G: int, device: Choice) -> tuple[CrossProducts | None, list[Notice]]:
     """What sums the products of the pairs whose rows correspond; for as many blocks as memory allows."""
     every = [(a, b) for b in range(len(members)) for a in range(b)]
     pairs = [(a, b) for a, b in every if members[a].kind == members[b].kind]
@@ -191,11 +171,11 @@ def _products(members: Sequence[_Member], G: int, device: Choice) -> tuple[Produ
     if 1 < G > room:
         notices.append(Notice("cka_without_errors", "Products of so many features are kept once: CKA has no errors."))
     shifts = [pilot_shift(each.live, each.first)[1 : 1 + p] for each, p in zip(members, size, strict=True)]
-    made = cross([member.live.patch.parts[1] for member in members], pairs)
-    return Products(made, np.concatenate(shifts), blocks=G if room >= G else 1, device=device), notices
+    made = cross_product_model([member.live.patch.parts[1] for member in members], pairs)
+    return CrossProducts(made, np.concatenate(shifts), blocks=G if room >= G else 1, device=device), notices
 
 
-def _read(parts: Sequence[Sequence[Moments]], products: Products | None) -> dict[Pair, tuple[Array, ...]]:
+def _read(parts: Sequence[Sequence[Moments]], products: CrossProducts | None) -> dict[Pair, tuple[Array, ...]]:
     """The products of each pair, for the blocks that hold rows."""
     if products is None:
         return {}
@@ -208,10 +188,10 @@ def _read(parts: Sequence[Sequence[Moments]], products: Products | None) -> dict
     }
 
 
-def _add(members: Sequence[_Member], products: Products | None, batch: Batch, block: int) -> None:
+def _add(members: Sequence[_Member], products: CrossProducts | None, batch: Batch, block: int) -> None:
     rows = []
     for member in members:
-        with naming(member.live.model.path):
+        with prefix_errors(member.live.model.path):
             rows.append(member.add(member.batches.fit(batch), block))
     if products is not None:
         products.add([held for held, _ in rows], [weights for _, weights in rows], block % products.blocks)
@@ -219,7 +199,7 @@ def _add(members: Sequence[_Member], products: Products | None, batch: Batch, bl
 
 def _parts(member: _Member, batches: Batches) -> list[Moments]:
     """The moments of each block, which are finite."""
-    with naming(member.live.model.path):
+    with prefix_errors(member.live.model.path):
         parts = member.summing.blocks()
         for part in parts:
             check_finite(part, batches)

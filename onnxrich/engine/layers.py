@@ -12,16 +12,15 @@ from onnxrich.data.source import Batch
 from onnxrich.data.table import AnyArray
 from onnxrich.engine import prepared as lives
 from onnxrich.engine.batches import padded
-from onnxrich.engine.feeding import USUAL_MASK
-from onnxrich.engine.memory import fitting_blocks
-from onnxrich.engine.prepared import Live
+from onnxrich.engine.memory import fit_blocks
+from onnxrich.engine.prepared import USUAL_MASK, PreparedModel
 from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.model.graph import Graph
 from onnxrich.model.head import layers
 from onnxrich.model.head.affine import Axes
 from onnxrich.model.head.head import Head, View
-from onnxrich.model.head.layers import Site
+from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool, Shapes, pool
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.moments.matrix import Moments, merge_all
@@ -34,7 +33,7 @@ LISTED = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class LayerRequest:
     """Which layers are asked for.
 
     Attributes:
@@ -51,10 +50,10 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Hidden:
+class HiddenLayer:
     """A hidden layer that is read: where, and how its rows are made."""
 
-    site: Site
+    site: LayerTensor
     pool: Pool
     p: int
 
@@ -65,7 +64,7 @@ class Hidden:
 
 
 @dataclass(frozen=True, eq=False)
-class Depth:
+class HiddenLayers:
     """The hidden layers of a pass.
 
     Attributes:
@@ -74,7 +73,7 @@ class Depth:
         notices: what a reader of the result should know.
     """
 
-    hidden: tuple[Hidden, ...]
+    hidden: tuple[HiddenLayer, ...]
     blocks: int
     notices: tuple[Notice, ...]
 
@@ -86,7 +85,7 @@ class Depth:
         blocks: Sequence[Moments],
         *,
         samples: bool,
-    ) -> Profile:
+    ) -> LayerProfile:
         """The numbers of the layers, and at last of the head's features.
 
         Args:
@@ -107,18 +106,18 @@ class Depth:
             found.append(Layer.from_moments(about, merge_all(parts), kept, samples=samples))
         about = {"name": head.features.tensor, "scope": "", "operator": "features of the head", "rows": "as the head's"}
         last = Layer.from_moments(about, total, blocks, samples=samples)
-        return Profile((*found, last), (*self.notices, *_notices(bad), *_few_rows([*found, last], total.n)))
+        return LayerProfile((*found, last), (*self.notices, *_notices(bad), *_few_rows([*found, last], total.n)))
 
 
 @dataclass(frozen=True)
-class Profile:
+class LayerProfile:
     """The layers of a model with their numbers, in the order in which they run, and what a reader should know."""
 
     layers: tuple[Layer, ...] = ()
     notices: tuple[Notice, ...] = ()
 
 
-def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
+def with_layers(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[PreparedModel, HiddenLayers]:
     """A model that yields hidden layers as well, and which those are.
 
     Args:
@@ -142,19 +141,23 @@ def added(live: Live, first: Batch, asked: Asked) -> tuple[Live, Depth]:
     ]  # fmt: skip
     patch = live.patch.beside(patches)
     names = [layer.site.tensor for layer in hidden]
-    blocks = fitting_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
+    blocks = fit_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
     session = lives.open_session(live.model, patch.data, live.session.device)
     shifts = _shifts(replace(live, patch=patch, session=session), first)
-    return replace(live, patch=patch, session=session, given=shifts), Depth(tuple(hidden), blocks, tuple(notices))
+    return replace(live, patch=patch, session=session, given=shifts), HiddenLayers(
+        tuple(hidden), blocks, tuple(notices)
+    )
 
 
-def _chosen(live: Live, first: Batch, asked: Asked) -> tuple[list[Hidden], list[Notice]]:
+def _chosen(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[list[HiddenLayer], list[Notice]]:
     graph = Graph(live.model)
     named = asked.names is not None
-    sites = layers.chosen(graph, live.head, asked.names or ()) if named else layers.sites(graph, live.head)
+    sites = (
+        layers.chosen_tensors(graph, live.head, asked.names or ()) if named else layers.layer_tensors(graph, live.head)
+    )
     shapes = _shapes(live, first, sites)
-    mask, each = _mask(live, first), lives.rows_a_sample(live, first)
-    found, skipped = list[Hidden](), list[str]()
+    mask, each = _mask(live, first), lives.rows_per_sample(live, first)
+    found, skipped = list[HiddenLayer](), list[str]()
     for site in sites:
         if not named and len({shapes[term].dims for term in site.terms}) > 1:
             continue  # a sum of tensors of different shapes is a bias or a mask, and no layer
@@ -165,7 +168,7 @@ def _chosen(live: Live, first: Batch, asked: Asked) -> tuple[list[Hidden], list[
             continue
         p = shapes[site.tensor].dims[0][how.features]
         if named or p != live.head.p or asked.token is not None or not layers.gives_features(graph, live.head, site):
-            found.append(Hidden(site, how, p))
+            found.append(HiddenLayer(site, how, p))
     if named and skipped:
         raise HeadError(
             f"layer {skipped[0]}", f"a tensor with rows as the head's, which are {lives.rows_kind(live, first)}s",
@@ -196,7 +199,7 @@ def _few_rows(measured: Sequence[Layer], n: float) -> list[Notice]:
     return [Notice("layers_few_rows", message)] if few else []
 
 
-def _shapes(live: Live, first: Batch, sites: Sequence[Site]) -> dict[str, Shapes]:
+def _shapes(live: PreparedModel, first: Batch, sites: Sequence[LayerTensor]) -> dict[str, Shapes]:
     """Shapes of the layers, and of what they are sums of, for batches of two sizes where the model takes such."""
     tensors = list(dict.fromkeys(name for site in sites for name in (site.tensor, *site.terms)))
     if not tensors:
@@ -218,7 +221,7 @@ def _shapes(live: Live, first: Batch, sites: Sequence[Site]) -> dict[str, Shapes
     }
 
 
-def _mask(live: Live, first: Batch) -> tuple[str, int] | None:
+def _mask(live: PreparedModel, first: Batch) -> tuple[str, int] | None:
     """The input that says which tokens are padding, and the number of tokens; None where there is none."""
     array = first.inputs.get(USUAL_MASK)
     taken = {entry.name for entry in live.model.inputs}
@@ -227,7 +230,7 @@ def _mask(live: Live, first: Batch) -> tuple[str, int] | None:
     return USUAL_MASK, array.shape[1]
 
 
-def _shifts(live: Live, first: Batch) -> dict[str, AnyArray]:
+def _shifts(live: PreparedModel, first: Batch) -> dict[str, AnyArray]:
     """The shifts about which the moments of layers are summed: the means of the first rows, by name of the input."""
     patch = live.patch
     names = [layer.features for layer in patch.layers]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from onnxrich.engine.batches import FEWEST_BLOCKS, block_count
+from onnxrich.engine.sizing import FEWEST_BLOCKS, block_count
 from onnxrich.errors import ModelError
 from onnxrich.model.patch.instrument import Patch
 
@@ -18,7 +18,7 @@ COPIES = 4
 LISTED = 3
 
 
-def fitting_lanes(patch: Patch, *, blocks: int, lanes: int, taken: int, memory: int | None) -> int:
+def fit_lanes(patch: Patch, *, blocks: int, lanes: int, taken: int, memory: int | None) -> int:
     """The number of runs at once: as many as are wanted where memory holds them and the blocks can be shared, else one.
 
     Args:
@@ -29,10 +29,10 @@ def fitting_lanes(patch: Patch, *, blocks: int, lanes: int, taken: int, memory: 
         memory: bytes that the work may use; those that are free when left out.
     """
     more = (lanes - 1) * (_sums(patch) + taken)
-    return lanes if blocks % lanes == 0 and needed(patch, blocks) + more <= _allowed(memory) else 1
+    return lanes if blocks % lanes == 0 and bytes_needed(patch, blocks) + more <= _allowed(memory) else 1
 
 
-def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
+def fit_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
     """The number of blocks for which there is memory: as asked, or as many as fit.
 
     Args:
@@ -48,12 +48,12 @@ def fitting_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, me
     allowed = _allowed(memory)
     tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -2), 1]
     for count in tried:
-        if needed(patch, count) <= allowed:
+        if bytes_needed(patch, count) <= allowed:
             return count
     count = tried[-1]
     several = f"of {_count(len(names), 'layer')} " if names else ""
     raise ModelError(
-        f"the moments {several}in {_count(count, 'block')} take {_size(needed(patch, count))} of memory",
+        f"the moments {several}in {_count(count, 'block')} take {_size(bytes_needed(patch, count))} of memory",
         f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
         _remedy(patch, names, count),
     )
@@ -73,7 +73,7 @@ def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
     return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
 
 
-def needed(patch: Patch, blocks: int) -> int:
+def bytes_needed(patch: Patch, blocks: int) -> int:
     """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
     widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
     return (blocks + 1) * _sums(patch) + (blocks + COPIES) * widest
@@ -81,12 +81,3 @@ def needed(patch: Patch, blocks: int) -> int:
 
 def _sums(patch: Patch) -> int:
     return 8 * sum(height * width for height, width in patch.shapes)
-
-
-def _size(count: int) -> str:
-    number, unit = (count / 2**30, "GiB") if count >= 2**30 else (count / 2**20, "MiB")
-    return f"{number:,.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count != 1 else "")

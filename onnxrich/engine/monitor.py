@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from onnxrich.engine.runtime import Fleet, Total
+from onnxrich.engine.runtime import LanePool, LaneSum
 from onnxrich.moments.matrix import Array
-from onnxrich.progress import Listener, Progress
-from onnxrich.timing import Timing
+from onnxrich.progress import Listener, Progress, Timing
 
 # Seconds between two words on how far a pass is.
 TELL_SECONDS = 0.25
@@ -20,7 +19,7 @@ LOOK_SHARE, LOOK_SECONDS = 0.01, 0.5
 LOOK_RATE = 2e8
 
 
-class Pace:
+class RateLimiter:
     """Says when something is due that is not to take more than a share of the time.
 
     Args:
@@ -48,7 +47,7 @@ class Pace:
             self._pause = max(self._least, (before + self._last - begun) / self._share)
 
 
-class Looks:
+class Monitor:
     """Tells a listener how far a pass is. A look at the sums waits for no lane, and no lane for it.
 
     Args:
@@ -63,7 +62,7 @@ class Looks:
 
     def __init__(
         self,
-        fleet: Fleet,
+        fleet: LanePool,
         part: slice,
         *,
         numbers: int,
@@ -74,9 +73,9 @@ class Looks:
     ) -> None:
         self._fleet, self._part, self._compute = fleet, part, d_lr
         self._total, self._timing, self._listen = total, timing, listen
-        self._looks = Pace(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
+        self._looks = RateLimiter(max(LOOK_SECONDS, numbers / LOOK_RATE / LOOK_SHARE), LOOK_SHARE)
         self._start = self._told = time.perf_counter()
-        self._asked: list[Future[Total]] = []
+        self._asked: list[Future[LaneSum]] = []
         self._d_lr: float | None = None
 
     def step(self, samples: int, *, resumed: int = 0) -> None:

@@ -7,26 +7,131 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import psutil
 
-from onnxrich._utils.threads import few_threads
+from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
-from onnxrich.engine.batches import Batches, batch_size, fixed_size, padded
-from onnxrich.engine.feeding import Plan, feed, usable_mask
+from onnxrich.engine.batches import Batches, padded
 from onnxrich.engine.runtime import Choice, Session
-from onnxrich.errors import HeadError
+from onnxrich.engine.sizing import batch_size, fixed_size
+from onnxrich.errors import DataError, HeadError
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, allowed_residual, measure, residual
 from onnxrich.model.patch import instrument as rewrite
+from onnxrich.model.patch.decisions import DecisionPatch
+from onnxrich.model.patch.instrument import Patch
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.targets import TargetKind, one_hot
 from onnxrich.progress import Listener, Progress
+
+# The input that says which tokens are padding, by the name that exporters of transformers give it.
+USUAL_MASK = "attention_mask"
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """How batches are fed.
+
+    Attributes:
+        size: samples in a batch.
+        fixed: whether the model fixes that, so that a short batch is padded.
+        K: number of targets, 0 without labels.
+        targets: their kind.
+        by_row: whether labels are classes of tokens or positions; those below zero are left out.
+        mask: input of the model that is 0 for rows to be left out.
+        runs: how many runs are to be added by one product of their rows.
+    """
+
+    size: int
+    fixed: bool
+    K: int
+    targets: TargetKind | None
+    by_row: bool = False
+    mask: str | None = None
+    runs: int = 1
+
+    @property
+    def counts(self) -> bool:
+        """Whether some rows have weight 0."""
+        return self.fixed or self.by_row or self.mask is not None
+
+
+def usable_mask(first: Batch, each: int, asked: str | None) -> str | None:
+    """The input that masks rows, where a sample has several; the usual one unless another is asked for.
+
+    Raises:
+        DataError: when the one that is asked for has no entry for each row, or other values than 0 and 1.
+    """
+    name = asked or USUAL_MASK
+    array = first.inputs.get(name)
+    fits = array is not None and each > 1 and array.size == each * first.rows
+    if asked is not None and not fits:
+        shape = "no such input" if array is None else f"an input of shape {array.shape}"
+        raise DataError(
+            f"mask {asked!r}: {shape}, and {each} rows a sample",
+            "an input of the model with one entry for each token or position",
+            f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
+        )
+    if fits and array is not None:
+        _check_mask(name, array)
+    return name if fits else None
+
+
+def _check_mask(name: str, array: AnyArray) -> None:
+    if not np.isin(array, (0, 1)).all():
+        raise DataError(
+            f"mask {name!r} with values from {array.min()} to {array.max()}",
+            "0 for padding and 1 for the rest",
+            "Pass such a mask, or another input to --mask.",
+        )
+
+
+def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> dict[str, AnyArray]:
+    """What the patched model takes for a batch; padded where the model fixes the batch size.
+
+    Raises:
+        DataError: when the mask holds other values than 0 and 1, which would weigh rows.
+    """
+    if plan.mask is not None:
+        _check_mask(plan.mask, batch.inputs[plan.mask])
+    whole = padded(batch, plan.size) if plan.fixed else batch
+    fed = dict(whole.inputs)
+    weights = np.ones((whole.rows, 1))
+    weights[batch.rows :] = 0.0
+    labels = whole.labels
+    if plan.by_row and labels is not None:
+        weights = np.repeat(weights, labels[0].size, axis=0) * (labels.reshape(-1, 1) >= 0)
+        labels = np.maximum(labels.reshape(-1), 0)
+    if patch.weights is not None:
+        fed[patch.weights] = weights
+    if patch.targets is not None:
+        table, _ = one_hot(labels, C=1, K=plan.K if plan.targets == "classes" else None)
+        assert table is not None  # noqa: S101 - the plan has targets
+        fed[patch.targets] = table
+    return fed
+
+
+def row_weights(plan: FeedPlan, batch: Batch, each: int) -> Array:
+    """What each row of a batch counts, padding samples left out: float64 array of shape (1, samples · each).
+
+    Args:
+        plan: how the batch is fed.
+        batch: the batch.
+        each: rows that a sample has.
+    """
+    weights = np.ones((1, batch.rows * each))
+    if plan.by_row and batch.labels is not None:
+        weights *= batch.labels.reshape(1, -1) >= 0
+    if plan.mask is not None:
+        weights *= np.asarray(batch.inputs[plan.mask], dtype=np.float64).reshape(1, -1)
+    return weights
+
 
 # Along the axis of the samples features differ by rounding, along another by what they are: by this factor at least.
 CLEARLY = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Live:
+class PreparedModel:
     """A model that is ready to run.
 
     Attributes:
@@ -45,7 +150,7 @@ class Live:
 
     model: Model
     head: Head
-    plan: Plan
+    plan: FeedPlan
     patch: rewrite.Patch
     session: Session
     features: Array
@@ -57,13 +162,13 @@ class Live:
 
     def feed(self, batch: Batch) -> dict[str, AnyArray]:
         """What a run is fed for a batch."""
-        return feed(self.patch, self.plan, batch) | self.given
+        return build_feed(self.patch, self.plan, batch) | self.given
 
     def another(self, number: int) -> Session:
         """A session over the same patched model, on another of its devices."""
         return open_session(self.model, self.patch.data, self.session.device, number)
 
-    def in_lanes(self, lanes: int) -> Live:
+    def in_lanes(self, lanes: int) -> PreparedModel:
         """The same with another number of runs at once. Memory may not hold two sessions: this one is closed before."""
         device = self.session.device
         if lanes == device.lanes:
@@ -77,9 +182,9 @@ def open_session(model: Model, patch: bytes, device: Choice, number: int = 0) ->
     return Session([model.data, patch], folder=model.folder, device=device, name=model.path, number=number)
 
 
-def ready(
-    model: Model, head: Head, plan: Plan, first: Batch, device: Choice, *, listen: Listener = lambda _: None
-) -> Live:
+def prepare_model(
+    model: Model, head: Head, plan: FeedPlan, first: Batch, device: Choice, *, listen: Listener = lambda _: None
+) -> PreparedModel:
     """A session over the instrumented model, and its first batch.
 
     Raises:
@@ -95,18 +200,20 @@ def ready(
     )  # fmt: skip
     session = open_session(model, patch.data, device)
     listen(Progress("running"))
-    given = feed(patch, plan, first) | patch.nothing
+    given = build_feed(patch, plan, first) | patch.nothing
     before = psutil.Process().memory_info().rss
     *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
     taken = max(0, psutil.Process().memory_info().rss - before)
     features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
     rows = len(features) if not plan.fixed else len(features) // plan.size * first.rows
-    return Live(
+    return PreparedModel(
         model, head, plan, patch, session, features[:rows], outputs[:rows], first.labels, tuple(shape.tolist()), taken
     )
 
 
-def settled(live: Live, source: Source, first: Batch, *, mask: str | None, device: Choice) -> Live:
+def adjust_to_first_batch(
+    live: PreparedModel, source: Source, first: Batch, *, mask: str | None, device: Choice
+) -> PreparedModel:
     """The same as the shape of the first batch's rows asks for: only a run shows how many rows a sample has.
 
     Rows of tokens may need their mask, labels of their own, or another order.
@@ -115,7 +222,7 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
         DataError: when the mask that is asked for is none.
     """
     head, plan = live.head, live.plan
-    each = rows_a_sample(live, first)
+    each = rows_per_sample(live, first)
     masked, labels = usable_mask(first, each, mask), first.labels
     at = _samples_axis(live, first, matters=plan.fixed or masked is not None or labels is not None)
     if at > 0:
@@ -128,10 +235,10 @@ def settled(live: Live, source: Source, first: Batch, *, mask: str | None, devic
     if (head, plan) == (live.head, live.plan):
         return live
     live.session.close()  # memory may not hold two
-    return ready(live.model, head, plan, first, device)
+    return prepare_model(live.model, head, plan, first, device)
 
 
-def _samples_axis(live: Live, first: Batch, *, matters: bool) -> int:
+def _samples_axis(live: PreparedModel, first: Batch, *, matters: bool) -> int:
     """The axis of the features, before their rows are laid out, that runs over the samples; 0 where none tells.
 
     Args:
@@ -163,13 +270,13 @@ def _samples_axis(live: Live, first: Batch, *, matters: bool) -> int:
     )
 
 
-def _features(live: Live, batch: Batch) -> AnyArray:
+def _features(live: PreparedModel, batch: Batch) -> AnyArray:
     """Features of a batch in their shape before their rows are laid out; zero where they are not finite."""
     (table,) = live.session.run([live.patch.features], live.feed(batch) | live.patch.nothing)
     return np.where(np.isfinite(table), table, 0).reshape(live.shape)
 
 
-def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
+def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
     """Number and kind of the targets that the labels of a source are."""
     if first.labels is None:
         return 0, None
@@ -179,32 +286,32 @@ def targets(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind |
     return (0 if table is None else table.shape[1]), kind
 
 
-def measured(model: Model, head: Head, first: Batch, device: Choice) -> Head:
+def measure_widths(model: Model, head: Head, first: Batch, device: Choice) -> Head:
     """A head that the user chose, with the widths that a run shows."""
     patch, names = rewrite.expose_raw(model, head)
     features, outputs = open_session(model, patch, device).run(names, first.inputs)
     return measure(head, features.shape, outputs.shape)
 
 
-def rows_a_sample(live: Live, first: Batch) -> int:
+def rows_per_sample(live: PreparedModel, first: Batch) -> int:
     """Number of rows that a sample has: tokens or positions."""
     return max(1, len(live.features) // first.rows)
 
 
-def rows_kind(live: Live, first: Batch) -> str:
+def rows_kind(live: PreparedModel, first: Batch) -> str:
     """What a row is: "sample", "token" or "position"."""
-    if rows_a_sample(live, first) == 1:
+    if rows_per_sample(live, first) == 1:
         return "sample"
     return "token" if live.head.features.axes.last else "position"
 
 
-def verify(live: Live) -> float | None:
+def verify_head(live: PreparedModel) -> float | None:
     """Relative residual of the outputs against Wφ + b on the first batch; None where it can't be told.
 
     Raises:
         HeadError: when the head is not what its constants say.
     """
-    with few_threads(live.features.size * live.outputs.shape[1]):
+    with single_threaded_blas(live.features.size * live.outputs.shape[1]):
         distance = residual(live.head, live.features, live.outputs)
     finite = np.isfinite(live.features).all() and np.isfinite(live.outputs).all()
     if distance is not None and finite and not distance <= allowed_residual(live.head):
@@ -216,7 +323,7 @@ def verify(live: Live) -> float | None:
     return distance if finite else None
 
 
-def pilot_shift(live: Live, first: Batch) -> Array:
+def pilot_shift(live: PreparedModel, first: Batch) -> Array:
     """The shift about which moments are summed: the mean of the first rows; zero for the one and for classes."""
     about = np.zeros(live.plan.K)
     if live.plan.targets == "values":
@@ -226,30 +333,30 @@ def pilot_shift(live: Live, first: Batch) -> Array:
     phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
     if live.patch.weight is not None and live.head.affine is not None:
         # So that f − its shift = W(φ − its shift): the moments of one follow from those of the other without b.
-        with few_threads(live.patch.weight.size):
+        with single_threaded_blas(live.patch.weight.size):
             f = live.patch.weight @ phi + live.head.affine.bias
     return np.concatenate([[0.0], phi, f, y])
 
 
-def probe(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, str]:
+def probe_head(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, str]:
     """Residual and kind of rows of a head on the first batch of a source, without a verdict."""
     live, first = _first_batch(model, head, source, device)
     return residual(head, live.features, live.outputs), rows_kind(live, first)
 
 
-def pilot(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, Array]:
+def pilot_head(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, Array]:
     """Residual of a head, and the mean of its rows on the first batch of a source.
 
     Raises:
         HeadError: when the head is not what its constants say.
     """
     live, first = _first_batch(model, head, source, device)
-    return verify(live), pilot_shift(live, first)
+    return verify_head(live), pilot_shift(live, first)
 
 
-def _first_batch(model: Model, head: Head, source: Source, device: Choice) -> tuple[Live, Batch]:
+def _first_batch(model: Model, head: Head, source: Source, device: Choice) -> tuple[PreparedModel, Batch]:
     fixed = fixed_size(model)
     size = fixed or batch_size(model, head, source, memory=device.memory)
     with Batches(source, size) as batches:
         first = replace(batches.peek(), labels=None)
-        return ready(model, head, Plan(size, fixed is not None, 0, None), first, device), first
+        return prepare_model(model, head, FeedPlan(size, fixed is not None, 0, None), first, device), first

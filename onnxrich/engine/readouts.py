@@ -9,16 +9,17 @@ import numpy as np
 
 from onnxrich.data.source import Source
 from onnxrich.engine.batches import Batches
-from onnxrich.engine.feeding import feed
-from onnxrich.engine.prepared import Live, open_session
+from onnxrich.engine.prepared import PreparedModel, build_feed, open_session
+from onnxrich.metrics.base import Block, Sample
 from onnxrich.metrics.readouts import READOUTS
-from onnxrich.metrics.registry import Part, Sample
-from onnxrich.model.patch.decisions import judge
+from onnxrich.model.patch.decisions import decision_patch
 from onnxrich.moments.matrix import Array
 from onnxrich.progress import Listener, Progress
 
 
-def judged(live: Live, source: Source, sample: Sample, *, size: int, runs: int, listen: Listener) -> Sample:
+def count_decisions(
+    live: PreparedModel, source: Source, sample: Sample, *, size: int, runs: int, listen: Listener
+) -> Sample:
     """The sample, its parts with the decisions of readouts; as it was where outputs and classes don't correspond.
 
     The same where data can be read but once.
@@ -39,17 +40,17 @@ def judged(live: Live, source: Source, sample: Sample, *, size: int, runs: int, 
     if source.n is None or not sample.moments.has_accuracy or not chosen:
         return sample
     plan = live.plan
-    patch = judge(
+    patch = decision_patch(
         live.model, live.head, list(chosen.values()), K=plan.K, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
     )
     live.session.close()  # memory may not hold two
     session = open_session(live.model, patch.data, replace(live.session.device, lanes=1))
-    parts = sample.parts or (Part(sample.moments),)
+    parts = sample.parts or (Block(sample.moments),)
     counts, samples = np.zeros((len(parts), 1 + 2 * len(chosen))), 0
     with Batches(source, size) as batches:
         for number, batch in enumerate(batches):
             # The rotation of the first pass, so that the same rows are left out of all metrics together.
-            counts[number // runs % len(parts)] += session.run([patch.counts], feed(patch, plan, batch))[0][:, 0]
+            counts[number // runs % len(parts)] += session.run([patch.counts], build_feed(patch, plan, batch))[0][:, 0]
             samples += batch.rows
             listen(Progress("counting decisions", samples, source.n))
     return replace(

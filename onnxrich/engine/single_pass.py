@@ -4,90 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from onnxrich._utils.threads import lanes
+from onnxrich._utils.threads import lane_count
 from onnxrich.data.fingerprint import Fingerprint
 from onnxrich.data.source import Batch, Source
 from onnxrich.engine import checkpoint
 from onnxrich.engine import prepared as lives
-from onnxrich.engine.accumulation import Summing, check_finite
-from onnxrich.engine.batch_axis import unfixed
-from onnxrich.engine.batches import (
-    MOST_RUNS,
-    Batches,
-    Fitted,
-    batch_size,
-    block_count,
-    fixed_size,
-    padded,
-    product_runs,
-)
-from onnxrich.engine.feeding import Plan
-from onnxrich.engine.layers import Asked, added
-from onnxrich.engine.memory import fitting_blocks, fitting_lanes
-from onnxrich.engine.prepared import Live
+from onnxrich.engine.accumulation import Accumulation, check_finite
+from onnxrich.engine.batch_axis import open_batch_axis
+from onnxrich.engine.batches import Batches, Fitted, padded
+from onnxrich.engine.layers import LayerRequest, with_layers
+from onnxrich.engine.memory import fit_blocks, fit_lanes
+from onnxrich.engine.prepared import FeedPlan, PreparedModel
+from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import AHEAD, CPU, Choice, OutOfMemoryError
+from onnxrich.engine.sizing import MOST_RUNS, batch_size, batches_per_product, block_count, fixed_size
 from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head
 from onnxrich.moments.matrix import Moments, merge_all
-from onnxrich.progress import Listener, Progress
-from onnxrich.results.layer import Layer
-from onnxrich.timing import PASS, Timing
+from onnxrich.progress import PASS, Listener, Progress, Timing
 
 
-@dataclass(frozen=True, eq=False)
-class Pass:
-    """What one pass over the data gave.
-
-    Attributes:
-        head: the head, with its widths.
-        moments: of all rows.
-        blocks: of the batches b ≡ g (mod number of blocks), those without rows left out; empty for a single block.
-        residual: relative residual of the head's check.
-        rows_kind: "sample", "token" or "position".
-        mask: input that said which rows to leave out.
-        samples: number of samples.
-        resumed: those of them that a checkpoint brought.
-        batch_size: samples a run.
-        runs: consecutive runs that went to the same block.
-        fixed: whether the model fixes that.
-        classes: number of classes, None without.
-        providers: execution providers, in order.
-        nodes: how many nodes of the graph each runs.
-        seconds: that the pass took from its first row to its last, without loading the model.
-        notices: what a reader of the result should know.
-        fingerprint: of the rows.
-        sequence: of which rows came in which batch.
-        live: the model as it ran.
-        layers: the hidden layers that were asked for, and at last the features of the head.
-    """
-
-    head: Head
-    moments: Moments
-    blocks: tuple[Moments, ...]
-    residual: float | None
-    rows_kind: str
-    mask: str | None
-    samples: int
-    batch_size: int
-    runs: int
-    fixed: bool
-    classes: int | None
-    providers: tuple[str, ...]
-    nodes: dict[str, int]
-    seconds: float
-    notices: tuple[Notice, ...]
-    fingerprint: str
-    sequence: str
-    live: Live
-    layers: tuple[Layer, ...] = ()
-    resumed: int = 0
-
-
-def run(
+def measure_one(
     model: Model,
     head: Head,
     source: Source,
@@ -97,11 +38,11 @@ def run(
     blocks: int | None = None,
     mask: str | None = None,
     saved: str | os.PathLike[str] | None = None,
-    layers: Asked | None = None,
+    layers: LayerRequest | None = None,
     memory: int | None = None,
     timing: Timing | None = None,
     listen: Listener = lambda _: None,
-) -> Pass:
+) -> PassResult:
     """Run a model over a source and accumulate the moments of its head.
 
     Args:
@@ -129,31 +70,29 @@ def run(
     before = timing.of(*PASS)
     with Batches(source, size, marked=saved is not None, timing=timing) as batches:
         with timing.measure("loading and checking the model"):
-            live, first = prepared(
+            live, first = prepare_pass(
                 model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
-            distance = lives.verify(live)
+            distance = lives.verify_head(live)
             depth, count = None, block_count(live.patch.edges[-1], blocks)
             if layers is not None:
                 listen(Progress("measuring the layers"))
                 # How many blocks there is memory for may differ from when the checkpoint was begun.
-                kept = checkpoint.blocks(Path(saved)) if blocks is None and saved is not None else blocks
-                live, depth = added(live, first, replace(layers, blocks=kept))
+                kept = checkpoint.saved_block_count(Path(saved)) if blocks is None and saved is not None else blocks
+                live, depth = with_layers(live, first, replace(layers, blocks=kept))
                 count = depth.blocks
             elif blocks:
                 # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
-                fitting_blocks(live.patch, (), blocks=blocks, memory=memory)
+                fit_blocks(live.patch, (), blocks=blocks, memory=memory)
             taken = live.taken + _waiting(live, first)
-            live = live.in_lanes(
-                fitting_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory)
-            )
+            live = live.in_lanes(fit_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory))
             about = {
                 "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
                 "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
                 "device": device.device, "batch size": size,
                 "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
             }  # fmt: skip
-            summing = Summing(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
+            summing = Accumulation(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
         with summing.fleet:
             summing.run(batches, total=source.n, timing=timing, listen=listen)
         seconds = timing.of(*PASS) - before
@@ -161,7 +100,7 @@ def run(
             parts = summing.blocks()
             for part in parts:
                 check_finite(part, batches)
-        made = passed(
+        made = pass_result(
             live, first, parts, residual=distance, samples=summing.samples, seconds=seconds,
             batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint,
             notices=_notices(size, live, summing),
@@ -176,8 +115,8 @@ def run(
     return replace(made, layers=profile.layers, notices=(*made.notices, *profile.notices))
 
 
-def passed(
-    live: Live,
+def pass_result(
+    live: PreparedModel,
     first: Batch,
     parts: Sequence[Moments],
     *,
@@ -187,7 +126,7 @@ def passed(
     seconds: float,
     fingerprint: Fingerprint,
     notices: Sequence[Notice],
-) -> Pass:
+) -> PassResult:
     """What a pass gave, from the moments of its blocks; nothing of hidden layers.
 
     Raises:
@@ -200,7 +139,7 @@ def passed(
             "at least one row that counts",
             "Check the mask and the labels.",
         )
-    return Pass(
+    return PassResult(
         head=live.head,
         moments=total,
         blocks=tuple(part for part in parts if part.n) if len(parts) > 1 else (),
@@ -228,16 +167,16 @@ def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int
     if device.provider != CPU:
         return device
     d = 1 + (head.p or 0) + 2 * (head.C or 0)
-    runs = None if source.n is None else source.n // (size * product_runs(size, d, n=source.n, blocks=blocks))
-    return replace(device, lanes=lanes(runs, block_count(d, blocks)))
+    runs = None if source.n is None else source.n // (size * batches_per_product(size, d, n=source.n, blocks=blocks))
+    return replace(device, lanes=lane_count(runs, block_count(d, blocks)))
 
 
-def _waiting(live: Live, first: Batch) -> int:
+def _waiting(live: PreparedModel, first: Batch) -> int:
     """Bytes of the batches that a lane runs and that wait for it."""
     return (AHEAD + 1) * live.patch.runs * sum(array.nbytes for array in first.inputs.values())
 
 
-def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:
+def _notices(size: int, live: PreparedModel, summing: Accumulation) -> tuple[Notice, ...]:
     fits = summing.most or live.plan.size
     if live.plan.fixed or fits >= size:
         return ()
@@ -245,7 +184,7 @@ def _notices(size: int, live: Live, summing: Summing) -> tuple[Notice, ...]:
     return (Notice("batch_halved", f"{message} Pass --batch-size {fits} next time."),)
 
 
-def prepared(
+def prepare_pass(
     model: Model,
     head: Head,
     source: Source,
@@ -257,7 +196,7 @@ def prepared(
     size: int,
     listen: Listener,
     most_runs: int = MOST_RUNS,
-) -> tuple[Live, Batch]:
+) -> tuple[PreparedModel, Batch]:
     """A model that is ready for these batches, which are cut smaller where the model or memory asks for it.
 
     At most so many runs are added by one product of their rows.
@@ -270,7 +209,7 @@ def prepared(
     first, fixed = batches.peek(), fixed_size(model)
     if fixed is not None:
         listen(Progress("looking whether the batch size is open"))
-        free = unfixed(model, head, first, fixed, device)
+        free = open_batch_axis(model, head, first, fixed, device)
         if free is None:
             batches.cut(fixed)
             first, size = batches.peek(), fixed
@@ -279,20 +218,20 @@ def prepared(
     try:
         if head.p is None:
             listen(Progress("measuring the chosen tensors"))
-            head = lives.measured(model, head, padded(first, size) if fixed else first, device)
-        K, kind = lives.targets(head, source, first)
+            head = lives.measure_widths(model, head, padded(first, size) if fixed else first, device)
+        K, kind = lives.target_count(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
-        runs = product_runs(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
-        plan = Plan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
-        live = lives.ready(model, head, plan, first, device, listen=listen)
-        return lives.settled(live, source, first, mask=mask, device=device), first
+        runs = batches_per_product(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
+        plan = FeedPlan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
+        live = lives.prepare_model(model, head, plan, first, device, listen=listen)
+        return lives.adjust_to_first_batch(live, source, first, mask=mask, device=device), first
     except OutOfMemoryError:
         if fixed or first.rows == 1:
             raise
     batches.cut(first.rows // 2)
     listen(Progress(f"out of memory: trying batches of {first.rows // 2}"))
     size = first.rows // 2
-    return prepared(
+    return prepare_pass(
         model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
         most_runs=most_runs,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import onnx
 from onnx import ModelProto
 
 from onnxrich._utils import validation as checked
-from onnxrich._utils.writing import refusal
+from onnxrich._utils.files import refusal
 from onnxrich.data.formats.numpy import read_arrays
 from onnxrich.errors import AdapterError, DataError, OnnxrichError, OutputError
 from onnxrich.frameworks import parity
@@ -88,7 +88,7 @@ def export(
         OutputError: when the file is there, or can't be written.
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    wanted = checked.taken(output=output, step=step)
+    wanted = checked.validated(output=output, step=step)
     if isolate:
         given = {"example": None if example is None else supervise.path_of(example, "example")}
         request = wanted | given | {"model": supervise.path_of(model), "force": force}
@@ -96,10 +96,10 @@ def export(
     target = Path(wanted["output"])
     _check_target(target, force)
     if isinstance(model, str | os.PathLike):
-        adapter, model, made = specs.resolve(os.fspath(model))
+        adapter, model, made = specs.resolve_spec(os.fspath(model))
         example = made if example is None else example
     else:
-        adapter = plugins.find(model)
+        adapter = plugins.find_adapter(model)
     first = _example(adapter, model, example)
     try:
         with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".onnxrich-") as folder:
@@ -132,7 +132,7 @@ def write(adapter: Adapter, obj: Any, example: Item, path: Path, *, step: int | 
     """
     rows = parity.cut(example, parity.FEWEST, parity.MOST)
     framework = _exported(adapter, obj, rows, path)
-    read = replace(models.read(path), path=plugins.title(obj))
+    read = replace(models.read(path), path=plugins.model_title(obj))
     parity.check_free(read, rows)
     error, allowed = parity.distance(read, partial(adapter.forward, obj), rows)
     if not error <= allowed:
@@ -154,12 +154,12 @@ def _exported(adapter: Adapter, obj: Any, rows: Item, path: Path) -> str:
     except OnnxrichError:
         raise
     except ModuleNotFoundError as error:
-        raise plugins.missing(error, f"to export {plugins.title(obj)}") from error
+        raise plugins.missing_package(error, f"to export {plugins.model_title(obj)}") from error
     except Exception as error:
         root = _root(error)
         lines = str(root).strip().splitlines() or ["no message"]
         raise AdapterError(
-            f"{plugins.title(obj)} can't be exported: {type(root).__name__}: {lines[0]}",
+            f"{plugins.model_title(obj)} can't be exported: {type(root).__name__}: {lines[0]}",
             "a model that its framework's exporter takes, and rows that fit it",
             "Look at the cause of this error (--debug), or export it yourself.",
         ) from error

@@ -106,7 +106,7 @@ def in_memory(data: Any) -> bool:
     return any(hasattr(data, name) for name in ("dtype", "dtypes", "keys"))
 
 
-def labelled(data: Any, labels: Any) -> tuple[Any, Any]:
+def join_labels(data: Any, labels: Any) -> tuple[Any, Any]:
     """A loader of one item for data in memory with labels apart, and the labels that are still apart.
 
     So the adapter gets both: it knows what labels mean to its framework, such as classes that are words.
@@ -116,10 +116,10 @@ def labelled(data: Any, labels: Any) -> tuple[Any, Any]:
     return [{**data, LABELS: labels} if isinstance(data, Mapping) else (data, labels)], None
 
 
-def title(obj: Any) -> str:
+def model_title(obj: Any) -> str:
     """What a person calls a model: its class, or the function's name; of a pair, as in JAX, that of the first."""
     if isinstance(obj, tuple):
-        return title(obj[0])
+        return model_title(obj[0])
     return str(getattr(obj, "__name__", type(obj).__qualname__))
 
 
@@ -145,7 +145,7 @@ def adapters() -> Mapping[str, Adapter]:
     return found
 
 
-def find(obj: Any) -> Adapter:
+def find_adapter(obj: Any) -> Adapter:
     """The adapter for a model.
 
     Raises:
@@ -155,7 +155,7 @@ def find(obj: Any) -> Adapter:
     return _only(what, {name: adapter for name, adapter in adapters().items() if adapter.is_native(obj)})
 
 
-def load(path: Path) -> tuple[Adapter, Any]:
+def load_model(path: Path) -> tuple[Adapter, Any]:
     """The model that a file or folder of a framework holds, and its adapter.
 
     Raises:
@@ -170,10 +170,10 @@ def _loaded(adapter: Adapter, path: Path) -> Any | None:
     try:
         return adapter.load(path)
     except ModuleNotFoundError as error:
-        raise missing(error, f"to read {path}") from error
+        raise missing_package(error, f"to read {path}") from error
 
 
-def missing(error: ModuleNotFoundError, why: str) -> AdapterError:
+def missing_package(error: ModuleNotFoundError, why: str) -> AdapterError:
     """The error that says which package a framework lacks, and how to get it."""
     package = (error.name or "").partition(".")[0]
     return AdapterError(f"no package {package}", f"it, {why}", f"Install it: pip install {package}.")

@@ -18,7 +18,7 @@ from onnxrich.frameworks.registry import Adapter
 PICKLED = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".bin")
 
 
-def resolve(spec: str) -> tuple[Adapter, Any, Any]:
+def resolve_spec(spec: str) -> tuple[Adapter, Any, Any]:
     """Adapter, model, and the example that came with it or None.
 
     1. A path that is there is read by the adapter that knows its format; pickles are refused.
@@ -30,7 +30,7 @@ def resolve(spec: str) -> tuple[Adapter, Any, Any]:
     path = Path(spec)
     if os.path.exists(path):  # noqa: PTH110 - Case 1; unlike pathlib it answers for names that no file can have
         _refuse_pickle(path)
-        return *plugins.load(path), None
+        return *plugins.load_model(path), None
     match = re.fullmatch(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)", spec)
     if match is None:
         raise AdapterError(
@@ -55,9 +55,9 @@ def _called(spec: str, found: Any) -> tuple[Adapter, Any, Any]:
     """The model is what was named, or what that function gives; a function may be a model itself, as in JAX."""
     made = found if not callable(found) or _is_native(found) else found()
     if isinstance(made, tuple) and len(made) == 2 and not _is_native(made):
-        return plugins.find(made[0]), *made
+        return plugins.find_adapter(made[0]), *made
     try:
-        return plugins.find(made), made, None
+        return plugins.find_adapter(made), made, None
     except AdapterError as error:
         raise AdapterError(f"{spec} gives {error.found}", error.needed, error.remedy) from error
 

@@ -14,7 +14,7 @@ Weights = Mapping[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightSource:
     """Where the values of an initializer come from: a weight of the framework, as it is or transposed."""
 
     weight: str
@@ -26,7 +26,7 @@ class Place:
         return array.T if self.transposed else array
 
 
-def places(proto: ModelProto, weights: Weights) -> dict[str, Place]:
+def weight_sources(proto: ModelProto, weights: Weights) -> dict[str, WeightSource]:
     """The initializers that hold weights, by name; what is computed from several weights is not among them.
 
     1. An initializer with the name and the values of a weight is that weight.
@@ -37,7 +37,7 @@ def places(proto: ModelProto, weights: Weights) -> dict[str, Place]:
         proto: the exported model.
         weights: the framework's, of the moment of the export.
     """
-    found: dict[str, Place] = {}
+    found: dict[str, WeightSource] = {}
     for tensor in proto.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             continue
@@ -52,15 +52,15 @@ def places(proto: ModelProto, weights: Weights) -> dict[str, Place]:
     return found
 
 
-def _place(name: str, value: NDArray[Any], array: NDArray[Any]) -> Place | None:
+def _place(name: str, value: NDArray[Any], array: NDArray[Any]) -> WeightSource | None:
     if value.shape == array.shape and np.array_equal(value, array):
-        return Place(name, transposed=False)
+        return WeightSource(name, transposed=False)
     if value.ndim == 2 and value.T.shape == array.shape and np.array_equal(value.T, array):
-        return Place(name, transposed=True)
+        return WeightSource(name, transposed=True)
     return None
 
 
-def swap(proto: ModelProto, where: Mapping[str, Place], weights: Weights) -> None:
+def swap_weights(proto: ModelProto, where: Mapping[str, WeightSource], weights: Weights) -> None:
     """Put the weights of this moment into a model's initializers."""
     for tensor in proto.graph.initializer:
         if tensor.name in where:

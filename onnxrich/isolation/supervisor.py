@@ -34,7 +34,7 @@ from onnxrich.errors import DataError, OnnxrichError, WorkerError
 from onnxrich.moments.matrix import load_record
 from onnxrich.progress import Listener, Progress
 from onnxrich.results.analysis import Results
-from onnxrich.results.provenance import Record
+from onnxrich.results.provenance import Provenance
 
 # Seconds between two looks at the clock and at the worker's memory.
 LOOK = 0.05
@@ -47,7 +47,7 @@ CRASHES = {
 }
 
 
-def results(
+def call_for_results(
     task: str,
     request: Mapping[str, Any],
     *,
@@ -65,7 +65,7 @@ def results(
 
 def _results(document: Mapping[str, Any], saved: bytes) -> Results:
     moments, record = load_record(io.BytesIO(saved))
-    return Results.from_document(document, moments, Record.from_dict(record))
+    return Results.from_document(document, moments, Provenance.from_dict(record))
 
 
 def several(
@@ -78,12 +78,12 @@ def several(
 ) -> tuple[dict[str, Any], list[Results]]:
     """A document that holds several `analyses`, and their results; arguments and errors as in `call`."""
     answer, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
-    document, results, start = answer["document"], [], 0
+    document, call_for_results, start = answer["document"], [], 0
     for analysis, size in zip(document["analyses"], answer["sizes"], strict=True):
         moments, record = load_record(io.BytesIO(saved[start : start + size]))
-        results.append(Results.from_document(analysis, moments, Record.from_dict(record)))
+        call_for_results.append(Results.from_document(analysis, moments, Provenance.from_dict(record)))
         start += size
-    return document, results
+    return document, call_for_results
 
 
 def call(

@@ -1,4 +1,4 @@
-"""The worker process: `python -m onnxrich.isolation.worker PARENT`, which `onnxrich.isolation.supervisor` starts and documents."""
+"""The worker process, `python -m onnxrich.isolation.worker PARENT`: started and documented by `supervisor`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main() -> None:
 def _run(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich.pipelines import run as pipeline
 
-    return _answer(pipeline.analyze(arguments.pop("model"), listen=listen, **arguments))
+    return _answer(pipeline.run(arguments.pop("model"), listen=listen, **arguments))
 
 
 def _load(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
@@ -77,7 +77,7 @@ def _compare(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], by
 def _track(arguments: dict[str, Any], listen: Any) -> tuple[dict[str, Any], bytes]:
     from onnxrich.pipelines import track as following
 
-    found = following.follow(arguments.pop("given"), listen=listen, **arguments)
+    found = following.track(arguments.pop("given"), listen=listen, **arguments)
     return _several(found.to_dict(), found.results)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample
-from onnxrich.moments.matrix import Block
+from onnxrich.metrics.base import Metric, Sample
+from onnxrich.moments.matrix import BlockName
 from onnxrich.moments.precision import EPS
 
 
@@ -25,7 +24,7 @@ def cka_outputs(sample: Sample) -> float | None:
     return _cka(sample, "outputs")
 
 
-def _cka(sample: Sample, block: Block) -> float | None:
+def _cka(sample: Sample, block: BlockName) -> float | None:
     # tr(HKH·HLH) = ‖C_φg‖_F² and ‖HLH‖_F = ‖C_gg‖_F for the kernel L of g.
     own = sample.moments.centered(block, block)
     mean = sample.moments.n * float(np.sum(sample.moments.mean(block) ** 2))

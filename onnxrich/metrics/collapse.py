@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.errors import Notice
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample
+from onnxrich.metrics.base import Metric, Sample
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import GRAM_FLOOR
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from onnxrich.errors import Notice
 from onnxrich.metrics import linalg as _spectra
-from onnxrich.metrics.sample import Sample
-from onnxrich.metrics.span import span
-from onnxrich.moments.matrix import Array, Block, Moments
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.linalg import span
+from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.moments.precision import EPS
 
 # Functions that are made orthonormal at a time.
@@ -83,7 +83,7 @@ def curves_on(fitted: Sample, sample: Sample) -> tuple[Curves, list[Notice]]:
     second = vectors.T @ (sample.scatter @ vectors) / moments.n + np.outer(mean, mean)
     # The error of an entry of the Gram matrix: rounding of the largest direction, seen in units of this one.
     noise = 8 * max(moments.p, 100) * EPS["float64"] * np.max(rho, initial=0.0) / rho
-    blocks: tuple[Block, ...] = ("outputs", "targets") if moments.K else ("outputs",)
+    blocks: tuple[BlockName, ...] = ("outputs", "targets") if moments.K else ("outputs",)
     products = [vectors.T @ moments.raw("features", block) / np.sqrt(moments.n * rho)[:, None] for block in blocks]
     inner = orthonormalized(second / np.sqrt(np.outer(rho, rho)), np.hstack(products), noise)
     stop, C = len(inner), moments.C
@@ -144,12 +144,12 @@ def _stopped(stop: int, p: int) -> list[Notice]:
     return [Notice("curves_stop", message)] if stop < p else []
 
 
-def _explained(moments: Moments, block: Block, rho: Array, vectors: Array) -> tuple[Array, Array]:
+def _explained(moments: Moments, block: BlockName, rho: Array, vectors: Array) -> tuple[Array, Array]:
     # ⟨e_k|g_j⟩·√n for all k, j: float64 array of shape (k_max, m).
     return _shares(moments, block, vectors.T @ moments.raw("features", block) / np.sqrt(moments.n * rho)[:, None])
 
 
-def _shares(moments: Moments, block: Block, inner: Array) -> tuple[Array, Array]:
+def _shares(moments: Moments, block: BlockName, inner: Array) -> tuple[Array, Array]:
     """Cumulative share of the block's span, and of its functions' energy, that the first k eigenfunctions hold."""
     basis = span(moments, block)
     projected = np.square(inner @ basis.coefficients).sum(axis=1) / max(basis.rank, 1)

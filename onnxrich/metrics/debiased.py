@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample, inner
-from onnxrich.metrics.span import span
+from onnxrich.metrics.base import Metric, Sample, inner
+from onnxrich.metrics.linalg import span
 from onnxrich.moments.matrix import Array, Moments
 
 # With fewer blocks too few pairs are left.

@@ -13,9 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from onnxrich.metrics import debiased
-from onnxrich.metrics.base import Scale
+from onnxrich.metrics.base import Sample, Scale
 from onnxrich.metrics.registry import ALL
-from onnxrich.metrics.sample import Sample
 from onnxrich.metrics.student import student_t
 from onnxrich.moments.matrix import Array, Moments
 

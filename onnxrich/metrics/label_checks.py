@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxrich.data.labels import listing
 from onnxrich.errors import Notice
 from onnxrich.moments.matrix import Moments
 
@@ -18,7 +17,7 @@ _BY_NUMBER = "accuracy, cross_entropy, mean_squared_error, NC3 and NC4"
 _ROUNDING = 1e-9
 
 
-def notices(moments: Moments, first: NDArray[Any] | None, names: Sequence[str] | None) -> list[Notice]:
+def label_notices(moments: Moments, first: NDArray[Any] | None, names: Sequence[str] | None) -> list[Notice]:
     """What a reader of numbers that come from labels should know.
 
     Args:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.metrics import richness
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample
+from onnxrich.metrics.base import Metric, Sample
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
 

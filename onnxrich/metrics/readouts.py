@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.metrics import collapse, probe
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample
+from onnxrich.metrics.base import Metric, Sample
 from onnxrich.moments.matrix import Array
 
 # A score that no other is below.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from onnxrich._utils.validation import taken
+from onnxrich._utils.validation import validated
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import (
     alignment,
@@ -18,22 +18,17 @@ from onnxrich.metrics import (
     spectrum,
     weights,
 )
-from onnxrich.metrics.base import Metric, Value
-from onnxrich.metrics.sample import Part, Sample
+from onnxrich.metrics.base import Metric, Sample, Value, sample_of
 from onnxrich.moments.matrix import Array, Moments
 
 __all__ = [
     "ALL",
     "FAMILIES",
     "MEANINGS",
-    "Metric",
     "Metrics",
-    "Part",
-    "Sample",
     "evaluate",
     "measure",
     "metric_list",
-    "sample_of",
     "select",
 ]
 
@@ -80,7 +75,7 @@ def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
         DataError: when there is no metric or family of a name, or they are no names.
     """
     chosen = {ALWAYS}
-    for name in taken(metrics=["default"] if names is None else names)["metrics"]:
+    for name in validated(metrics=["default"] if names is None else names)["metrics"]:
         fitting = {metric.name for metric in ALL.values() if name in _words(metric)}
         if not fitting:
             near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)
@@ -106,17 +101,6 @@ def metric_list() -> list[dict[str, str | bool]]:
         {"name": metric.name, "family": metric.family, "meaning": metric.meaning, "default": metric.default}
         for metric in ALL.values()
     ]
-
-
-def sample_of(
-    moments: Moments,
-    blocks: Iterable[Moments] = (),
-    *,
-    weight: Array | None = None,
-    parameter_norm: float | None = None,
-) -> Sample:
-    """The sample that metrics are computed from; the arguments are those of `measure`."""
-    return Sample(moments, tuple(map(Part, blocks)), weight, parameter_norm)
 
 
 def measure(

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample, inner
-from onnxrich.metrics.span import Span, span
+from onnxrich.metrics.base import Metric, Sample, inner
+from onnxrich.metrics.linalg import Span, span
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.precision import EPS
 

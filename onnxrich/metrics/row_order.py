@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from onnxrich.errors import Notice
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.debiased import LEAST_BLOCKS
-from onnxrich.metrics.sample import Sample
-from onnxrich.metrics.span import span
-from onnxrich.moments.matrix import Block
+from onnxrich.metrics.linalg import span
+from onnxrich.moments.matrix import BlockName
 
 # Blocks whose means scatter by so much more than chance lets them hold different mixtures of rows.
 _ORDERED_RATIO, _ORDERED_SIGMAS = 1.5, 6.0
@@ -19,7 +19,7 @@ _ORDERED_RATIO, _ORDERED_SIGMAS = 1.5, 6.0
 _TURNS_SIGMAS, _TURNS_FREEDOM = 4.0, 10
 
 
-def ordered(sample: Sample) -> float | None:
+def row_order_ratio(sample: Sample) -> float | None:
     """How many times as much as chance has it the blocks' means scatter, where that is far from 1; else None.
 
     Much more where rows that lie together are alike, as sorted ones are: that is seen in the means of the targets, or
@@ -45,7 +45,7 @@ def ordered(sample: Sample) -> float | None:
     return None
 
 
-def _scatter(sample: Sample, block: Block) -> tuple[float, int] | None:
+def _scatter(sample: Sample, block: BlockName) -> tuple[float, int] | None:
     """Hotelling's statistic of the blocks' means, and its degrees of freedom; None where there are none.
 
     With T² = Σ_b n_b d_bᵀ Σ⁺ d_b, d_b the difference of a block's mean from the mean and Σ the covariance, T² is about
@@ -62,7 +62,7 @@ def _scatter(sample: Sample, block: Block) -> tuple[float, int] | None:
     return moments.n * float(counts @ np.sum((offsets @ white.coefficients) ** 2, axis=1)), freedom
 
 
-def ordered_notice(ratio: float) -> Notice:
+def row_order_notice(ratio: float) -> Notice:
     """What to do when the rows are in an order."""
     if ratio > 1:
         times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"

@@ -8,9 +8,8 @@ import numpy as np
 
 from onnxrich.metrics import linalg as _spectra
 from onnxrich.metrics import richness
-from onnxrich.metrics.base import Metric
+from onnxrich.metrics.base import Metric, Sample, inner
 from onnxrich.metrics.linalg import Spectrum
-from onnxrich.metrics.sample import Sample, inner
 from onnxrich.moments.matrix import Array
 
 # The ranks over which the power law is fitted; with fewer than _FEWEST of them there is none.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.metrics.base import Metric
-from onnxrich.metrics.sample import Sample
+from onnxrich.metrics.base import Metric, Sample
 
 
 def head_norm(sample: Sample) -> float | None:

@@ -7,24 +7,74 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations_with_replacement, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from onnxrich.errors import DataError
 from onnxrich.moments.precision import EPS, GRAM_FLOOR
-from onnxrich.moments.tallies import tallied
 from onnxrich.moments.targets import TargetKind, finite_table, one_hot
-from onnxrich.moments.tiles import Array as Array
-from onnxrich.moments.tiles import from_tiles
 
-Block = Literal["one", "features", "outputs", "targets"]
+Array = NDArray[np.float64]
+
+
+def from_tiles(tiles: Sequence[Array]) -> Array:
+    """The symmetric matrix of which the tiles on and above the diagonal are given, row by row."""
+    count = (math.isqrt(8 * len(tiles) + 1) - 1) // 2
+    edges = np.cumsum([0, *(tile.shape[1] for tile in tiles[:count])]).tolist()
+    matrix = np.empty((edges[-1], edges[-1]))
+    sides = [slice(start, stop) for start, stop in pairwise(edges)]
+    for tile, (rows, columns) in zip(tiles, combinations_with_replacement(sides, 2), strict=True):
+        if rows == columns:
+            matrix[rows, columns] = np.triu(tile) + np.triu(tile, 1).T
+        else:
+            matrix[rows, columns], matrix[columns, rows] = tile, tile.T
+    return matrix
+
+
+def with_outputs(matrix: Array, weight: Array) -> Array:
+    """The moment matrix of z = [1, φ, f, y] from that of [1, φ, y], for outputs f = Wφ about the shift W·(that of φ).
+
+    Args:
+        matrix: float64 array of shape (1 + p + K, 1 + p + K).
+        weight: W, float64 array of shape (C, p).
+    """
+    C, p = weight.shape
+    f, y = slice(1 + p, 1 + p + C), slice(1 + p + C, None)
+    across = matrix[:, 1 : 1 + p] @ weight.T
+    whole = np.empty((len(matrix) + C,) * 2)
+    whole[: 1 + p, : 1 + p], whole[: 1 + p, y] = matrix[: 1 + p, : 1 + p], matrix[: 1 + p, 1 + p :]
+    whole[y, : 1 + p], whole[y, y] = matrix[1 + p :, : 1 + p], matrix[1 + p :, 1 + p :]
+    whole[: 1 + p, f], whole[y, f] = across[: 1 + p], across[1 + p :]
+    whole[f, : 1 + p], whole[f, y] = across[: 1 + p].T, across[1 + p :].T
+    own = weight @ across[1 : 1 + p]
+    whole[f, f] = (own + own.T) / 2
+    return whole
+
+
+# What is summed over the rows of a classifier beside second moments: rows whose largest output is that of their class,
+# and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.
+TALLIES = ("correct", "cross_entropy")
+
+
+def tallied(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:
+    """The sums of `TALLIES` of some rows: outputs of shape (n, C), one-hot classes of shape (n, K)."""
+    scores = f if f.shape[1] > 1 else np.hstack([np.zeros_like(f), f])
+    hits = scores.argmax(axis=1) == y.argmax(axis=1)
+    highest = scores.max(axis=1, initial=-np.inf)
+    losses = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1)) - (scores * y).sum(axis=1)
+    scale = np.ones(len(f)) if weights is None else np.asarray(weights, dtype=np.float64)
+    return dict(zip(TALLIES, (float((hits * scale).sum()), float((losses * scale).sum())), strict=True))
+
+
+BlockName = Literal["one", "features", "outputs", "targets"]
 
 SCHEMA = "onnxrich.moments/1"
 # Key of the metadata in which an instrumented model says how its accumulators are read.
@@ -77,7 +127,7 @@ class Moments:
         if self.dtype not in EPS:
             raise DataError(f"arithmetic {self.dtype!r} of a head", f"one of {', '.join(EPS)}", "Pass one as dtype.")
         starts = accumulate((1, self.p, self.C, self.K), initial=0)
-        slices = {name: slice(*edges) for name, edges in zip(get_args(Block), pairwise(starts), strict=True)}
+        slices = {name: slice(*edges) for name, edges in zip(get_args(BlockName), pairwise(starts), strict=True)}
         object.__setattr__(self, "_slices", slices)
 
     @classmethod
@@ -173,17 +223,17 @@ class Moments:
         """Whether outputs and classes correspond: one output a class, or one output (positive or not) for two."""
         return self.targets == "classes" and (self.C == self.K > 1 or (self.C, self.K) == (1, 2))
 
-    def mean(self, block: Block) -> Array:
+    def mean(self, block: BlockName) -> Array:
         """Mean of a block over the rows, about zero: float64 array of shape (block width,)."""
         part = self._slices[block]
         return self.matrix[0, part] / self.n + self.shift[part]
 
-    def centered(self, a: Block, b: Block) -> Array:
+    def centered(self, a: BlockName, b: BlockName) -> Array:
         """Σ (a − mean a)(b − mean b)ᵀ: float64 array of shape (width of a, width of b)."""
         rows, columns = self._slices[a], self._slices[b]
         return self.matrix[rows, columns] - np.outer(self.matrix[rows, 0], self.matrix[0, columns]) / self.n
 
-    def raw(self, a: Block, b: Block) -> Array:
+    def raw(self, a: BlockName, b: BlockName) -> Array:
         """Σ a bᵀ about zero: float64 array of shape (width of a, width of b)."""
         return self.centered(a, b) + self.n * np.outer(self.mean(a), self.mean(b))
 

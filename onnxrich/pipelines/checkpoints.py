@@ -7,10 +7,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from onnxrich.errors import DataError
 from onnxrich.results.paths import MOMENTS
+from onnxrich.results.track import Origin
 
 # Kinds of files in a folder of checkpoints; those of the first kind that is there are taken.
 KINDS = (".onnx", ".npz")
@@ -19,11 +19,8 @@ KINDS = (".onnx", ".npz")
 _WHOLE = r"(?<![0-9])(?<![0-9][.a-zA-Z])([0-9]{1,18})(?![0-9a-zA-Z]|[.][0-9])"
 _NAMED = rf"(?i:(step|epoch|iter|iteration|checkpoint|ckpt))[^0-9a-zA-Z]*{_WHOLE}"
 
-# Where the steps stand: in the files themselves, in their names, or nowhere.
-Origin = Literal["metadata", "name", "position"]
 
-
-def files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def checkpoint_files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The files that paths, patterns such as `step-*.onnx`, and folders stand for.
 
     They are in the order in which they were given: whoever lists files knows which comes first. Those of one folder or
@@ -61,7 +58,7 @@ def natural(path: Path) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts)
 
 
-def steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, ...], Origin]:
+def checkpoint_steps(paths: Sequence[str], told: Sequence[int | None]) -> tuple[tuple[int, ...], Origin]:
     """The step of each checkpoint, and where it stands: in all files, in all names, or nowhere.
 
     In a name it is the number behind a word for it, such as step or epoch, the last of those that are another in each

@@ -14,19 +14,18 @@ from onnxrich.data import open as sources
 from onnxrich.data.shared import leading, source_for
 from onnxrich.engine import joint_pass as joint
 from onnxrich.engine import runtime as session
-from onnxrich.errors import DataError, Notice, naming
+from onnxrich.errors import DataError, Notice, prefix_errors
 from onnxrich.metrics.registry import select
 from onnxrich.model import file as models
 from onnxrich.model.head import head as heads
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.moments.matrix import load_record
 from onnxrich.pipelines import run as pipeline
-from onnxrich.progress import Listener, Progress
+from onnxrich.progress import Listener, Progress, Timing
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Compared, similarities
 from onnxrich.results.paths import moments_of
-from onnxrich.results.provenance import Record
-from onnxrich.timing import Timing
+from onnxrich.results.provenance import Provenance
 
 # What options are when they are left out, where that is not None.
 LEFT_OUT = {"device": "auto", "seed": 0}
@@ -77,7 +76,7 @@ def compare(
             leader, data, labels, others=[model for model, _ in led[1:]], widths=[head.C for _, head in led], seed=seed,
             reading=reading, preprocessing=preprocessing,
         )  # fmt: skip
-    passed = joint.run(
+    passed = joint.measure_jointly(
         read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
     )
     listen(Progress("computing the metrics"))
@@ -115,7 +114,7 @@ def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: A
     Raises:
         DataError: when something was; the message names it.
     """
-    wanted, plain = asdict(sources.Reading.of(reading)), asdict(sources.Reading())
+    wanted, plain = asdict(sources.Selection.of(reading)), asdict(sources.Selection())
     given = [name for name, value in options.items() if value is not None and name not in LEFT_OUT]
     given += [name for name, value in LEFT_OUT.items() if options.get(name, value) != value]
     given += [name for name, value in wanted.items() if value != plain[name]]
@@ -135,16 +134,16 @@ def load(path: Path, metrics: Sequence[str] | None) -> Results:
     Raises:
         DataError: when they can't be read; the message names the file.
     """
-    with naming(os.fspath(path)):
+    with prefix_errors(os.fspath(path)):
         try:
             moments, saved = load_record(path)
         except DataError as error:
             raise DataError(error.found, error.needed, f"{error.remedy} Data are given by --data.") from error
-        return Results.from_moments(moments, Record.from_dict(saved).asking(select(metrics)))
+        return Results.from_moments(moments, Provenance.from_dict(saved).asking(select(metrics)))
 
 
 def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
     model = models.read(given)
-    rewrite.check_plain(model)
-    with naming(model.path):
+    rewrite.check_not_instrumented(model)
+    with prefix_errors(model.path):
         return model, heads.find(model, **chosen)

@@ -19,7 +19,7 @@ from onnxrich.model import file as models
 from onnxrich.model.file import Model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Head, allowed_residual, candidates
-from onnxrich.model.head.layers import sites
+from onnxrich.model.head.layers import layer_tensors
 
 # Rows of made-up input on which a head is verified, and operators behind it that are drawn at most.
 ROWS, DRAWN = 8, 24
@@ -157,7 +157,7 @@ def inspect(
 
 
 def _layers(graph: Graph, head: Head) -> tuple[dict[str, str], ...]:
-    found = sites(graph, head)
+    found = layer_tensors(graph, head)
     return tuple({"name": site.tensor, "scope": site.scope, "operator": site.operator} for site in found)
 
 
@@ -191,7 +191,7 @@ def _verified(model: Model, head: Head) -> tuple[float | None, str | None, str]:
     """Residual and kind of rows on made-up inputs; or the reason why the model could not be run on such."""
     try:
         source = synthesize(model, seed=0, rows=ROWS)
-        residual, rows = live.probe(model, head, source, session.choose("cpu"))
+        residual, rows = live.probe_head(model, head, source, session.choose("cpu"))
     except OnnxrichError as error:
         return None, None, error.found
     return residual, rows, ""

@@ -12,7 +12,7 @@ import onnx
 from onnx import ModelProto
 
 from onnxrich._utils import validation as checked
-from onnxrich._utils.writing import refusal, write_files
+from onnxrich._utils.files import refusal, write_files
 from onnxrich.data import open as sources
 from onnxrich.engine import prepared as live
 from onnxrich.engine import runtime as session
@@ -57,7 +57,7 @@ def expose(
         OnnxrichError: when the model has no such head, or the file can't be written.
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    chosen = checked.taken(features=features, outputs=outputs, head=head, output=output)
+    chosen = checked.validated(features=features, outputs=outputs, head=head, output=output)
     if isolate:
         limits = {"timeout": timeout, "max_memory": max_memory}
         names = _isolated("expose", model, chosen | {"force": force}, **limits)
@@ -107,18 +107,18 @@ def instrument(
         OnnxrichError: when the model has no such head or is instrumented already, or the file can't be written.
     """
     checked.check_limits(isolate=isolate, timeout=timeout, max_memory=max_memory)
-    chosen = checked.taken(features=features, outputs=outputs, head=head, output=output)
+    chosen = checked.validated(features=features, outputs=outputs, head=head, output=output)
     if isolate:
         given = None if data is None else supervise.path_of(data, "data")
         limits = {"timeout": timeout, "max_memory": max_memory}
         return _isolated("instrument", model, chosen | {"force": force, "data": given}, **limits)
     read = models.read(model)
-    rewrite.check_plain(read)
+    rewrite.check_not_instrumented(read)
     found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data)
-        residual, shift = live.pilot(read, found, source, session.choose("cpu"))
+        residual, shift = live.pilot_head(read, found, source, session.choose("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
     _write(read, patch.data, Path(chosen["output"]), force)
     return patch.accumulators

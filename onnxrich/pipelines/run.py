@@ -10,21 +10,21 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich.data import open as sources
-from onnxrich.engine import readouts
+from onnxrich.engine import readouts, result
 from onnxrich.engine import runtime as session
 from onnxrich.engine import single_pass as stream
-from onnxrich.engine.layers import Asked
+from onnxrich.engine.layers import LayerRequest
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import label_checks as labelled
-from onnxrich.metrics.registry import ALL, Sample, sample_of, select
+from onnxrich.metrics.base import Sample, sample_of
+from onnxrich.metrics.registry import ALL, select
 from onnxrich.model import file as models
 from onnxrich.model import parameters
 from onnxrich.model.head import head as heads
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.progress import Listener, Progress
+from onnxrich.progress import Listener, Progress, Timing
 from onnxrich.results.analysis import Results
-from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
-from onnxrich.timing import Timing
+from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
 
 # The name that stands for all layers.
 ALL_LAYERS = "all"
@@ -36,7 +36,7 @@ SYNTHETIC = Notice(
 )
 
 
-def analyze(
+def run(
     model: str | os.PathLike[str] | bytes | ModelProto,
     data: Any = None,
     labels: Any = None,
@@ -71,7 +71,7 @@ def analyze(
     with timing.measure("reading the model"):
         listen(Progress("reading the model"))
         read = models.read(model)
-        rewrite.check_plain(read)
+        rewrite.check_not_instrumented(read)
         read = read if name is None else replace(read, path=name)
         found = heads.find(read, features=features, outputs=outputs, number=head)
         how = {"widths": [found.C], "seed": seed, "reading": reading, "preprocessing": preprocessing}
@@ -79,18 +79,18 @@ def analyze(
         others = [source]
         if eval_data is not None:
             evaluated_on = sources.open_source(read, eval_data, eval_labels, **how)
-            others.append(sources.numbered_alike(evaluated_on, source))
+            others.append(sources.align_classes_with(evaluated_on, source))
         elif eval_labels is not None:
             raise DataError("labels to evaluate on without data", "both, or none", "Pass --eval-data FILE as well.")
     asked = None
     if layers is not None:
         names = None if tuple(layers) == (ALL_LAYERS,) else tuple(layers)
-        asked = Asked(names, token, memory, blocks)
+        asked = LayerRequest(names, token, memory, blocks)
     # Weights outside the file are read for those alone who ask for them by name.
     norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
     done: list[tuple[Results, Sample]] = []
     for each, saved, deep in zip(others, (checkpoint, None), (asked, None), strict=False):
-        passed = stream.run(
+        passed = stream.measure_one(
             read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved, layers=deep,
             memory=memory, timing=timing, listen=listen,
         )  # fmt: skip
@@ -106,7 +106,7 @@ def analyze(
 def evaluated(
     model: models.Model,
     source: sources.Source,
-    passed: stream.Pass,
+    passed: result.PassResult,
     choice: session.Choice,
     *,
     metrics: Sequence[str] | None,
@@ -120,9 +120,9 @@ def evaluated(
 
 
 def _measured(
-    passed: stream.Pass,
+    passed: result.PassResult,
     source: sources.Source,
-    record: Record,
+    record: Provenance,
     *,
     norm: float | None,
     fitted: Sample | None,
@@ -133,23 +133,23 @@ def _measured(
     weight = None if passed.head.affine is None else passed.head.affine.weight
     sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
     if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
-        sample = readouts.judged(
+        sample = readouts.count_decisions(
             passed.live, source, sample, size=passed.batch_size, runs=passed.runs, listen=listen
         )  # fmt: skip
     return Results.from_sample(sample, record, fitted=fitted), sample
 
 
 def _record(
-    model: models.Model, source: sources.Source, passed: stream.Pass, choice: session.Choice, asked: int | None
-) -> Record:
+    model: models.Model, source: sources.Source, passed: result.PassResult, choice: session.Choice, asked: int | None
+) -> Provenance:
     head = passed.head
     assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
     notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
-    notices += [*labelled.notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
-    return Record(
+    notices += [*labelled.label_notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
+    return Provenance(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(
             head.features.tensor,

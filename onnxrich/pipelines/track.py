@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from onnxrich.errors import DataError, naming
+from onnxrich.errors import DataError, prefix_errors
 from onnxrich.pipelines import checkpoints as series
 from onnxrich.pipelines import compare as comparing
 from onnxrich.pipelines import run as pipeline
@@ -18,7 +18,7 @@ from onnxrich.results.paths import moments_of
 from onnxrich.results.track import Tracked
 
 
-def follow(
+def track(
     given: Sequence[str | os.PathLike[str]],
     data: Any = None,
     labels: Any = None,
@@ -34,7 +34,7 @@ def follow(
             "data that can be read for each checkpoint",
             "Pass a file, arrays, or an iterable that begins anew.",
         )
-    paths = list(map(str, series.files(given)))
+    paths = list(map(str, series.checkpoint_files(given)))
     if all(map(moments_of, paths)):
         unused = {name: value for name, value in options.items() if name != "metrics"}
         comparing.check_unused(data=data, labels=labels, init=initial, **unused)
@@ -44,11 +44,11 @@ def follow(
         def tell(progress: Progress, number: int = number) -> None:
             listen(replace(progress, stage=f"checkpoint {number} of {len(paths)}: {progress.stage}"))
 
-        with naming(path):
+        with prefix_errors(path):
             results, s_init = _one(path, data, labels, initial, listen=tell, **options)
         found.append(results)
         alike.append(s_init)
-    steps, origin = series.steps(paths, [results.record.model.step for results in found])
+    steps, origin = series.checkpoint_steps(paths, [results.record.model.step for results in found])
     return Tracked.of(steps, found, origin=origin, s_init=alike if initial is not None else None)
 
 
@@ -60,6 +60,6 @@ def _one(
     if saved is not None:
         return comparing.load(saved, options["metrics"]), None
     if initial is None:
-        return pipeline.analyze(path, data, labels, listen=listen, **options), None
+        return pipeline.run(path, data, labels, listen=listen, **options), None
     both = comparing.compare([path, initial], data, labels, initial=1, listen=listen, **options)
     return both.results[0], both.similarity(0, 1)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from onnxrich._utils.writing import refusal, write_files
+from onnxrich._utils.files import refusal, write_files
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
 from onnxrich.results.analysis import Results

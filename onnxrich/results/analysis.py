@@ -9,16 +9,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich._utils.threads import few_threads
+from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.errors import Notice
+from onnxrich.metrics.base import Sample, sample_of
 from onnxrich.metrics.curves import Curves, curves, curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import Uncertainty, estimate
-from onnxrich.metrics.registry import ALL, Metrics, Sample, evaluate, sample_of, select
-from onnxrich.metrics.row_order import ordered, ordered_notice
+from onnxrich.metrics.registry import ALL, Metrics, evaluate, select
+from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.layer import Layer
-from onnxrich.results.provenance import Record
+from onnxrich.results.provenance import Provenance
 
 SCHEMA = "onnxrich.analysis/1"
 
@@ -44,7 +45,7 @@ class Results:
         evaluation: the same of other data, with curves over the eigenfunctions of these; None when there are none.
     """
 
-    record: Record
+    record: Provenance
     metrics: Metrics
     curves: Curves
     notices: tuple[Notice, ...]
@@ -65,7 +66,7 @@ class Results:
     def from_moments(
         cls,
         moments: Moments,
-        record: Record,
+        record: Provenance,
         *,
         blocks: Sequence[Moments] = (),
         weight: Array | None = None,
@@ -83,7 +84,7 @@ class Results:
         return cls.from_sample(sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm), record)
 
     @classmethod
-    def from_sample(cls, sample: Sample, record: Record, *, fitted: Sample | None = None) -> Self:
+    def from_sample(cls, sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Self:
         """Compute metrics, their errors and curves of a sample.
 
         Args:
@@ -93,13 +94,13 @@ class Results:
         """
         names = select(record.asked or None)
         # Tokens of a sample are alike in any order: only rows that are samples can be told to be in one.
-        ratio = ordered(sample) if record.head.rows == "sample" else None
+        ratio = row_order_ratio(sample) if record.head.rows == "sample" else None
         if ratio is not None:
             sample = replace(sample, ordered=True)
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
-                record = replace(record, notices=(*record.notices, ordered_notice(ratio)))
+                record = replace(record, notices=(*record.notices, row_order_notice(ratio)))
         record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
-        with few_threads(len(sample.moments.matrix) ** 3):
+        with single_threaded_blas(len(sample.moments.matrix) ** 3):
             defined = [name for name in names if not (ALL[name].by_number and record.misnumbered)]
             metrics, about_metrics = evaluate(sample, defined)
             uncertainty = estimate(sample, defined) or record.uncertainty
@@ -115,7 +116,7 @@ class Results:
         return replace(self, evaluation=evaluation)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], moments: Moments, record: Record) -> Self:
+    def from_document(cls, document: Mapping[str, Any], moments: Moments, record: Provenance) -> Self:
         """The results whose `to_dict` gave a document, without computing anything again."""
         drawn = {entry.name: document["curves"][entry.name] for entry in fields(Curves)}
         arrays: dict[str, Any] = {
@@ -150,7 +151,7 @@ class Results:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _few_blocks(sample: Sample, record: Record) -> list[Notice]:
+def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
     """A notice where the batches fill too few blocks for errors; none where blocks were not asked for."""
     samples, size, runs = record.data.samples, record.runtime.batch_size, record.runtime.runs
     filled = len(sample.parts)

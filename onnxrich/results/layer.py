@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from onnxrich._utils.threads import few_threads
+from onnxrich._utils.threads import single_threaded_blas
+from onnxrich.metrics.base import sample_of
 from onnxrich.metrics.jackknife import Interval, intervals
 from onnxrich.metrics.linalg import centered
-from onnxrich.metrics.registry import Metrics, evaluate, sample_of
-from onnxrich.metrics.row_order import ordered
+from onnxrich.metrics.registry import Metrics, evaluate
+from onnxrich.metrics.row_order import row_order_ratio
 from onnxrich.moments.matrix import Moments
 
 # What is computed for each layer.
@@ -61,9 +62,9 @@ class Layer:
             samples: whether rows are samples, whose order can be told.
         """
         sample = sample_of(moments, blocks)
-        if samples and ordered(sample) is not None:
+        if samples and row_order_ratio(sample) is not None:
             sample = replace(sample, ordered=True)
-        with few_threads(len(moments.matrix) ** 3):
+        with single_threaded_blas(len(moments.matrix) ** 3):
             metrics, _ = evaluate(sample, METRICS)
             values = np.clip(sample.once(centered).values, 0, None)
             ends = intervals(sample, METRICS)

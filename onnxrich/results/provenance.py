@@ -111,7 +111,7 @@ class RuntimeInfo:
 
 
 @dataclass(frozen=True)
-class Record:
+class Provenance:
     """Everything about an analysis that can't be computed again from its moments.
 
     Attributes:

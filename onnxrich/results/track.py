@@ -8,13 +8,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from onnxrich.errors import Notice
 from onnxrich.metrics.student import student_t
-from onnxrich.pipelines.checkpoints import Origin
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Estimate, difference, same_rows
+from onnxrich.results.track import Origin
+
+# Where the steps stand: in the files themselves, in their names, or nowhere.
+Origin = Literal["metadata", "name", "position"]
+
 
 SCHEMA = "onnxrich.track/1"
 

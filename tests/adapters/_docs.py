@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-FRAMEWORKS = Path(__file__).parents[2] / "docs" / "FRAMEWORKS.md"
+from repository import ROOT
+
+FRAMEWORKS = ROOT / "docs" / "FRAMEWORKS.md"
 
 
 def assert_runs(section: str, folder: Path) -> None:

@@ -145,7 +145,7 @@ def test_kinds_of_items() -> None:
     assert found[0]["d_lr"] == pytest.approx(found[1]["d_lr"], abs=1e-6)
     assert found[0]["accuracy"] == found[1]["accuracy"] is not None
     for loader in (nested, flat, iter(flat), [named], named):
-        items = list(plugins.find(model).batches(model, loader))
+        items = list(plugins.find_adapter(model).batches(model, loader))
         for name, whole in (("a", a), ("b", b), ("labels", labels)):
             np.testing.assert_array_equal(np.concatenate([item[name] for item in items]), whole.numpy())
         assert all(set(item) == {"a", "b", "labels"} for item in items)
@@ -160,7 +160,7 @@ def test_random_numbers_of_a_loader() -> None:
 
     model = Mlp()
     before = torch.get_rng_state()
-    drawn = np.concatenate([item["x"] for item in plugins.find(model).batches(model, Draws())])
+    drawn = np.concatenate([item["x"] for item in plugins.find_adapter(model).batches(model, Draws())])
     assert len(np.unique(drawn)) == drawn.size
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -323,6 +323,6 @@ def test_compiled_programs_are_refused(tmp_path: Path) -> None:
 def test_weights_by_name() -> None:
     """Weights are those of the state dict, as arrays."""
     model = Mlp()
-    found = plugins.find(model).weights(model)
+    found = plugins.find_adapter(model).weights(model)
     assert set(found) == set(model.state_dict())
     np.testing.assert_array_equal(found["head.weight"], model.head.weight.detach().numpy())

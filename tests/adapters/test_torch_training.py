@@ -11,6 +11,7 @@ from typing import Any
 
 import oracle
 import pytest
+from repository import ROOT
 
 import onnxrich
 
@@ -188,7 +189,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bert().save_pretrained(tmp_path / "my-model")
     tokenizer().save_pretrained(tmp_path / "my-model")
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs" / "TRAINING.md").read_text()
+    page = (ROOT / "docs" / "TRAINING.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(blocks) == 3
     names: dict[str, Any] = {}

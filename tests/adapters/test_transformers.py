@@ -40,16 +40,16 @@ def test_text_in_a_folder(tmp_path: Path) -> None:
     tokenizer().save_pretrained(tmp_path / "model")
     labels = np.arange(ROWS) % 3
     rows = [{"text": text, "label": int(label)} for text, label in zip(texts(), labels, strict=True)]
-    model = plugins.load(tmp_path / "model")[1]
+    model = plugins.load_model(tmp_path / "model")[1]
     analysis = onnxrich.run(tmp_path / "model", rows)
     given = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
     features, outputs = hooked(model, model.classifier, given)
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
     assert analysis.metrics["accuracy"] == pytest.approx((outputs.argmax(1) == labels).mean())
-    (item,) = plugins.find(model).batches(model, rows)
+    (item,) = plugins.find_adapter(model).batches(model, rows)
     assert set(item) == {"input_ids", "attention_mask", "labels"}
     for data in ({"text": texts(), "label": labels}, iter(rows), list(zip(texts(), labels, strict=True))):
-        (same,) = plugins.find(model).batches(model, data)
+        (same,) = plugins.find_adapter(model).batches(model, data)
         assert all(np.array_equal(same[name], array) for name, array in item.items())
     done = onnxrich.export(tmp_path / "model", tmp_path / "bert.onnx")
     assert done.inputs == ("input_ids", "attention_mask")
@@ -98,7 +98,7 @@ def test_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(ROWS)]
     analysis = onnxrich.run(tmp_path, [{"image": image} for image in images])
-    model = plugins.load(tmp_path)[1]
+    model = plugins.load_model(tmp_path)[1]
     features, outputs = hooked(model, model.classifier, dict(processor(images=images, return_tensors="pt")))
     assert analysis.record.data.n == ROWS
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)

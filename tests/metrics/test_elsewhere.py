@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxrich.metrics.base import sample_of
 from onnxrich.metrics.readouts import least_squares, nearest_mean
-from onnxrich.metrics.registry import measure, sample_of
+from onnxrich.metrics.registry import measure
 from onnxrich.metrics.similarity import Rows, linear_cka
 from onnxrich.moments.matrix import Moments
 

@@ -11,15 +11,15 @@ import pytest
 from onnxrich.errors import Notice
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Results
-from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Record, RuntimeInfo
+from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
 
 HOSTILE = "models/</script><img src=x onerror=alert(1)>[red]x[/red]\x1b[31m\u202e$x_1$\udcff.onnx"
 
 
-def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Record:
+def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Provenance:
     """A record of a model of that name; tensor and source names are as hostile as the model's."""
     notices = (Notice("synthetic_data", "No data were given: the inputs are random."),) if synthetic else ()
-    return Record(
+    return Provenance(
         ModelInfo(name, "ab" * 32, "pytorch 2.13.0", 18, 118_282),
         HeadInfo(f"relu {name}", "logits", "Gemm", "sample", p, C, True, 2.1e-7),
         DataInfo("evaluation.npz", n, None, synthetic, n, "0" * 64),

@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from onnxrich._utils import writing
+from onnxrich._utils import files as writing
 from onnxrich.api.run import Analysis
 from onnxrich.errors import OutputError
 from onnxrich.moments.matrix import load_record
 from onnxrich.report import comparison, figure, files, html, track
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Compared
-from onnxrich.results.provenance import Record
+from onnxrich.results.provenance import Provenance
 from onnxrich.results.track import Tracked
 
 # The hidden file lists the others.
@@ -63,7 +63,7 @@ def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> N
     assert (folder / "figure.svg").read_bytes() == figure.render([lazy], "svg")
     moments, record = load_record(folder / "moments.npz")
     assert np.array_equal(moments.matrix, lazy.moments.matrix)
-    assert Record.from_dict(record) == lazy.record
+    assert Provenance.from_dict(record) == lazy.record
 
 
 def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.optional import required
-from onnxrich.data.context import Request
+from onnxrich._utils.optional import import_optional
+from onnxrich.data.context import OpenContext
 from onnxrich.data.images.pool import Item, decoded
-from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
+from onnxrich.data.paths import DataPath
+from onnxrich.data.table import MOST_UNPACKED, AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.errors import DataError
 
 # The column that lets ragged lists be padded: a model leaves out where it is 0.
@@ -45,11 +48,11 @@ class Rowset:
 
 def arrow() -> Any:
     """The package pyarrow."""
-    required("pyarrow.compute", "parquet", "a table")
-    return required("pyarrow", "parquet", "a table")
+    import_optional("pyarrow.compute", "parquet", "a table")
+    return import_optional("pyarrow", "parquet", "a table")
 
 
-def table_of(rowset: Rowset, request: Request) -> Table:
+def table_of(rowset: Rowset, request: OpenContext) -> Table:
     """The table of a rowset: numbers, lists of numbers of equal length, texts, and images as files in bytes.
 
     Columns of other types are left out.
@@ -102,7 +105,7 @@ def _block(
     part: Rows,
     names: Sequence[str],
     rowset: Rowset,
-    request: Request,
+    request: OpenContext,
     kept: AnyArray | None = None,
 ) -> Block:
     """A block of columns without the rows in which a value is missing or can't be one."""
@@ -251,3 +254,67 @@ def recut(tables: Iterable[Any], rows: range, size: int) -> Iterator[Any]:
             if not left:
                 return
     raise DataError("fewer rows than the file says", "a whole file", "Save or copy it again.")
+
+
+def check_size(place: DataPath, file: Any) -> None:
+    """Refuse a file of text that is larger than memory is trusted with."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    if size > MOST_UNPACKED:
+        raise DataError(
+            f"{place.name} has {size:,} bytes of text",
+            f"at most {MOST_UNPACKED:,}, which are read into memory",
+            "Save it as Parquet, which is read as it is used.",
+        )
+
+
+def _check_names(schema: Any) -> None:
+    """Names of columns must be text: pyarrow decodes them only when they are asked for, and raises then."""
+    for field in schema:
+        _ = field.name
+
+
+@contextmanager
+def reading(place: DataPath, kind: str) -> Iterator[None]:
+    """Turns what pyarrow raises for damaged files into a DataError."""
+    pa = arrow()
+    try:
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(
+            f"{place.name} is damaged or no {kind} file ({reason})", f"a whole {kind} file", "Save or copy it again."
+        ) from error
+
+
+def parts_of(folder: DataPath, ending: str) -> list[DataPath]:
+    """The files of an ending below a folder, in the order of their names.
+
+    Raises:
+        DataError: when there are none.
+    """
+    names = [name for name in folder.walk() if name.lower().endswith(ending)]
+    if not names:
+        raise DataError(f"{folder.name} holds no {ending} files", "at least one", "Pass the folder that holds them.")
+    return [folder.child(name) for name in names]
+
+
+def hub_classes(schema: Any) -> dict[str, tuple[str, ...]]:
+    """Names of classes, as Hugging Face's libraries write them into the schema of Parquet and Arrow files."""
+    try:
+        info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return classes_in(info["info"]["features"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def classes_in(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Names of classes by column, from the features of a data set of Hugging Face."""
+    named = {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    return {
+        name: tuple(map(str, feature["names"]))
+        for name, feature in named.items()
+        if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
+    }

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.optional import required
-from onnxrich.data.context import Request
-from onnxrich.data.formats.columns import INTEGER, NUMBER, arrow, of_memory, table_of
-from onnxrich.data.formats.tabular import check_size, reading
-from onnxrich.data.paths import Place
+from onnxrich._utils.optional import import_optional
+from onnxrich.data.context import OpenContext
+from onnxrich.data.formats.columns import INTEGER, NUMBER, arrow, check_size, of_memory, reading, table_of
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
 from onnxrich.errors import DataError
 
@@ -22,14 +21,14 @@ from onnxrich.errors import DataError
 _MANY = 5
 
 
-def open_csv(request: Request) -> Table:
+def open_csv(request: OpenContext) -> Table:
     """A CSV file with a line of names; columns whose first value is a number are numbers, all others texts.
 
     Raises:
         DataError: when it is missing, damaged, or larger than memory is trusted with, or begins with a row.
     """
     pa, place = arrow(), request.place
-    csv = required("pyarrow.csv", "parquet", "a CSV file")
+    csv = import_optional("pyarrow.csv", "parquet", "a CSV file")
     names = _names(place, csv)
     with reading(place, "CSV"), place.open("a readable CSV file") as file:
         check_size(place, file)
@@ -47,12 +46,12 @@ def open_csv(request: Request) -> Table:
     return table_of(of_memory(place.name, table, numbers=numbers, line=lambda row: f"line {row + 2}"), request)
 
 
-def _format(place: Place, csv: Any) -> Any:
+def _format(place: DataPath, csv: Any) -> Any:
     tabs = ".tsv" in place.name.lower()
     return csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True)
 
 
-def _names(place: Place, csv: Any) -> list[str]:
+def _names(place: DataPath, csv: Any) -> list[str]:
     with reading(place, "CSV"), place.open("a readable CSV file") as file:
         names: list[str] = csv.open_csv(file, parse_options=_format(place, csv)).schema.names
     told = [name for name in names if name.strip()]

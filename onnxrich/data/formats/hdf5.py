@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.optional import required
-from onnxrich.data.context import Request
-from onnxrich.data.paths import Place
+from onnxrich._utils.optional import import_optional
+from onnxrich.data.context import OpenContext
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.errors import DataError
 
 MOST_NAMES = 10_000
 
 
-def open_hdf5(request: Request) -> Table:
+def open_hdf5(request: OpenContext) -> Table:
     """The datasets of an HDF5 file, named by their path in it.
 
     Raises:
@@ -46,8 +46,8 @@ def _rows(dataset: Any, part: Rows) -> AnyArray:
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Any]:
-    h5py = required("h5py", "hdf5", "an HDF5 file")
+def _opened(place: DataPath) -> Iterator[Any]:
+    h5py = import_optional("h5py", "hdf5", "an HDF5 file")
     with place.open("a readable HDF5 file") as file:
         try:
             with h5py.File(file if place.remote else place.url, "r") as opened:
@@ -62,7 +62,7 @@ def _opened(place: Place) -> Iterator[Any]:
 
 
 def _fields(group: Any, prefix: str, name: str) -> Iterator[tuple[str, Field]]:
-    h5py = required("h5py", "hdf5", "an HDF5 file")
+    h5py = import_optional("h5py", "hdf5", "an HDF5 file")
     for count, key in enumerate(group):
         # Soft and external links lead elsewhere, or round in a circle.
         if count > MOST_NAMES or not isinstance(group.get(key, getlink=True), h5py.HardLink):

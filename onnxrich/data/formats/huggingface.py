@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from onnxrich.data.context import Request
-from onnxrich.data.formats.columns import arrow, of_memory, table_of
-from onnxrich.data.formats.tabular import classes_in, read_ipc
-from onnxrich.data.paths import Place
+from onnxrich.data.context import OpenContext
+from onnxrich.data.formats.arrow import read_ipc
+from onnxrich.data.formats.columns import arrow, classes_in, of_memory, table_of
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
 from onnxrich.errors import DataError
 
@@ -16,7 +16,7 @@ INFO, STATE, SPLITS = "dataset_info.json", "state.json", "dataset_dict.json"
 LARGEST_JSON = 2**26
 
 
-def open_hub(request: Request) -> Table:
+def open_hub(request: OpenContext) -> Table:
     """A data set on disk: its Arrow files, mapped into memory, with the names of its classes.
 
     Raises:
@@ -45,7 +45,7 @@ def _plain(name: str) -> bool:
     return "/" not in name and "\\" not in name and "\0" not in name and name not in ("", ".", "..")
 
 
-def _json(place: Place) -> dict[str, Any]:
+def _json(place: DataPath) -> dict[str, Any]:
     with place.open("a readable JSON file") as file:
         content = file.read(LARGEST_JSON)
     try:

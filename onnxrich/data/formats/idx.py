@@ -11,8 +11,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from onnxrich.data.context import Request
-from onnxrich.data.paths import Place
+from onnxrich.data.context import OpenContext
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray, Column, Field, Rows, Table, cut, of_columns
 from onnxrich.errors import DataError
 
@@ -20,7 +20,7 @@ _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 MOST_AXES = 8
 
 
-def open_idx(request: Request) -> Table:
+def open_idx(request: OpenContext) -> Table:
     """The one array of an idx file; bytes with two or three axes a row are images.
 
     Raises:
@@ -41,7 +41,7 @@ def open_idx(request: Request) -> Table:
 
 
 @contextmanager
-def _opened(place: Place, packed: bool) -> Iterator[IO[bytes]]:
+def _opened(place: DataPath, packed: bool) -> Iterator[IO[bytes]]:
     with place.open("a readable idx file") as file:
         if not packed:
             yield file
@@ -50,7 +50,7 @@ def _opened(place: Place, packed: bool) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", unpacked)
 
 
-def _blocks(place: Place, packed: bool, rows: Rows, step: int) -> Iterator[AnyArray]:
+def _blocks(place: DataPath, packed: bool, rows: Rows, step: int) -> Iterator[AnyArray]:
     assert isinstance(rows, range)  # noqa: S101 - the column is not random
     try:
         with _opened(place, packed) as file:

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from onnxrich.data.context import Request
+from onnxrich.data.context import OpenContext
 from onnxrich.data.images.decode import SUFFIXES
 from onnxrich.data.images.pool import Item, decoded
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.errors import DataError
 
@@ -26,13 +26,13 @@ LARGEST_LIST = 2**30
 class _Listing:
     """Files of images relative to a folder, and their labels."""
 
-    folder: Place
+    folder: DataPath
     files: Sequence[str]
     labels: AnyArray | None
     classes: tuple[str, ...] | None
 
 
-def open_images(request: Request) -> Table:
+def open_images(request: OpenContext) -> Table:
     """The images of a folder, or of a CSV with the columns `file` and `label`.
 
     Each subfolder is a class, numbered in the order of the names; its images come in an order that is as good as
@@ -72,7 +72,7 @@ def _block(
     return Block(arrays, len(part), kept)
 
 
-def _folder(place: Place) -> _Listing:
+def _folder(place: DataPath) -> _Listing:
     files = [name for name in place.walk() if name.lower().endswith(SUFFIXES) and not _hidden(name)]
     if not files:
         raise DataError(
@@ -104,7 +104,7 @@ def _hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _listed(place: Place) -> _Listing:
+def _listed(place: DataPath) -> _Listing:
     with place.open("a folder of images, or a CSV file that lists them") as file:
         content = file.read(LARGEST_LIST)
     try:

@@ -15,11 +15,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from onnxrich.data.context import Request
-from onnxrich.data.images.decode import Look
-from onnxrich.data.ledger import Ledger
-from onnxrich.data.paths import Place
+from onnxrich.data.context import OpenContext
+from onnxrich.data.images.decode import ImageSpec
+from onnxrich.data.paths import DataPath
 from onnxrich.data.preprocessing.steps import Preprocessing
+from onnxrich.data.source import SkippedItems
 from onnxrich.data.table import AnyArray, Column, Field, Rows, Table, cut, of_array, of_columns, whole
 from onnxrich.errors import DataError
 
@@ -29,7 +29,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedE
 _NO_HEADER = (ValueError, KeyError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
-def open_npy(request: Request) -> Table:
+def open_npy(request: OpenContext) -> Table:
     """The one array of a `.npy` file, mapped into memory: rows are read as they are used.
 
     Raises:
@@ -51,7 +51,7 @@ def open_npy(request: Request) -> Table:
     return of_columns(place.name, {name: column})
 
 
-def _streamed(place: Place, field: Field, fortran: bool) -> Column:
+def _streamed(place: DataPath, field: Field, fortran: bool) -> Column:
     """A remote array, read from its first row on."""
 
     @contextmanager
@@ -62,7 +62,7 @@ def _streamed(place: Place, field: Field, fortran: bool) -> Column:
     return _column(opened, place.name, field, fortran)
 
 
-def open_npz(request: Request) -> Table:
+def open_npz(request: OpenContext) -> Table:
     """The arrays of a `.npz` file by name. Each is read, and unpacked, block by block: memory does not grow with rows.
 
     Raises:
@@ -97,11 +97,11 @@ def read_arrays(
     Raises:
         DataError: as `open_npz`.
     """
-    table = open_npz(Request(Place(os.fspath(path)), Look(Preprocessing()), Ledger()))
+    table = open_npz(OpenContext(DataPath(os.fspath(path)), ImageSpec(Preprocessing()), SkippedItems()))
     return {name: whole(table, name, rows) for name in (table.fields if names is None else names)}
 
 
-def _member(place: Place, member: zipfile.ZipInfo, name: str) -> Column:
+def _member(place: DataPath, member: zipfile.ZipInfo, name: str) -> Column:
     where = f"{place.name}, array {name!r}"
 
     @contextmanager

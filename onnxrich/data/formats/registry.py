@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnxrich.data.context import Request
+from onnxrich.data.context import OpenContext
+from onnxrich.data.formats.arrow import open_arrow
 from onnxrich.data.formats.csv import open_csv
 from onnxrich.data.formats.hdf5 import open_hdf5
 from onnxrich.data.formats.huggingface import INFO, SPLITS, open_hub
 from onnxrich.data.formats.idx import open_idx
 from onnxrich.data.formats.image_folder import open_images
+from onnxrich.data.formats.json import open_json
 from onnxrich.data.formats.numpy import open_npy, open_npz
-from onnxrich.data.formats.tabular import open_arrow, open_json, open_parquet
+from onnxrich.data.formats.parquet import open_parquet
 from onnxrich.data.formats.webdataset import open_webdataset
 from onnxrich.data.formats.zarr import open_zarr
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
 from onnxrich.errors import DataError
 
@@ -29,7 +31,7 @@ class Kind:
         endings: of the names of such files.
     """
 
-    open: Callable[[Request], Table]
+    open: Callable[[OpenContext], Table]
     endings: tuple[str, ...] = ()
 
 
@@ -49,12 +51,12 @@ KINDS = {
 }
 
 
-def kind_and_place(name: str) -> tuple[str, Place]:
+def kind_and_path(name: str) -> tuple[str, DataPath]:
     """The kind that stands before a place, empty where none does, and the place."""
     kind, colon, rest = name.partition(":")
     if colon and kind in KINDS and not rest.startswith("//"):
-        return kind, Place(rest)
-    return "", Place(name)
+        return kind, DataPath(rest)
+    return "", DataPath(name)
 
 
 def ending_of(name: str) -> str:
@@ -65,22 +67,22 @@ def ending_of(name: str) -> str:
 
 def is_data_file(name: str) -> bool:
     """Whether a name is that of a data file rather than a key: it bears a kind, or ends as one does."""
-    kind, place = kind_and_place(name)
+    kind, place = kind_and_path(name)
     return bool(kind or ending_of(place.url))
 
 
-def open_table(name: str, request: Callable[[Place], Request]) -> Table:
+def open_table(name: str, request: Callable[[DataPath], OpenContext]) -> Table:
     """The table of a named kind of data.
 
     Raises:
         DataError: when it can't be read, or it is not plain what kind it is.
     """
-    kind, place = kind_and_place(name)
+    kind, place = kind_and_path(name)
     kind = kind or ending_of(place.url) or _looked_up(place)
     return KINDS[kind].open(request(place))
 
 
-def _looked_up(place: Place) -> str:
+def _looked_up(place: DataPath) -> str:
     if place.is_folder():
         return _folder_kind(place)
     place.open("a data file or a folder of images").close()
@@ -91,7 +93,7 @@ def _looked_up(place: Place) -> str:
     )
 
 
-def _folder_kind(place: Place) -> str:
+def _folder_kind(place: DataPath) -> str:
     """What a folder is: a data set of Hugging Face if it bears its papers; files of one kind; else images."""
     if any(place.child(name).is_file() for name in (INFO, SPLITS)):
         return "hf"

@@ -11,11 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from onnxrich.data.context import Request
-from onnxrich.data.formats.tabular import parts_of
+from onnxrich.data.context import OpenContext
+from onnxrich.data.formats.columns import parts_of
 from onnxrich.data.images.decode import SUFFIXES
 from onnxrich.data.images.pool import Item, decoded
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.errors import DataError
 
@@ -37,7 +37,7 @@ class _Sample:
     members: Mapping[str, _Member]
 
 
-def open_webdataset(request: Request) -> Table:
+def open_webdataset(request: OpenContext) -> Table:
     """A tar file, or a folder of such, in the order of their names: images, `cls`, `txt` and `npy`.
 
     The extension is the name of the field; the class in `cls` is the label.
@@ -78,7 +78,7 @@ class _Reader:
         return None if member is None else _bytes(self.files[member.tar], member)
 
 
-def _read(reader: _Reader, names: Sequence[str], rows: Rows, size: int, request: Request) -> Iterator[Block]:
+def _read(reader: _Reader, names: Sequence[str], rows: Rows, size: int, request: OpenContext) -> Iterator[Block]:
     parts = cut(rows, size)
     image = next((name for name in names if name == "image"), None)
     others = [name for name in names if name != "image"]
@@ -100,7 +100,7 @@ def _block(
     reader: _Reader,
     names: Sequence[str],
     part: Rows,
-    request: Request,
+    request: OpenContext,
     kept: AnyArray | None = None,
 ) -> Block:
     good = np.ones(len(part), dtype=bool) if kept is None else kept.copy()
@@ -139,7 +139,7 @@ def _value(reader: _Reader, row: int, name: str) -> Any:
 
 
 def _field(
-    extension: str, samples: Sequence[_Sample], places: Sequence[Place]
+    extension: str, samples: Sequence[_Sample], places: Sequence[DataPath]
 ) -> tuple[Field, Callable[[bytes], Any]] | None:
     """The field of an extension, and how its files are read; None for those that are not."""
     n = len(samples)
@@ -179,7 +179,7 @@ def _bytes(file: IO[bytes], member: _Member) -> bytes:
     return file.read(member.size)
 
 
-def _samples(place: Place, tar: int) -> Iterator[_Sample]:
+def _samples(place: DataPath, tar: int) -> Iterator[_Sample]:
     """The samples of a tar: consecutive files with the same name up to the first dot behind the last slash."""
     name, members = "", dict[str, _Member]()
     for key, extension, member in _members(place, tar):
@@ -192,7 +192,7 @@ def _samples(place: Place, tar: int) -> Iterator[_Sample]:
         yield _Sample(name, members)
 
 
-def _members(place: Place, tar: int) -> Iterator[tuple[str, str, _Member]]:
+def _members(place: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]]:
     with place.open("a readable tar file") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as opened:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich._utils.optional import required
-from onnxrich.data.context import Request
+from onnxrich._utils.optional import import_optional
+from onnxrich.data.context import OpenContext
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
 from onnxrich.errors import DataError
 
@@ -27,7 +27,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def open_zarr(request: Request) -> Table:
+def open_zarr(request: OpenContext) -> Table:
     """The arrays of a Zarr folder or zip file, versions 2 and 3, named by their path; a single one is `array`.
 
     Raises:
@@ -36,7 +36,7 @@ def open_zarr(request: Request) -> Table:
     place = request.place
     with _reading(place.name):
         root = _open(request)
-        arrays = dict(_arrays(root, required("zarr", "zarr", "Zarr data")))
+        arrays = dict(_arrays(root, import_optional("zarr", "zarr", "Zarr data")))
         for name, array in arrays.items():
             _check_codecs(array.metadata.to_dict(), f"{place.name}: array {name!r}")
         fields = {name: Field(name, np.dtype(array.dtype), tuple(array.shape)) for name, array in arrays.items()}
@@ -59,8 +59,8 @@ def _rows(array: Any, part: Rows) -> AnyArray:
     return np.asarray(array.oindex[ascending])[back]
 
 
-def _open(request: Request) -> Any:
-    zarr, place = required("zarr", "zarr", "Zarr data"), request.place
+def _open(request: OpenContext) -> Any:
+    zarr, place = import_optional("zarr", "zarr", "Zarr data"), request.place
     if not place.remote and not place.is_folder():
         place.open("a readable zip file of Zarr, or a folder").close()
     packed = place.name.lower().endswith(".zip")

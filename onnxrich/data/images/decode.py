@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxrich._utils.optional import required
+from onnxrich._utils.optional import import_optional
 from onnxrich.data.preprocessing.steps import RESAMPLINGS, Preprocessing
 from onnxrich.errors import DataError
 
@@ -40,7 +40,7 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageSpec:
     """Size and colours that images are brought to.
 
     Attributes:
@@ -57,7 +57,7 @@ class Look:
         Raises:
             UnreadableError: when it is damaged, too large, of a format that is not read, or of other colours.
         """
-        pillow = required("PIL.Image", "images", "images")
+        pillow = import_optional("PIL.Image", "images", "images")
         try:
             with pillow.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
                 if image.width * image.height > MOST_PIXELS:
@@ -71,7 +71,7 @@ class Look:
 
     def reshape(self, array: AnyArray) -> AnyArray:
         """The same for pixels: uint8 of shape (height, width, channels)."""
-        pillow = required("PIL.Image", "images", "resizing")
+        pillow = import_optional("PIL.Image", "images", "resizing")
         image = pillow.fromarray(np.ascontiguousarray(array if array.shape[-1] > 1 else array[..., 0]))
         return self._shaped(image)
 

@@ -1,4 +1,4 @@
-"""A process that decodes images: `python -m onnxrich.data.images.decoder_process`, which `onnxrich.data.images.pool` starts."""
+"""A process that decodes images: `python -m onnxrich.data.images.decoder_process`, started by `pool`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxrich._utils.files import open_regular
-from onnxrich.data.images.decode import Look, UnreadableError
+from onnxrich.data.images.decode import ImageSpec, UnreadableError
 from onnxrich.data.preprocessing.steps import Preprocessing
 from onnxrich.errors import DataError
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Answer requests until the pipe is closed."""
     answer, requests = _own_stdout(), sys.stdin.buffer
     about = json.loads(requests.readline())
-    look = Look(Preprocessing.of(about["steps"]), about["channels"])
+    look = ImageSpec(Preprocessing.of(about["steps"]), about["channels"])
     while line := requests.readline():
         items = [item if isinstance(item, str) else requests.read(item) for item in json.loads(line)]
         images = [load(item, look) for item in items]
@@ -33,7 +33,7 @@ def main() -> None:
         answer.flush()
 
 
-def load(item: str | bytes, look: Look) -> NDArray[np.uint8] | str:
+def load(item: str | bytes, look: ImageSpec) -> NDArray[np.uint8] | str:
     """The image in a local file or in bytes, or the reason why there is none."""
     try:
         if isinstance(item, bytes):

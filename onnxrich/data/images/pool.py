@@ -25,12 +25,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from onnxrich._utils.optional import required
+from onnxrich._utils.optional import import_optional
 from onnxrich._utils.threads import usable_cores
-from onnxrich.data.context import Request
-from onnxrich.data.images.decode import Look, stacked
+from onnxrich.data.context import OpenContext
+from onnxrich.data.images.decode import ImageSpec, stacked
 from onnxrich.data.images.decoder_process import load
-from onnxrich.data.paths import Place
+from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray
 from onnxrich.errors import DataError
 
@@ -46,12 +46,12 @@ POOL_FROM = 256
 class Item:
     """An image in a file, or its bytes, and its name for messages."""
 
-    content: Place | bytes
+    content: DataPath | bytes
     name: str
 
 
 def decoded(
-    parts: Iterable[tuple[Sequence[Item], T]], request: Request, *, name: str, rows: int
+    parts: Iterable[tuple[Sequence[Item], T]], request: OpenContext, *, name: str, rows: int
 ) -> Iterator[tuple[AnyArray, AnyArray | None, T]]:
     """Images of each part, uint8 of shape (n, height, width, channels); which of its items they are; its mark.
 
@@ -64,7 +64,7 @@ def decoded(
     Raises:
         DataError: when more can't be read than is allowed, or sizes differ within a part.
     """
-    required("PIL.Image", "images", "images")
+    import_optional("PIL.Image", "images", "images")
     if rows < POOL_FROM or usable_cores() == 1:
         for items, mark in parts:
             yield *_collected([_load(items, request.look)], items, request, name), mark
@@ -81,14 +81,14 @@ def decoded(
 
 
 def _finished(
-    entry: tuple[list[Future[list[Any]]], Sequence[Item], T], request: Request, name: str
+    entry: tuple[list[Future[list[Any]]], Sequence[Item], T], request: OpenContext, name: str
 ) -> tuple[AnyArray, AnyArray | None, T]:
     futures, items, mark = entry
     return *_collected([future.result() for future in futures], items, request, name), mark
 
 
 def _collected(
-    chunks: Sequence[list[Any]], items: Sequence[Item], request: Request, name: str
+    chunks: Sequence[list[Any]], items: Sequence[Item], request: OpenContext, name: str
 ) -> tuple[AnyArray, AnyArray | None]:
     images = [image for chunk in chunks for image in chunk]
     kept = np.array([not isinstance(image, str) for image in images], dtype=bool)
@@ -101,7 +101,7 @@ def _collected(
     return (stacked(whole, name) if whole else np.empty((0, 1, 1, 1), np.uint8)), kept
 
 
-def _load(items: Sequence[Item], look: Look) -> list[AnyArray | str]:
+def _load(items: Sequence[Item], look: ImageSpec) -> list[AnyArray | str]:
     """Images, or reasons why there are none, decoded in this process."""
     return [load(content, look) for content in map(_content, items)]
 
@@ -119,7 +119,7 @@ def _content(item: Item) -> str | bytes:
 class _Pool:
     """Decoder processes, each with a thread that asks it."""
 
-    def __init__(self, look: Look, size: int) -> None:
+    def __init__(self, look: ImageSpec, size: int) -> None:
         self._look, self._own = look, threading.local()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads = ThreadPoolExecutor(size, "onnxrich-images")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxrich.data.discovery import settings
-from onnxrich.data.paths import Place
-from onnxrich.data.preprocessing.steps import RESAMPLINGS, Preprocessing, Recipe
-from onnxrich.errors import DataError, naming
+from onnxrich.data.paths import DataPath
+from onnxrich.data.preprocessing.steps import RESAMPLINGS, Preprocessing, ResolvedPreprocessing
+from onnxrich.errors import DataError, prefix_errors
 from onnxrich.model.file import Model
 
 CONFIG = "preprocessor_config.json"
@@ -29,7 +29,7 @@ _RANGES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Declared:
+class DeclaredPreprocessing:
     """What was declared for a model and its data.
 
     Attributes:
@@ -40,13 +40,15 @@ class Declared:
         others: the same for further models that are to take the same rows.
     """
 
-    by_user: Recipe
-    for_bytes: Recipe
+    by_user: ResolvedPreprocessing
+    for_bytes: ResolvedPreprocessing
     model: str = ""
-    others: Sequence[Declared] = field(default=())
+    others: Sequence[DeclaredPreprocessing] = field(default=())
 
 
-def declared(model: Model, others: Sequence[Model], place: Place | None, options: Preprocessing) -> Declared:
+def find_declared(
+    model: Model, others: Sequence[Model], place: DataPath | None, options: Preprocessing
+) -> DeclaredPreprocessing:
     """What is declared for a model, and for others that are to take the same rows.
 
     Raises:
@@ -54,12 +56,12 @@ def declared(model: Model, others: Sequence[Model], place: Place | None, options
     """
     alike = []
     for other in others:
-        with naming(other.path):
+        with prefix_errors(other.path):
             alike.append(_declared(other, place, options))
     return replace(_declared(model, place, options), others=tuple(alike))
 
 
-def _declared(model: Model, place: Place | None, options: Preprocessing) -> Declared:
+def _declared(model: Model, place: DataPath | None, options: Preprocessing) -> DeclaredPreprocessing:
     """Preprocessing, each step from the first that declares it: options, `onnxrich.toml`, the model's metadata,
     `preprocessor_config.json` in the folder of the data, then in that of the model.
 
@@ -69,8 +71,13 @@ def _declared(model: Model, place: Place | None, options: Preprocessing) -> Decl
     table = settings(model).get("preprocessing")
     user = [("options", options), ("onnxrich.toml", Preprocessing.of(table, "[preprocessing] of onnxrich.toml"))]
     config = _config(model, place)
-    others = [("model metadata", from_metadata(model)), (CONFIG, from_config(config, Recipe.merged(user).steps))]
-    return Declared(Recipe.merged(user), Recipe.merged(user + others), model.path)
+    others = [
+        ("model metadata", from_metadata(model)),
+        (CONFIG, from_config(config, ResolvedPreprocessing.merged(user).steps)),
+    ]
+    return DeclaredPreprocessing(
+        ResolvedPreprocessing.merged(user), ResolvedPreprocessing.merged(user + others), model.path
+    )
 
 
 def from_metadata(model: Model) -> Preprocessing:
@@ -166,11 +173,11 @@ def _not_understood(what: str) -> DataError:
     )
 
 
-def _config(model: Model, place: Place | None) -> Mapping[str, Any]:
+def _config(model: Model, place: DataPath | None) -> Mapping[str, Any]:
     """The configuration in the folder of the data, else of the model; empty where there is none."""
     places = [] if place is None else [place.child(CONFIG) if place.is_folder() else place.beside(CONFIG)]
     if model.folder is not None:
-        places.append(Place(str(model.folder)).child(CONFIG))
+        places.append(DataPath(str(model.folder)).child(CONFIG))
     found = next((candidate for candidate in places if candidate.is_file()), None)
     if found is None:
         return {}

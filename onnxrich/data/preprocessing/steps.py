@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, Self
 
-from onnxrich.errors import DataError, naming
+from onnxrich.errors import DataError, prefix_errors
 
 COLORS, LAYOUTS = ("rgb", "bgr", "gray"), ("NCHW", "NHWC")
 # Filters of Pillow, in the numbers that it and Hugging Face's configurations give them.
@@ -72,7 +72,7 @@ class Preprocessing:
             shown = ", ".join(map(repr, declared)) if isinstance(declared, Mapping) else repr(declared)
             found = f"{where or 'preprocessing'} with {shown}"
             raise DataError(found, f"steps out of {', '.join(known)}", "Leave the others out.")
-        with naming(where):
+        with prefix_errors(where):
             return cls(**declared)
 
     def declared(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ResolvedPreprocessing:
     """Preprocessing, and who declared each step."""
 
     steps: Preprocessing
@@ -125,10 +125,12 @@ class Recipe:
                     steps[name], origins[name] = value, origin
         return cls(Preprocessing(**steps), origins)
 
-    def without(self, names: Collection[str]) -> Recipe:
+    def without(self, names: Collection[str]) -> ResolvedPreprocessing:
         """The same, but for some steps."""
         steps = replace(self.steps, **dict.fromkeys(names))
-        return Recipe(steps, {name: origin for name, origin in self.origins.items() if name not in names})
+        return ResolvedPreprocessing(
+            steps, {name: origin for name, origin in self.origins.items() if name not in names}
+        )
 
     @property
     def told(self) -> str:

@@ -17,7 +17,7 @@ from onnxrich.model.patch.instrument import Patch
 from onnxrich.moments.matrix import Array
 
 # A tensor that stays where the runtime has put it.
-Held: TypeAlias = ort.OrtValue
+DeviceTensor: TypeAlias = ort.OrtValue
 
 # Batches that may wait for a lane: one to begin with at once, while the next is read.
 AHEAD = 2
@@ -25,7 +25,7 @@ AHEAD = 2
 ALL = slice(None)
 
 
-def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[Held]:
+def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[DeviceTensor]:
     """Arrays in the memory of a session's device; on the CPU it is the arrays' own, and the runtime writes into it.
 
     Raises:
@@ -37,7 +37,7 @@ def placed(session: Session, arrays: Sequence[NDArray[Any]]) -> list[Held]:
 
 
 @dataclass(frozen=True, eq=False)
-class Total:
+class LaneSum:
     """Sums of all blocks of a lane together, on the host, and the seconds that it took to add them up."""
 
     sums: list[Array]
@@ -63,7 +63,7 @@ class Accumulator:
         self._spare = placed(session, zeros(patch.shapes))
         self._empty = placed(session, [part.empty for part in patch.parts]) if patch.held else []
 
-    def add(self, feeds: Sequence[Feed], block: int, *, keep: Sequence[str] = ()) -> list[Held]:
+    def add(self, feeds: Sequence[Feed], block: int, *, keep: Sequence[str] = ()) -> list[DeviceTensor]:
         """Add the moments of some batches to a block, by one product of all their rows.
 
         Args:
@@ -122,12 +122,12 @@ class Accumulator:
         """The sums of a block so far, on the host, in the order of the patch; valid until more is added to it."""
         return [value.numpy() for value in self._sums[block][part]]
 
-    def total(self, part: slice = ALL) -> Total:
+    def total(self, part: slice = ALL) -> LaneSum:
         """The sums of all its blocks together so far, on the host."""
         start = time.perf_counter()
         blocks = [self.read(block, part) for block in self._sums]
         sums = [np.sum(same, axis=0) for same in zip(*blocks, strict=True)]
-        return Total(sums, time.perf_counter() - start)
+        return LaneSum(sums, time.perf_counter() - start)
 
     def forget(self, block: int, part: slice = ALL) -> None:
         """Let go of sums of a block, and of their memory; no more can be added to it."""
@@ -147,7 +147,7 @@ def zeros(shapes: Sequence[tuple[int, int]]) -> list[Array]:
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-class Fleet:
+class LanePool:
     """Lanes that work at once over one patched model, each with its share of the blocks and a thread of its own.
 
     Block g is with lane g mod S, and a batch's number alone decides its block: so sums are the same to the bit whatever
@@ -190,14 +190,14 @@ class Fleet:
             waiting.pop(0).result()
         waiting.append(self._pools[at].submit(work, self._accumulators[at], block))
 
-    def totals(self, part: slice = ALL) -> list[Future[Total]]:
+    def totals(self, part: slice = ALL) -> list[Future[LaneSum]]:
         """What each lane has summed when all that it was given is done; but for a single one, nobody waits for it."""
         if self._pools:
             return [
                 pool.submit(accumulator.total, part)
                 for pool, accumulator in zip(self._pools, self._accumulators, strict=True)
             ]
-        made: Future[Total] = Future()
+        made: Future[LaneSum] = Future()
         made.set_result(self._accumulators[0].total(part))
         return [made]
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnxrich.engine.runtime.accumulator import Held, placed, zeros
+from onnxrich.engine.runtime.accumulator import DeviceTensor, placed, zeros
 from onnxrich.engine.runtime.devices import Choice
 from onnxrich.engine.runtime.session import Session, native_errors
-from onnxrich.model.patch.instrument import Cross
+from onnxrich.model.patch.cross_products import CrossProductModel
 from onnxrich.moments.matrix import Array
 
 
-class Products:
+class CrossProducts:
     """The sums of each pair, in blocks, by a small model of our own.
 
     Args:
@@ -24,7 +24,7 @@ class Products:
         device: where the features lie.
     """
 
-    def __init__(self, cross: Cross, shift: Array, *, blocks: int, device: Choice) -> None:
+    def __init__(self, cross: CrossProductModel, shift: Array, *, blocks: int, device: Choice) -> None:
         self._cross, self._shift, self.blocks = cross, np.ascontiguousarray(shift.reshape(1, -1)), blocks
         self._session = Session([cross.data], folder=None, device=device, name="the products of features")
         *self._sums, self._spare = (placed(self._session, zeros(cross.shapes)) for _ in range(blocks + 1))
@@ -39,7 +39,7 @@ class Products:
         """Bytes of all sums."""
         return 8 * (self.blocks + 1) * sum(math.prod(shape) for shape in self._cross.shapes)
 
-    def add(self, features: Sequence[Held], weights: Sequence[Array], block: int) -> None:
+    def add(self, features: Sequence[DeviceTensor], weights: Sequence[Array], block: int) -> None:
         """Add the products of one batch to a block.
 
         Args:

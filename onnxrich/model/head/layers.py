@@ -17,10 +17,107 @@ from onnx import NodeProto, TensorProto
 
 from onnxrich.errors import HeadError
 from onnxrich.model.graph import Graph, attribute
-from onnxrich.model.head.chain import MEANS, UNCHANGED
-from onnxrich.model.head.follow import Follower, transposed
+from onnxrich.model.head.chain import BY_CONSTANT, MEANS, UNCHANGED
 from onnxrich.model.head.head import Head
 from onnxrich.model.head.search import DOMAINS
+
+ACTIVATIONS = {
+    "Abs", "BiasGelu", "Celu", "Clip", "Elu", "Erf", "Exp", "FastGelu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
+    "Log", "Max", "Min", "Mish", "Neg", "PRelu", "Pow", "QLinearLeakyRelu", "QLinearSigmoid", "QuickGelu", "Reciprocal",
+    "Relu", "Selu", "Shrink", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu",
+    "Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+}  # fmt: skip
+NORMALISATIONS = {
+    "BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization",
+    "MeanVarianceNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
+}  # fmt: skip
+# Operators that a layer has at most.
+LONGEST = 48
+
+
+class Follower:
+    """Follows layers to the tensors that they give.
+
+    Args:
+        graph: where they are.
+        nodes: what makes the features, in order.
+        goal: the features, which are a use of their own.
+    """
+
+    def __init__(self, graph: Graph, nodes: Sequence[NodeProto], goal: str) -> None:
+        self._graph, self.goal = graph, goal
+        self._uses: dict[str, list[tuple[int, NodeProto]]] = {}
+        for at, node in enumerate(nodes):
+            for name in set(node.input):
+                self._uses.setdefault(name, []).append((at, node))
+        self.absorbed: set[str] = set()
+
+    def uses(self, tensor: str) -> list[NodeProto]:
+        """The nodes that take a tensor."""
+        return [node for _, node in self._uses.get(tensor, ())]
+
+    def follow(self, start: str, axis: int | None) -> tuple[str, list[str], int | None]:
+        """The last tensor through which all goes that comes from a layer, the operators up to it, and its axis.
+
+        Activations may be written in several operators, as x·½(1 + erf(x/√2)): so operators are taken in as long as all
+        that they act on comes from the layer, and whenever a single tensor is left that others use, it is a result.
+        """
+        held, taken, operators = {start: axis}, set[int](), list[str]()
+        end, kept = start, 0
+        while len(operators) < LONGEST:
+            ahead = [(at, node) for name in held for at, node in self._uses.get(name, ()) if at not in taken]
+            fitting = [(at, node) for at, node in ahead if self._belongs(node, held)]
+            if not fitting:
+                break
+            at, node = min(fitting, key=lambda pair: pair[0])
+            taken.add(at)
+            operators.append(node.op_type)
+            held[node.output[0]] = self._axis(node, held)
+            if node.op_type != "ReduceMean" and self._open(held, taken) == [node.output[0]]:
+                end, kept = node.output[0], len(operators)
+        self.absorbed.update(list(held)[1 : kept + 1])
+        return end, operators[:kept], held[end]
+
+    def _open(self, held: dict[str, int | None], taken: set[int]) -> list[str]:
+        """The tensors that are used by more than what was taken in."""
+        return [
+            name for name in held if name == self.goal or any(at not in taken for at, _ in self._uses.get(name, ()))
+        ]
+
+    def _belongs(self, node: NodeProto, held: dict[str, int | None]) -> bool:
+        """Whether a node acts on what comes from the layer alone, and leaves its rows and features where they are."""
+        if any(name not in held for name in self._graph.computed(node)):
+            return False
+        axis = held[next(name for name in node.input if name in held)]
+        if node.op_type == "Transpose":
+            return axis is not None and bool(attribute(node, "perm"))
+        if node.op_type == "Reshape":
+            sizes = [self._graph.shape(name)[-1:] for name in (node.input[0], node.output[0])]
+            return axis == -1 and sizes[0] == sizes[1] and sizes[0] not in ((), (None,))
+        if node.op_type == "ReduceMean":
+            return axis == -1 and bool(attribute(node, "keepdims", 1)) and self._over_features(node)
+        return node.op_type in ACTIVATIONS | NORMALISATIONS | BY_CONSTANT | UNCHANGED
+
+    def _over_features(self, node: NodeProto) -> bool:
+        axes = attribute(node, "axes")
+        if axes is None and len(node.input) > 1 and self._graph.is_constant(node.input[1]):
+            axes = self._graph.constant(node.input[1]).reshape(-1).tolist()
+        rank = self._graph.rank(node.input[0])
+        return list(axes or ()) in ([-1], [None if rank is None else rank - 1])
+
+    def _axis(self, node: NodeProto, held: dict[str, int | None]) -> int | None:
+        axis = held[next(name for name in node.input if name in held)]
+        return axis if node.op_type != "Transpose" or axis is None else transposed(node, axis)
+
+
+def transposed(node: NodeProto, axis: int) -> int | None:
+    """Where an axis is behind a Transpose, -1 for the last; None where the file doesn't say its order."""
+    order = list(attribute(node, "perm") or ())
+    if not order:
+        return None
+    at = order.index(axis % len(order))
+    return -1 if at == len(order) - 1 else at
+
 
 T = TypeVar("T")
 
@@ -40,7 +137,7 @@ SCOPES, LONGEST_SCOPE = "pkg.torch.onnx.name_scopes", 4096
 
 
 @dataclass(frozen=True)
-class Site:
+class LayerTensor:
     """A tensor that a layer gives.
 
     Attributes:
@@ -58,13 +155,13 @@ class Site:
     terms: tuple[str, ...] = ()
 
 
-def sites(graph: Graph, head: Head) -> list[Site]:
+def layer_tensors(graph: Graph, head: Head) -> list[LayerTensor]:
     """The layers between the inputs and the features of a head, in the order in which they run."""
     inside = graph.ancestors(head.features.tensor)
     nodes = [node for node in graph.model.proto.graph.node if inside.intersection(node.output)]
     follower = Follower(graph, nodes, head.features.tensor)
     axes = _axes(graph, nodes)
-    found: dict[str, Site] = {}
+    found: dict[str, LayerTensor] = {}
     for node in nodes:
         if node.output[0] in follower.absorbed or graph.is_inner(node.output[0]):
             continue
@@ -82,7 +179,7 @@ def sites(graph: Graph, head: Head) -> list[Site]:
     return [site for site in found.values() if site.tensor not in sums or len(follower.uses(site.tensor)) > 1]
 
 
-def chosen(graph: Graph, head: Head, names: Sequence[str]) -> list[Site]:
+def chosen_tensors(graph: Graph, head: Head, names: Sequence[str]) -> list[LayerTensor]:
     """The layers of some names, in the order in which they run.
 
     Args:
@@ -93,15 +190,17 @@ def chosen(graph: Graph, head: Head, names: Sequence[str]) -> list[Site]:
     Raises:
         HeadError: when a name is neither.
     """
-    known = sites(graph, head)
-    taken: dict[str, Site] = {}
+    known = layer_tensors(graph, head)
+    taken: dict[str, LayerTensor] = {}
     for name in names:
         fitting = [site for site in known if name in (site.tensor, site.scope)]
         if not fitting and name in graph.names and not graph.is_constant(name):
             node = graph.producer(name)
             # Tensors behind the features have axes too.
             axes = _axes(graph, graph.model.proto.graph.node)
-            fitting = [Site(name, node.op_type if node else "input", _scope(node) if node else "", axes.get(name))]
+            fitting = [
+                LayerTensor(name, node.op_type if node else "input", _scope(node) if node else "", axes.get(name))
+            ]
         if not fitting:
             raise _unknown(graph, known, name)
         taken.update((site.tensor, site) for site in fitting)
@@ -117,7 +216,7 @@ def thinned(found: Sequence[T], most: int = MOST) -> list[T]:
     return [found[count - 1 - (at * (count - 1)) // (most - 1)] for at in reversed(range(most))]
 
 
-def gives_features(graph: Graph, head: Head, site: Site) -> bool:
+def gives_features(graph: Graph, head: Head, site: LayerTensor) -> bool:
     """Whether the mean of a layer over its positions is what the head has as features."""
     if any(step.op_type not in MEANS for step in head.features.steps) or head.features.flat:
         return False
@@ -156,11 +255,11 @@ def is_sum(graph: Graph, node: NodeProto) -> bool:
     return len(ranks) < 2 and not apart and node.input[0] != node.input[1]
 
 
-def _site(follower: Follower, node: NodeProto, start: str, features: int | None) -> Site:
+def _site(follower: Follower, node: NodeProto, start: str, features: int | None) -> LayerTensor:
     end, operators, axis = follower.follow(start, features)
     kinds = [node.op_type, *operators]
     label = "+".join(kinds if len(kinds) < 5 else [kinds[0], kinds[1], "…", kinds[-1]])
-    return Site(end, label, _scope(node), axis)
+    return LayerTensor(end, label, _scope(node), axis)
 
 
 def _scaled(follower: Follower, node: NodeProto) -> str:
@@ -236,7 +335,7 @@ def _scope(node: NodeProto) -> str:
     return ""
 
 
-def _unknown(graph: Graph, known: Sequence[Site], name: str) -> HeadError:
+def _unknown(graph: Graph, known: Sequence[LayerTensor], name: str) -> HeadError:
     listed = [*(site.tensor for site in known), *(site.scope for site in known if site.scope), *graph.names]
     near = difflib.get_close_matches(name, listed, n=5, cutoff=0.4)
     hint = f"Did you mean one of {near}? " if near else ""

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import View
-from onnxrich.model.patch.pooling import pooled
 
 
 def prefix(model: Model) -> str:
@@ -55,44 +53,6 @@ class Builder:
 
     def integers(self, values: list[int]) -> str:
         return self.constant(np.array(values, dtype=np.int64))
-
-    def rows(self, view: View, width: int) -> str:
-        """The view as a table of shape (rows, width), in the model's own type."""
-        if view.pool is not None:
-            self.laid_out = pooled(self, view.tensor, view.pool, width)
-            return self.laid_out
-        tensor = view.tensor
-        if view.scale:
-            tensor = self.add("DequantizeLinear", [tensor, *filter(None, view.scale)])
-        if view.flat:
-            tensor = self.add("Flatten", [tensor], axis=1)
-        for step in view.steps:
-            tensor = self.repeat(step, tensor, width)
-        rank, features = view.axes.rank, view.axes.features
-        if not view.flat and not view.axes.last and rank is not None:
-            order = [axis for axis in range(rank) if axis != features]
-            tensor = self.add("Transpose", [tensor], perm=[*order, features])
-        if view.samples and rank is not None:
-            order = [axis for axis in range(rank) if axis != view.samples]
-            tensor = self.add("Transpose", [tensor], perm=[view.samples, *order])
-        self.laid_out = self.laid_out or tensor
-        if not view.flat and rank != 2:
-            tensor = self.add("Reshape", [tensor, self.integers([-1, width])])
-        return tensor
-
-    def repeat(self, step: NodeProto, tensor: str, width: int) -> str:
-        """A step that the outputs went through, applied to a tensor with another number of features."""
-        if step.op_type == "Reshape":
-            # The target is that of the outputs: its last entry, the number of features, is replaced.
-            kept = self.leading(step.input[1])
-            return self.add("Reshape", [tensor, self.add("Concat", [kept, self.integers([width])], axis=0)])
-        node = NodeProto()
-        node.CopyFrom(step)
-        self.count += 1
-        made = f"{self.mark}t{self.count}"
-        node.input[0], node.output[:], node.name = tensor, [made], f"{made}/{step.op_type}"
-        self.graph.node.append(node)
-        return made
 
     def leading(self, shape: str) -> str:
         """A vector without its last entry."""

@@ -15,7 +15,7 @@ OPSET, IR_VERSION = 13, 8
 
 
 @dataclass(frozen=True)
-class Cross:
+class CrossProductModel:
     """The model, and the names by which to drive it.
 
     Each run takes the features of one batch and the accumulators, and gives the next accumulators. Accumulator j is
@@ -42,7 +42,7 @@ class Cross:
     shapes: tuple[tuple[int, int], ...]
 
 
-def cross(features: Sequence[Part], pairs: Sequence[tuple[int, int]]) -> Cross:
+def cross_product_model(features: Sequence[Part], pairs: Sequence[tuple[int, int]]) -> CrossProductModel:
     """The model that sums Σ w φᵃ φᵇᵀ of pairs of models.
 
     Args:
@@ -66,7 +66,7 @@ def cross(features: Sequence[Part], pairs: Sequence[tuple[int, int]]) -> Cross:
     graph = helper.make_graph(nodes, "cross", inputs, list(map(_table, after, shapes)), constants)
     made: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     held, counted = (tuple(f"{name}.{i}" for i in range(len(features))) for name in ("features", "weights"))
-    return Cross(made.SerializeToString(), held, counted, "shift", before, after, tuple(pairs), shapes)
+    return CrossProductModel(made.SerializeToString(), held, counted, "shift", before, after, tuple(pairs), shapes)
 
 
 def _centered(i: int) -> list[NodeProto]:

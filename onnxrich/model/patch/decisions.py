@@ -16,7 +16,7 @@ from onnxrich.moments.matrix import Array
 
 
 @dataclass(frozen=True)
-class Judge:
+class DecisionPatch:
     """What to append to a model, and the names by which to drive it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Judge:
     counts: str
 
 
-def judge(
+def decision_patch(
     model: Model,
     head: Head,
     readouts: Sequence[tuple[Array, Array]],
@@ -42,7 +42,7 @@ def judge(
     masked: bool = False,
     mask: str | None = None,
     by_row: bool = False,
-) -> Judge:
+) -> DecisionPatch:
     """The patch that counts decisions.
 
     Requires a head whose widths are known, and outputs that correspond to K classes; ensures that no name is taken.
@@ -71,4 +71,4 @@ def judge(
     stacked = build.add("Concat", hits, axis=1)
     counts = build.add("MatMul", [build.transposed(stacked), tables.one.name], "counts")
     build.output(counts, len(hits), 1)
-    return Judge(build.serialize(), tables.fed.get("weights"), tables.fed["targets"], counts)
+    return DecisionPatch(build.serialize(), tables.fed.get("weights"), tables.fed["targets"], counts)

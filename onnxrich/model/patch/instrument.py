@@ -21,13 +21,11 @@ from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head
 from onnxrich.model.patch.builder import Builder, prefix
-from onnxrich.model.patch.cross_products import Cross as Cross
-from onnxrich.model.patch.cross_products import cross as cross
+from onnxrich.model.patch.cross_products import CrossProductModel as CrossProductModel
+from onnxrich.model.patch.cross_products import cross_product_model as cross_product_model
 from onnxrich.model.patch.products import accumulate, tile_shapes
-from onnxrich.model.patch.rows import Part, lay_out
-from onnxrich.moments.matrix import METADATA, Array
-from onnxrich.moments.tallies import TALLIES
-from onnxrich.moments.tiles import from_tiles, with_outputs
+from onnxrich.model.patch.rows import Part, lay_out, row_table
+from onnxrich.moments.matrix import METADATA, TALLIES, Array, from_tiles, with_outputs
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def expose(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
     build = Builder(prefix(model), model.opset)
     names = []
     for view, width, name in ((head.features, head.p, "features"), (head.outputs, head.C, "outputs")):
-        made = build.add("Cast", [build.rows(view, width)], name, to=TensorProto.FLOAT)
+        made = build.add("Cast", [row_table(build, view, width)], name, to=TensorProto.FLOAT)
         build.output(made, "rows", width, elements=TensorProto.FLOAT)
         names.append(made)
     return build.serialize(), (names[0], names[1])
@@ -208,7 +206,7 @@ def portable(model: Model, head: Head, shift: Array | None, residual: float | No
     return replace(patch, data=patch.data + metadata.SerializeToString())
 
 
-def check_plain(model: Model) -> None:
+def check_not_instrumented(model: Model) -> None:
     """Check that a model has no accumulators, which no data feed.
 
     Raises:

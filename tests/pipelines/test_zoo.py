@@ -1,0 +1,147 @@
+"""The zoo: the head of every exported model is found, its rows are the framework's, and nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from repository import ZOO
+
+from onnxrich.engine import runtime as session
+from onnxrich.errors import HeadError, OnnxrichError
+from onnxrich.model import file as model
+from onnxrich.model.file import Model
+from onnxrich.model.head import head
+from onnxrich.model.head.head import Head
+from onnxrich.model.patch import instrument as rewrite
+from onnxrich.pipelines import run as pipeline
+
+INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
+
+WITH_HEAD = [entry for entry in INDEX if entry["expected"] == "head"]
+SEVERAL = [entry for entry in INDEX if entry["expected"] == "several"]
+REFUSED = [entry for entry in INDEX if entry["expected"] == "refuse"]
+
+
+def name_of(entry: dict[str, Any]) -> str:
+    return f"{entry['family']}-{entry['name']}"
+
+
+def truth_of(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Inputs, and the recorded truth."""
+    arrays = dict(np.load(ZOO / entry["truth"]))
+    inputs = {key.removeprefix("input/"): value for key, value in arrays.items() if key.startswith("input/")}
+    return inputs, arrays
+
+
+def rows_of(read: Model, found: Head, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and outputs that the patched model gives, in batches of the model's own size."""
+    patch = rewrite.instrument(read, found)
+    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="zoo")
+    zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
+    zeros[patch.shift] = np.zeros((1, patch.edges[-1]))
+    n = len(next(iter(inputs.values())))
+    first = read.inputs[0].shape
+    size = first[0] if first and isinstance(first[0], int) else n
+    parts = []
+    for start in range(0, n, size):
+        have = min(size, n - start)
+        index = start + np.minimum(np.arange(size), have - 1)
+        features, outputs = live.run(
+            [patch.features, patch.outputs], {name: array[index] for name, array in inputs.items()} | zeros
+        )
+        features, outputs = features.astype(float), outputs.astype(float)
+        rows = len(features) // size * have
+        parts.append((features[:rows], outputs[:rows]))
+    return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])
+
+
+def apart(got: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest value; infinite for another shape."""
+    if got.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(got - expected).max() / np.abs(expected).max())
+
+
+def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> float:
+    """D_LR by n × n matrices, as its definition reads."""
+    n = len(features)
+    H = np.eye(n) - 1 / n
+    u, s, _ = np.linalg.svd(outputs, full_matrices=False)
+    u = u[:, s > tolerance * s[0]]
+    a, b = H @ features @ features.T @ H, H @ u @ u.T @ H
+    return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def analyze(entry: dict[str, Any]) -> Any:
+    """The results through the whole pipeline."""
+    inputs, _ = truth_of(entry)
+    options: dict[str, Any] = {"features": None, "outputs": None, "mask": None, "batch_size": 8, "device": "cpu"}
+    return pipeline.run(ZOO / entry["file"], inputs, None, seed=0, listen=lambda _: None, **options)
+
+
+@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
+    """Features and logits equal what a hook in the framework saw, and W φ + b explains the logits."""
+    read = model.read(ZOO / entry["file"])
+    found = head.find(read)
+    inputs, truth = truth_of(entry)
+    features, outputs = rows_of(read, found, inputs)
+    distance = head.residual(found, features, outputs)
+    assert distance is not None
+    assert distance <= head.allowed_residual(found)
+    expected, logits = truth["features"], truth["logits"]
+    if len(features) == len(truth.get("chosen/features", ())):
+        # One token is chosen behind the head: the rows that reach the output are the head's.
+        expected, logits = truth["chosen/features"], truth["chosen/logits"]
+    if entry.get("tensor_order") == "TN":
+        times = len(features) // len(next(iter(inputs.values())))
+        features, outputs = (
+            rows.reshape(times, -1, rows.shape[1]).swapaxes(0, 1).reshape(rows.shape) for rows in (features, outputs)
+        )
+    assert apart(features, expected) <= entry["rtol_features"]
+    scaled = outputs / entry.get("scale_after", 1.0)
+    assert min(apart(outputs, logits), apart(scaled, logits)) <= entry["rtol_logits"]
+
+
+@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
+    """Through the whole pipeline, in batches and with padding masked, D_LR equals n × n matrices of the found rows."""
+    read = model.read(ZOO / entry["file"])
+    inputs, truth = truth_of(entry)
+    features, outputs = rows_of(read, head.find(read), inputs)
+    results = analyze(entry)
+    if results.record.head.mask is not None:
+        features, outputs = features[truth["mask"]], outputs[truth["mask"]]
+    assert results.record.data.n == len(features)
+    expected = naive_d_lr(features, outputs, results.moments.resolution)
+    # The same float32 model in other batches: 1e-4 is the zoo's own tolerance for it. Eight-bit activations are scaled
+    # by the range of their batch where quantisation is dynamic, so that there batches differ by their rounding.
+    tolerance = max(1e-4, entry["rtol_features"] if "dynamic" in entry["name"] else 0.0)
+    assert results.metrics["d_lr"] == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("entry", SEVERAL, ids=name_of)
+def test_several_heads_are_listed(entry: dict[str, Any]) -> None:
+    """Several heads end in an error that names each."""
+    with pytest.raises(HeadError, match="possible heads") as caught:
+        head.find(model.read(ZOO / entry["file"]))
+    assert str(caught.value).count("--outputs") >= len(entry["heads"])
+
+
+@pytest.mark.parametrize("entry", REFUSED, ids=name_of)
+def test_no_head_is_refused(entry: dict[str, Any]) -> None:
+    """A model without a last linear layer ends in an error, never in a number."""
+    with pytest.raises(OnnxrichError):
+        analyze(entry)
+
+
+def test_the_zoo_is_broad() -> None:
+    """The zoo holds what it promises: at least 80 models with a head, of six families, and negatives."""
+    families = Counter(entry["family"] for entry in WITH_HEAD)
+    assert sum(families.values()) >= 330
+    assert set(families) == {"torch", "tensorflow", "jax", "sklearn", "text", "derived"}
+    assert len(REFUSED) >= 30
