@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxrich._utils.formatting import name_list
 from onnxrich.data.class_names import ClassNames
 from onnxrich.data.context import OpenContext
 from onnxrich.data.formats.image_folder import numbered
@@ -91,7 +92,9 @@ def align_classes_with(source: Source, first: Source) -> Source:
     strange = next((name for name in names if name not in known), None)
     if strange is not None:
         raise DataError(
-            f"class {strange!r} in {source.name}", f"those of {first.name}: {listing(known)}", "Rename or leave it out."
+            f"class {strange!r} in {source.name}",
+            f"those of {first.name}: {name_list(known)}",
+            "Rename or leave it out.",
         )
     return _renumbered(source, names, known)
 
@@ -121,14 +124,14 @@ def align_classes(source: Source, models: Iterable[ClassNames]) -> Source:
         )
     if orders:
         return _renumbered(source, names, orders[0])
-    flaws = [each.flaw or f"those are {listing(each.names or ())}" for each in told if each != ClassNames()]
+    flaws = [each.flaw or f"those are {name_list(each.names or ())}" for each in told if each != ClassNames()]
     source.ledger.known += [Notice("names_not_used", _not_used(names, flaws[0]))] if flaws else []
     return source
 
 
 def _not_used(names: tuple[str, ...], flaw: str) -> str:
     return printable(
-        f"The classes are numbered as the data have them, {listing(names)}, and not as the model names its outputs: "
+        f"The classes are numbered as the data have them, {name_list(names)}, and not as the model names its outputs: "
         f"{flaw}. If the outputs come in another order, mend the names, or pass the labels as numbers of the outputs."
     )
 
@@ -173,7 +176,7 @@ def _texts(values: AnyArray, name: str) -> list[Any]:
 def _file(table: Table, key: str, request: Callable[[DataPath], OpenContext]) -> Labels:
     if not is_data_file(key):
         raise DataError(
-            f"no array {key!r} in {table.name}, which holds {listing(table.fields)}",
+            f"no array {key!r} in {table.name}, which holds {name_list(table.fields)}",
             "the key of the labels, or a data file",
             "Pass --labels KEY or --labels FILE.",
         )

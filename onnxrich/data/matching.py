@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnxrich._utils.formatting import name_list, shape_text
 from onnxrich.data.images.layout import Pixels, check_takes_images, layout_of, shape_remedy
 from onnxrich.data.labels import Labels
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
@@ -254,8 +255,8 @@ def check(
     )
     if not fits:
         raise DataError(
-            f"data of shape {shown(shape)} for input {entry.name!r}",
-            f"shape {shown(entry.shape)}",
+            f"data of shape {shape_text(shape)} for input {entry.name!r}",
+            f"shape {shape_text(entry.shape)}",
             remedy or _reshaping(entry.shape, shape),
         )
 
@@ -418,9 +419,9 @@ def _matched(table: Table, marks: Labels | None, inputs: tuple[Input, ...]) -> l
         fields = {field.name: field for field in free}
         _check_columns(table, inputs[0], free)
     raise DataError(
-        f"{table.name} holds {listing(fields)}, and nothing for "
-        f"{listing([entry.name for entry in inputs if entry.name not in fields])}",
-        f"arrays named as the model's inputs: {listing([entry.name for entry in inputs])}",
+        f"{table.name} holds {name_list(fields)}, and nothing for "
+        f"{name_list([entry.name for entry in inputs if entry.name not in fields])}",
+        f"arrays named as the model's inputs: {name_list([entry.name for entry in inputs])}",
         "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
     )
 
@@ -435,7 +436,7 @@ def _check_columns(table: Table, entry: Input, free: list[Field]) -> None:
     if len(columns) < 2 or len(shape) != 2 or not isinstance(shape[1], int):
         return
     raise DataError(
-        f"{table.name} holds {len(columns)} columns of numbers, {listing(field.name for field in columns)}",
+        f"{table.name} holds {len(columns)} columns of numbers, {name_list(field.name for field in columns)}",
         f"the {shape[1]} features of input {entry.name!r}",
         "Name the column of the labels with --labels, and leave out what the model doesn't take.",
     )
@@ -510,7 +511,7 @@ def _record(
     applied = next((recipe.record() for recipe in done if recipe is not None), None)
     if applied is None and said.by_user.steps.declared():
         raise DataError(
-            f"preprocessing for {listing([entry.name for entry in inputs])}",
+            f"preprocessing for {name_list([entry.name for entry in inputs])}",
             "an input with four axes, or a single one",
             "Leave the preprocessing out: it would not be applied.",
         )

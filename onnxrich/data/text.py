@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxrich._utils.formatting import name_list
 from onnxrich._utils.optional import import_optional
 from onnxrich.data.paths import DataPath
 from onnxrich.data.selection import Selection
@@ -41,7 +42,7 @@ def tokenized(table: Table, reading: Selection, inputs: tuple[Input, ...]) -> Ta
     if column is None or column.dtype != np.dtype(object):
         raise DataError(
             f"{table.name} with no column of texts {reading.text!r}",
-            f"one of {listing([name for name, field in table.fields.items() if field.dtype == np.dtype(object)])}",
+            f"one of {name_list([name for name, field in table.fields.items() if field.dtype == np.dtype(object)])}",
             "Pass its name to --text.",
         )
     tokens = _tokens(reading.tokenizer, inputs)
@@ -65,7 +66,7 @@ def _tokens(file: str, inputs: tuple[Input, ...]) -> _Tokens:
     strange = [name for name, kind in names.items() if not kind]
     if strange:
         raise DataError(
-            f"inputs {listing(strange)}, which no tokenizer gives",
+            f"inputs {name_list(strange)}, which no tokenizer gives",
             f"{IDS}, {MASK}, {TYPES}, {POSITIONS}",
             "Pass arrays.",
         )

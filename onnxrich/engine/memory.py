@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import psutil
 
+from onnxrich._utils.formatting import count_text, size_text
 from onnxrich.engine.sizing import FEWEST_BLOCKS, block_count
 from onnxrich.errors import ModelError
 from onnxrich.model.patch.instrument import Patch
@@ -51,10 +52,10 @@ def fit_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory
         if bytes_needed(patch, count) <= allowed:
             return count
     count = tried[-1]
-    several = f"of {_count(len(names), 'layer')} " if names else ""
+    several = f"of {count_text(len(names), 'layer')} " if names else ""
     raise ModelError(
-        f"the moments {several}in {_count(count, 'block')} take {_size(bytes_needed(patch, count))} of memory",
-        f"at most {_size(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
+        f"the moments {several}in {count_text(count, 'block')} take {size_text(bytes_needed(patch, count))} of memory",
+        f"at most {size_text(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
         _remedy(patch, names, count),
     )
 
@@ -68,7 +69,7 @@ def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
         return "Pass fewer --blocks, or a larger --max-memory."
     widths = [layer.edges[-1] for layer in patch.layers]
     widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
-    told = ", ".join(f"{name!r} (d = {d:,}: {_size(8 * d * d)} a block)" for d, name in widest)
+    told = ", ".join(f"{name!r} (d = {d:,}: {size_text(8 * d * d)} a block)" for d, name in widest)
     fewer = "--blocks 0, " if count > 1 else ""
     return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxrich._utils.formatting import name_list
 from onnxrich.errors import Notice
 from onnxrich.moments.matrix import Moments
 
@@ -40,7 +41,7 @@ def _fewer(C: int, names: Sequence[str]) -> Notice:
     return Notice(
         "fewer_classes",
         f"The data name {len(names)} {'class' if len(names) == 1 else 'classes'}, numbered from 0 in this order: "
-        f"{listing(names)}; the model has {_outputs(C)}. Unless those that are missing come last, these are the wrong "
+        f"{name_list(names)}; the model has {_outputs(C)}. Unless those that are missing come last, these are the wrong "
         f"outputs: so {_BY_NUMBER} are undefined. To have them, pass the labels as numbers of the outputs, or put the "
         "names of all classes as id2label into a config.json beside the model.",
     )

@@ -14,7 +14,6 @@ from onnxrich.errors import Notice
 from onnxrich.metrics.student import student_t
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Estimate, difference, same_rows
-from onnxrich.results.track import Origin
 
 # Where the steps stand: in the files themselves, in their names, or nowhere.
 Origin = Literal["metadata", "name", "position"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnxrich._utils.formatting import shape_text
 from onnxrich.data.images.decode import ImageSpec, UnreadableError, stacked
 from onnxrich.data.preprocessing.steps import Preprocessing
 from onnxrich.data.table import AnyArray, Field, Table
@@ -195,12 +196,14 @@ def check_takes_images(table: Table, field: Field, entry: Input) -> None:
     remedy = _flat(size)
     if not remedy:
         raise _takes_none(entry)
-    raise DataError(f"images of {shown(first.shape[1:])} for input {entry.name!r}", f"shape {shown(shape)}", remedy)
+    raise DataError(
+        f"images of {shape_text(first.shape[1:])} for input {entry.name!r}", f"shape {shape_text(shape)}", remedy
+    )
 
 
 def _takes_none(entry: Input) -> DataError:
     return DataError(
-        f"images for input {entry.name!r} of shape {shown(entry.shape or ())}, which takes none",
+        f"images for input {entry.name!r} of shape {shape_text(entry.shape or ())}, which takes none",
         "rows of numbers",
         "Pass an array or a table of these, or the model that the images are for.",
     )
