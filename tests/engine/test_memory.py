@@ -13,7 +13,8 @@ from onnxrich.model.head import head
 from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.instrument import Patch, instrument
-from onnxrich.pipelines import run as pipeline
+from onnxrich.pipelines.options import RunOptions
+from onnxrich.pipelines.run import run_onnx
 
 
 @pytest.fixture
@@ -62,8 +63,9 @@ def test_runs_at_once_fit_into_memory(patch: Patch) -> None:
 def test_the_whole_run_refuses() -> None:
     """A run with too little memory for its layers ends before the first batch."""
     data = onnxrich.demo_file("evaluation.npz")
+    options = RunOptions(data=data, layers=["all"], device="cpu", isolate=True, max_memory=2**20)
     with pytest.raises(ModelError, match=r"of memory; needed: at most 0\.5 MiB"):
-        pipeline.run(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
+        run_onnx(onnxrich.demo_file("rich.onnx"), options)
 
 
 def test_more_blocks_than_memory_holds_are_refused() -> None:

@@ -11,15 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
 
+import onnxrich
 from onnxrich.engine import monitor as looking
 from onnxrich.engine import sizing
 from onnxrich.errors import DataError, HeadError
 from onnxrich.model import file as models
 from onnxrich.model.head import head as heads
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.pipelines import run as pipeline
 from onnxrich.progress import Progress
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 # The patched model's float32 features differ from the hooked ones by rounding at most, 6e-8 each.
 THROUGH_FLOAT32 = 1e-5
@@ -81,10 +81,10 @@ X = np.random.default_rng(5).standard_normal((ROWS, 20)).astype(np.float32)
 Y = np.random.default_rng(6).integers(0, C, ROWS)
 
 
-def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Results:
+def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Analysis:
     given: dict = {"features": None, "outputs": None, "batch_size": None, "device": "cpu", "seed": 0, "mask": None}
     given |= {"listen": lambda _: None} | options
-    return pipeline.run(model, {"x": x, "labels": Y[: len(x)]}, None, **given)
+    return onnxrich.run(model, {"x": x, "labels": Y[: len(x)]}, None, **given)
 
 
 def test_equals_the_definition() -> None:
@@ -119,7 +119,7 @@ def test_single_output(opset: int) -> None:
     model.graph.node[-1].CopyFrom(helper.make_node("Sigmoid", ["logits"], ["probabilities"]))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
     _, logits = hooked(model, X)
-    got = pipeline.run(model, {"x": X, "labels": Y % 2}, batch_size=100, device="cpu").moments.tallies
+    got = onnxrich.run(model, {"x": X, "labels": Y % 2}, batch_size=100, device="cpu").moments.tallies
     chance = 1 / (1 + np.exp(-logits[:, 0]))
     assert got["correct"] == np.count_nonzero((chance > 0.5) == Y % 2)
     losses = -np.log(np.where(Y % 2, chance, 1 - chance))
@@ -297,7 +297,7 @@ def test_regression_targets() -> None:
     """Real targets of two columns stand in the moments as they are."""
     targets = np.random.default_rng(0).standard_normal((ROWS, 2)) + 100
     given: dict = {"features": None, "outputs": None, "batch_size": 64, "device": "cpu", "seed": 0, "mask": None}
-    got = pipeline.run(network(), X, targets, listen=lambda _: None, **given)
+    got = onnxrich.run(network(), X, targets, **given)
     np.testing.assert_allclose(got.moments.raw("targets", "targets"), targets.T @ targets, rtol=1e-12)
     assert got.metrics["nc1"] is None
     assert got.curves.quality is not None
@@ -344,9 +344,9 @@ def test_as_many_tokens_as_samples(size: int) -> None:
     proto = turned("N")
     (outputs,) = ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
     labels = outputs.argmax(axis=2).T
-    found = pipeline.run(proto, {"x": x}, labels, device="cpu", batch_size=size)
+    found = onnxrich.run(proto, {"x": x}, labels, device="cpu", batch_size=size)
     assert found.metrics["accuracy"] == 1.0
-    fixed = pipeline.run(turned("16"), {"x": x[:40]}, labels[:40], device="cpu")
+    fixed = onnxrich.run(turned("16"), {"x": x[:40]}, labels[:40], device="cpu")
     assert (fixed.metrics["accuracy"], fixed.moments.n) == (1.0, 40 * 16)
 
 
@@ -354,11 +354,11 @@ def test_samples_that_nothing_tells_from_tokens() -> None:
     """Where all samples of the first batch are alike, and all tokens, no axis is guessed."""
     x, labels = np.ones((48, 16, 6), np.float32), np.zeros((48, 16), int)
     with refused(HeadError, "features of shape (16, 16, 8) from batches of 16", "Pass another --batch-size."):
-        pipeline.run(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
+        onnxrich.run(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
     # Nobody asks which row is which.
-    assert pipeline.run(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16
+    assert onnxrich.run(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16
     with refused(HeadError, "features of shape (16, 16, 8)", "Export the model with a dynamic batch dimension."):
-        pipeline.run(turned("16"), {"x": x}, device="cpu")
+        onnxrich.run(turned("16"), {"x": x}, device="cpu")
 
 
 @pytest.mark.parametrize("rows", [48, 41])
@@ -372,7 +372,7 @@ def test_inputs_without_rows_stay(rows: int) -> None:
     x, pos = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, 16, 6), (16, 1, 6)))
     data = {"x": x, "pos": 1000 * pos}
     labels = ort.InferenceSession(proto.SerializeToString()).run(None, data)[0].argmax(axis=2).T
-    found = pipeline.run(proto, data, labels, device="cpu", batch_size=16)
+    found = onnxrich.run(proto, data, labels, device="cpu", batch_size=16)
     assert (found.metrics["accuracy"], found.moments.n) == (1.0, rows * 16)
 
 
@@ -381,4 +381,4 @@ def test_one_sample_at_a_time() -> None:
     body = "o = Reshape(x, one)\n a = MatMul(o, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     proto = build(body, x="float[N,1,6] x", y="float[1,1,3] y", one=np.array([1, 1, 6]))
     x = np.random.default_rng(0).standard_normal((48, 1, 6)).astype(np.float32)
-    assert pipeline.run(proto, {"x": x}, device="cpu", batch_size=1).moments.n == 48
+    assert onnxrich.run(proto, {"x": x}, device="cpu", batch_size=1).moments.n == 48

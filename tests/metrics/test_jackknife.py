@@ -20,7 +20,7 @@ from onnxrich.metrics.jackknife import Uncertainty, estimate, interval, jackknif
 from onnxrich.metrics.registry import ALL, evaluate, select
 from onnxrich.metrics.student import student_t
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
+from onnxrich.pipelines.evaluate import evaluate_moments
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -247,14 +247,14 @@ def test_too_few_blocks_asked_for() -> None:
     assert told.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
                          "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
     sizes = replace(found.record, runtime=replace(found.record.runtime, batch_size=0), notices=())
-    assert Results.from_moments(found.moments, sizes).notices == ()
+    assert evaluate_moments(found.moments, sizes).notices == ()
 
 
 def test_too_few_rows_for_blocks() -> None:
     """A batch size that helps is named only where there is one; saved results keep the warning, once."""
     data = {"x": np.eye(3, 6, dtype=np.float32)}
     found = onnxrich.run(two_layers().SerializeToString(), data)
-    for each in (found, Results.from_moments(found.moments, found.record)):
+    for each in (found, evaluate_moments(found.moments, found.record)):
         (told,) = [notice.message for notice in each.notices if notice.code == "few_blocks"]
         assert told.endswith("d_lr_debiased need 4. Pass more rows.")
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from repository import ZOO
 
+import onnxrich
 from onnxrich.engine import runtime as session
 from onnxrich.errors import HeadError, OnnxrichError
 from onnxrich.model import file as model
@@ -17,7 +18,6 @@ from onnxrich.model.file import Model
 from onnxrich.model.head import head
 from onnxrich.model.head.head import Head
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.pipelines import run as pipeline
 
 INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
 
@@ -80,7 +80,7 @@ def analyze(entry: dict[str, Any]) -> Any:
     """The results through the whole pipeline."""
     inputs, _ = truth_of(entry)
     options: dict[str, Any] = {"features": None, "outputs": None, "mask": None, "batch_size": 8, "device": "cpu"}
-    return pipeline.run(ZOO / entry["file"], inputs, None, seed=0, listen=lambda _: None, **options)
+    return onnxrich.run(ZOO / entry["file"], inputs, None, seed=0, **options)
 
 
 @pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)

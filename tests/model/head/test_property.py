@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
+import onnxrich
 from onnxrich.engine import runtime as session
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.pipelines import run as pipeline
 
 RNG = np.random.default_rng(11)
 WEIGHTS = {
@@ -95,5 +95,5 @@ def test_detours_change_nothing(detours: list[tuple[str, str]]) -> None:
     plain, other = network([]), network(detours)
     for expected, got in zip(rows_of(plain), rows_of(other), strict=True):
         np.testing.assert_array_equal(got, expected)
-    expected_d_lr = pipeline.run(plain, {"x": X}, device="cpu").metrics["d_lr"]
-    assert pipeline.run(other, {"x": X}, device="cpu").metrics["d_lr"] == expected_d_lr
+    expected_d_lr = onnxrich.run(plain, {"x": X}, device="cpu").metrics["d_lr"]
+    assert onnxrich.run(other, {"x": X}, device="cpu").metrics["d_lr"] == expected_d_lr
