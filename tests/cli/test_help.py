@@ -8,7 +8,7 @@ import shlex
 import click
 import pytest
 from cli._processes import onnxrich
-from onnxrich.cli._sections import SECTIONS, LongCommand
+from onnxrich.cli.help import SECTIONS, LongCommand
 
 from onnxrich import __version__
 from onnxrich.cli import cli
