@@ -158,7 +158,7 @@ def _swapped(live: _Live, model: Any, step: int) -> bool:
         if entry.key == "onnxrich.step":
             entry.value = str(step)
     rows = parity.cut(live.sample, parity.FEWEST, parity.MOST)
-    error, allowed = parity.distance(models.read(live.model), partial(live.adapter.forward, model), rows)
+    error, allowed = parity.distance(models.read_model(live.model), partial(live.adapter.forward, model), rows)
     return error <= allowed
 
 

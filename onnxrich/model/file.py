@@ -106,7 +106,7 @@ class Model:
         return sum(counts) + sum(math.prod(tensor.dims) for tensor in graph.sparse_initializer)
 
 
-def read(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
+def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     """The model of a path, of bytes or of a ModelProto.
 
     External data are not loaded, but checked to lie in the model's folder.
@@ -205,7 +205,7 @@ def _check_names(proto: ModelProto, path: str) -> None:
 def _check_external(model: Model) -> None:
     """External data must be regular files inside the model's folder, links resolved, and as long as the model says."""
     sizes: dict[str, int] = {}
-    for tensor in tensors(model.proto):
+    for tensor in iter_tensors(model.proto):
         if is_external(tensor):
             location, size = _location(model, tensor)
             sizes[location] = max(size, sizes.get(location, 0))
@@ -259,7 +259,7 @@ def _location(model: Model, tensor: TensorProto) -> tuple[str, int]:
         ) from error
 
 
-def tensors(proto: ModelProto) -> Iterator[TensorProto]:
+def iter_tensors(proto: ModelProto) -> Iterator[TensorProto]:
     """Every tensor of the model, also those in subgraphs, attributes, functions and sparse initializers."""
     for part in _parts(proto):
         if isinstance(part, NodeProto):

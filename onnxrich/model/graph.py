@@ -110,9 +110,9 @@ class Graph:
                 return int(self._initializers[node.input[0]].dims[0])
         return None
 
-    def elements(self, name: str) -> int:
+    def element_type(self, name: str) -> int:
         """The type of a tensor's elements, `TensorProto.UNDEFINED` where it is not known."""
-        return self._elements.get(name, TensorProto.UNDEFINED)
+        return self._element_types.get(name, TensorProto.UNDEFINED)
 
     @cached_property
     def _values(self) -> tuple[ValueInfoProto, ...]:
@@ -125,7 +125,7 @@ class Graph:
         return (*graph.value_info, *graph.input, *graph.output)
 
     @cached_property
-    def _elements(self) -> dict[str, int]:
+    def _element_types(self) -> dict[str, int]:
         return {value.name: value.type.tensor_type.elem_type for value in self._values}
 
     @cached_property

@@ -142,8 +142,8 @@ def load(path: Path, metrics: Sequence[str] | None) -> Results:
         return Results.from_moments(moments, Provenance.from_dict(saved).asking(select(metrics)))
 
 
-def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
-    model = models.read(given)
+def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head | heads.UnmeasuredHead]:
+    model = models.read_model(given)
     rewrite.check_not_instrumented(model)
     with prefix_errors(model.path):
-        return model, heads.find(model, **chosen)
+        return model, heads.find_head(model, **chosen)

@@ -18,7 +18,7 @@ from onnxrich.isolation import supervisor as supervise
 from onnxrich.model import file as models
 from onnxrich.model.file import Model
 from onnxrich.model.graph import Graph
-from onnxrich.model.head.head import Head, allowed_residual, candidates
+from onnxrich.model.head.head import Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
 
 # Rows of made-up input on which a head is verified, and operators behind it that are drawn at most.
@@ -127,9 +127,9 @@ def inspect(
         request = {"model": supervise.path_of(model), "verify": verify}
         document, _ = supervise.call("inspect", request, timeout=timeout, max_memory=max_memory)
         return Inspection.from_dict(document)
-    read = models.read(model)
+    read = models.read_model(model)
     graph = Graph(read)
-    heads, dead_ends = candidates(graph, graph.outputs)
+    heads, dead_ends = find_candidates(graph, graph.outputs)
     listed = tuple(_candidate(read, head, at + 1, len(heads), verify) for at, head in enumerate(heads))
     return Inspection(
         model={
@@ -177,8 +177,8 @@ def _candidate(model: Model, head: Head, number: int, count: int, verify: bool) 
         kind=head.kind,
         features=head.features.tensor,
         outputs=head.outputs.tensor,
-        p=head.p or 0,
-        C=head.C or 0,
+        p=head.p,
+        C=head.C,
         rows=rows,
         residual=residual,
         verified=verified,

@@ -21,7 +21,7 @@ from onnxrich.isolation import supervisor as supervise
 from onnxrich.model import file as models
 from onnxrich.model.file import Model
 from onnxrich.model.head import head as heads
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.model.patch import instrument as rewrite
 
 
@@ -62,9 +62,9 @@ def expose(
         limits = {"timeout": timeout, "max_memory": max_memory}
         names = _isolated("expose", model, chosen | {"force": force}, **limits)
         return names[0], names[1]
-    read = models.read(model)
-    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
-    patch, made = rewrite.expose(read, found)
+    read = models.read_model(model)
+    found = _widths_known(read, heads.find_head(read, features=features, outputs=outputs, number=chosen["head"]))
+    patch, made = rewrite.expose_rows(read, found)
     _write(read, patch, Path(chosen["output"]), force)
     return made
 
@@ -112,14 +112,14 @@ def instrument(
         given = None if data is None else supervise.path_of(data, "data")
         limits = {"timeout": timeout, "max_memory": max_memory}
         return _isolated("instrument", model, chosen | {"force": force, "data": given}, **limits)
-    read = models.read(model)
+    read = models.read_model(model)
     rewrite.check_not_instrumented(read)
-    found = _widths_known(read, heads.find(read, features=features, outputs=outputs, number=chosen["head"]))
+    found = _widths_known(read, heads.find_head(read, features=features, outputs=outputs, number=chosen["head"]))
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data)
         residual, shift = live.pilot_head(read, found, source, session.choose("cpu"))
-    patch = rewrite.portable(read, found, shift, residual)
+    patch = rewrite.instrument_portable(read, found, shift, residual)
     _write(read, patch.data, Path(chosen["output"]), force)
     return patch.accumulators
 
@@ -129,8 +129,8 @@ def _isolated(task: str, model: Any, chosen: Mapping[str, Any], **limits: Any) -
     return tuple(supervise.call(task, request, **limits)[0]["names"])
 
 
-def _widths_known(model: Model, head: Head) -> Head:
-    if head.p is not None:
+def _widths_known(model: Model, head: Head | UnmeasuredHead) -> Head:
+    if isinstance(head, Head):
         return head
     raise HeadError(
         f"tensors {head.features.tensor!r} and {head.outputs.tensor!r} without a linear layer between them",
@@ -146,7 +146,7 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         )
     if os.path.exists(path) and not force:  # noqa: PTH110 - unlike pathlib it answers for names that no file can have
         raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
-    external = any(models.is_external(tensor) for tensor in models.tensors(model.proto))
+    external = any(models.is_external(tensor) for tensor in models.iter_tensors(model.proto))
     if external and path.resolve().parent != model.folder:
         raise OutputError(
             f"{model.path} keeps its weights in other files of its folder",

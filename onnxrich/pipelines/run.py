@@ -70,10 +70,10 @@ def run(
     choice = session.choose(device, provider)
     with timing.measure("reading the model"):
         listen(Progress("reading the model"))
-        read = models.read(model)
+        read = models.read_model(model)
         rewrite.check_not_instrumented(read)
         read = read if name is None else replace(read, path=name)
-        found = heads.find(read, features=features, outputs=outputs, number=head)
+        found = heads.find_head(read, features=features, outputs=outputs, number=head)
         how = {"widths": [found.C], "seed": seed, "reading": reading, "preprocessing": preprocessing}
         source = sources.open_source(read, data, labels, **how)
         others = [source]
@@ -143,7 +143,6 @@ def _record(
     model: models.Model, source: sources.Source, passed: result.PassResult, choice: session.Choice, asked: int | None
 ) -> Provenance:
     head = passed.head
-    assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
     notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."

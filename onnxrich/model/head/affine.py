@@ -49,8 +49,8 @@ class Affine:
         bias: float64 array of shape (C,).
         dtype: name of the arithmetic, a key of `onnxrich.precision.EPS`.
         biased: whether the operator adds a bias of its own.
-        flat: whether all axes of φ behind the first are taken as features.
-        steps: relative size of the steps to which the operator rounds its operands, where it works on integers.
+        flattened: whether all axes of φ behind the first are taken as features.
+        quantization_step: relative size of the steps to which an operator on integers rounds its operands; else 0.
         features_scale: names of the scale and the zero point of quantised φ; empty for floats.
         outputs_scale: the same for quantised f.
     """
@@ -63,8 +63,8 @@ class Affine:
     bias: Array
     dtype: str
     biased: bool = False
-    flat: bool = False
-    steps: float = 0.0
+    flattened: bool = False
+    quantization_step: float = 0.0
     features_scale: tuple[str, ...] = ()
     outputs_scale: tuple[str, ...] = ()
 
@@ -168,7 +168,7 @@ def read_conv(graph: Graph, node: NodeProto) -> Affine | str:
     bias = double(graph.constant(node.input[2])) if biased else np.zeros(len(raw))
     weight, axes = double(raw.reshape(len(raw), -1)), Axes(raw.ndim, 1)
     outer = axes if one else replace(axes, unit=True)
-    return Affine("Conv", node.input[0], axes, outer, weight, bias, arithmetic(raw), biased, flat=not one)
+    return Affine("Conv", node.input[0], axes, outer, weight, bias, arithmetic(raw), biased, flattened=not one)
 
 
 def _einsum(graph: Graph, node: NodeProto) -> Affine | str:

@@ -74,7 +74,7 @@ def build(graph: Graph, affine: Affine, made: str, passed: Sequence[tuple[NodePr
             if size == len(affine.bias) and (size > 1 or first_bias):
                 best, bias_open = current, bias_open and not first_bias
         elif node.op_type == "QuantizeLinear":
-            current = replace(current, outputs=output, affine=replace(current.affine, steps=EIGHT_BITS))
+            current = replace(current, outputs=output, affine=replace(current.affine, quantization_step=EIGHT_BITS))
         elif node.op_type == "DequantizeLinear":
             current = replace(current, outputs=output, affine=replace(current.affine, outputs_scale=()))
         elif node.op_type in UNCHANGED:

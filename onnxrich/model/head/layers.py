@@ -131,7 +131,7 @@ PRODUCTS = {
 RECURRENT = {"GRU", "LSTM", "RNN"}
 INTEGERS = {TensorProto.BOOL, TensorProto.INT32, TensorProto.INT64}
 # So many layers `all` takes at most.
-MOST = 64
+MOST_LAYERS = 64
 # The metadata in which torch keeps the modules that a node comes from, and how much of it is looked at.
 SCOPES, LONGEST_SCOPE = "pkg.torch.onnx.name_scopes", 4096
 
@@ -144,14 +144,14 @@ class LayerTensor:
         tensor: its name in the graph.
         operator: what makes it, for people.
         scope: the module of the exporting framework that it comes from; empty where the file doesn't say.
-        features: the axis that runs over features, counted from the end where it is negative; None when not known.
+        features_axis: the axis that runs over features, counted from the end where it is negative; None when not known.
         terms: the tensors that it is the sum of, which are of one shape; empty for others.
     """
 
     tensor: str
     operator: str
     scope: str = ""
-    features: int | None = None
+    features_axis: int | None = None
     terms: tuple[str, ...] = ()
 
 
@@ -208,7 +208,7 @@ def chosen_tensors(graph: Graph, head: Head, names: Sequence[str]) -> list[Layer
     return sorted(taken.values(), key=lambda site: place.get(site.tensor, -1))
 
 
-def thinned(found: Sequence[T], most: int = MOST) -> list[T]:
+def thin_layers(found: Sequence[T], most: int = MOST_LAYERS) -> list[T]:
     """At most so many of the layers, evenly spread, the last among them."""
     count = len(found)
     if count <= most:
@@ -216,9 +216,9 @@ def thinned(found: Sequence[T], most: int = MOST) -> list[T]:
     return [found[count - 1 - (at * (count - 1)) // (most - 1)] for at in reversed(range(most))]
 
 
-def gives_features(graph: Graph, head: Head, site: LayerTensor) -> bool:
+def equals_features(graph: Graph, head: Head, site: LayerTensor) -> bool:
     """Whether the mean of a layer over its positions is what the head has as features."""
-    if any(step.op_type not in MEANS for step in head.features.steps) or head.features.flat:
+    if any(step.op_type not in MEANS for step in head.features.steps) or head.features.flattened:
         return False
     tensor = head.features.tensor
     while tensor != site.tensor:
@@ -247,7 +247,7 @@ def is_sum(graph: Graph, node: NodeProto) -> bool:
     """Whether a node adds two computed tensors that can be of one shape."""
     if node.op_type not in ("Add", "Sum") or len(node.input) != 2 or len(graph.computed(node)) != 2:
         return False
-    if any(graph.elements(name) in INTEGERS for name in node.input):
+    if any(graph.element_type(name) in INTEGERS for name in node.input):
         return False
     left, right = (graph.shape(name) for name in node.input)
     ranks = {len(shape) for shape in (left, right) if shape}

@@ -106,7 +106,7 @@ def _integer(
     made = () if scale is None else (node.input[scale[0]], node.input[scale[1]] if len(node.input) > scale[1] else "")
     return Affine(
         kind, node.input[0], inner, outer, weight, bias, "float32", biased,
-        steps=EIGHT_BITS, features_scale=(node.input[1], node.input[2]), outputs_scale=made,
+        quantization_step=EIGHT_BITS, features_scale=(node.input[1], node.input[2]), outputs_scale=made,
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _integer_product(graph: Graph, product: NodeProto, scale: str) -> Affine | s
 def _float_features(graph: Graph, kind: str, features: str, weight: Array, conv_rank: int | None = None) -> Affine:
     rank = conv_rank or graph.rank(features)
     axes = Axes(rank, 1 if conv_rank else -1 if rank is None else rank - 1)
-    return Affine(kind, features, axes, axes, weight, np.zeros(len(weight)), "float32", steps=EIGHT_BITS)
+    return Affine(kind, features, axes, axes, weight, np.zeros(len(weight)), "float32", quantization_step=EIGHT_BITS)
 
 
 def _dynamic_matmul(graph: Graph, node: NodeProto) -> Affine | str:
@@ -179,7 +179,7 @@ def _nbits(graph: Graph, node: NodeProto) -> Affine | str:
     result = _float_features(graph, "MatMulNBits", node.input[0], weight)
     # The weight is exact; only where the activations are rounded as well would the layer be less than that.
     exact = replace(result, bias=result.bias + double(bias).reshape(-1), biased=bias.ndim > 0, dtype=arithmetic(scales))
-    return exact if int(attribute(node, "accuracy_level", 0)) == 4 else replace(exact, steps=0.0)
+    return exact if int(attribute(node, "accuracy_level", 0)) == 4 else replace(exact, quantization_step=0.0)
 
 
 def _unpack(values: NDArray[Any], bits: int) -> NDArray[Any]:

@@ -47,7 +47,7 @@ class _Trail:
     depth: int = 0
 
 
-def walk(graph: Graph, tensor: str) -> list[Chain | DeadEnd]:
+def search_back(graph: Graph, tensor: str) -> list[Chain | DeadEnd]:
     """Every linear layer that a tensor comes from, and every place where no linear layer was met.
 
     A tensor has a head when all its ways back end at the same linear layer: so a softmax that was decomposed into
