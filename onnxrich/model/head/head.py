@@ -205,7 +205,7 @@ def _head_of(chain: Chain) -> Head:
     affine = chain.affine
     axes = chain.axes if chain.steps else affine.features_axes
     features = View(affine.features, axes, chain.steps, affine.flattened, affine.features_scale)
-    kind = affine.kind + ("+mean" if chain.pooled else "")
+    kind = affine.kind + ("+mean" if chain.is_pooled else "")
     C, p = affine.weight.shape
     return Head(features, View(chain.outputs, chain.axes, scale=affine.outputs_scale), kind, p, C, affine)
 
