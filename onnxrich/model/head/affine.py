@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxrich.model.constants import STANDARD
 from onnxrich.model.graph import Graph, attribute
+from onnxrich.model.simplify import STANDARD
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxrich.model.constants import STANDARD, dequantize
+from onnxrich.model.constants import dequantize
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.head.affine import (
     EIGHT_BITS,
@@ -22,6 +22,7 @@ from onnxrich.model.head.affine import (
     read_matmul,
     to_double,
 )
+from onnxrich.model.simplify import STANDARD
 from onnxrich.moments.matrix import Array
 
 MICROSOFT = "com.microsoft"

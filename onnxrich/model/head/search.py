@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
-from onnxrich.model.constants import STANDARD
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.affine import Affine, read_affine
 from onnxrich.model.head.chain import BY_CONSTANT, MOVES, UNCHANGED, Chain, build_chain
 from onnxrich.model.head.quantized import read_quantized
+from onnxrich.model.simplify import STANDARD
 
 # Operators that may stand between the last linear layer and an output of the model, besides those in `chain`.
 AFTER_HEAD = {
