@@ -82,7 +82,7 @@ class Constants:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(
-                f"constant {name!r} can't be computed ({type(error).__name__})",
+                f"Constant {name!r} can't be computed ({type(error).__name__})",
                 "weights and shapes that fit together",
                 "Check the model with onnx.checker.check_model(model, full_check=True).",
             ) from error
@@ -109,9 +109,9 @@ class Constants:
     def _check_size(self, name: str, size: float) -> None:
         if not size <= self._largest:
             raise ModelError(
-                f"constant {name!r} of {size:.2g} elements",
-                f"at most {self._largest:,}, twice what the file holds",
-                "Don't run this model: it makes much of little.",
+                f"Constant {name!r} would have {size:.2g} elements",
+                f"at most {self._largest:,}, twice as many as the file holds",
+                "Do not run this model: a small file that expands so much may be an attack.",
             )
 
     def _load(self, tensor: TensorProto) -> AnyArray:

@@ -104,7 +104,7 @@ def _inline_functions(proto: ModelProto, path: str) -> ModelProto:
         return onnx.inliner.inline_local_functions(proto)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
-            f"{path}: its local functions can't be put in place: {(str(error).splitlines() or ['?'])[0]}",
+            f"The local functions of {path} can't be inlined: {(str(error).splitlines() or ['?'])[0]}",
             "functions that are defined and don't call themselves",
             "Export the model without functions.",
         ) from error

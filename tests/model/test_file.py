@@ -161,7 +161,7 @@ def test_initializers_are_no_inputs() -> None:
 
 # Files that are no models
 
-NO_MODEL = "is no ONNX model, or only a part of one ("
+NO_MODEL = "is not an ONNX model, or only part of one ("
 NO_GRAPH = "holds no graph with nodes and outputs; needed: a whole ONNX model. Export or copy the model again."
 
 
@@ -288,7 +288,10 @@ def test_names_that_are_no_text(old: bytes, new: bytes) -> None:
     """Names that are not UTF-8, which protobuf passes on as bytes, are refused with the name."""
     content = BYTES.replace(old, new)
     assert content != BYTES
-    with refused(ModelError, f"<bytes> holds the name {new[1:]!r}; needed: names in UTF-8. Export the model again."):
+    with refused(
+        ModelError,
+        f"<bytes> contains the name {new[1:]!r}, which is not UTF-8; needed: names in UTF-8. Export the model again.",
+    ):
         model.read_model(content)
 
 
@@ -297,7 +300,7 @@ def test_names_in_subgraphs_and_functions() -> None:
     for proto in (with_branch(lambda _: None), with_function(lambda _: None)):
         content = proto.SerializeToString()
         assert content.count(b"\x06hidden")
-        with refused(ModelError, "holds the name b'hidde\\xff'"):
+        with refused(ModelError, "contains the name b'hidde\\xff', which is not UTF-8"):
             model.read_model(content.replace(b"\x06hidden", b"\x06hidde\xff"))
 
 
@@ -338,8 +341,8 @@ def test_external_data_outside(location: str | None, tmp_path: Path) -> None:
     location = location and location.format(outside=tmp_path, inside=folder)
     with refused(
         ModelError,
-        f"net.onnx: external data {location or ''!r} lie outside the model's folder, or are named by an absolute path; "
-        "needed: external data beside the model. Move them beside the model and save it again; nothing outside is rea",
+        f"net.onnx: external data {location or ''!r} lie outside the model's folder, or have an absolute path; "
+        "needed: external data beside the model. Move them beside the model and save it again. Nothing outside is rea",
     ):
         model.read_model(written(folder, external(location)))
 
@@ -379,7 +382,9 @@ def test_external_data_at_no_number(entries: dict[str, str], tmp_path: Path) -> 
     """Offsets and lengths that are no numbers are refused."""
     (tmp_path / "w.bin").write_bytes(bytes(192))
     with refused(
-        ModelError, "external data 'w.bin' at no number (", "needed: an offset and a length in bytes. Save the model"
+        ModelError,
+        "the position of external data 'w.bin' is no number (",
+        "needed: an offset and a length in bytes. Save the model",
     ):
         model.read_model(written(tmp_path, external("w.bin", **entries)))
 
@@ -388,7 +393,7 @@ def test_external_data_in_memory() -> None:
     """A model in memory has no folder in which its external data could lie."""
     with refused(
         ModelError,
-        "a model in memory with external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
+        "A model in memory has external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
     ):
         model.read_model(external("w.bin"))
 
@@ -522,5 +527,5 @@ def test_external_data_in_hiding(place: str, tmp_path: Path) -> None:
     assert model.read_model(HIDING_PLACES[place](lambda _: None)).path == "<ModelProto>"
     with refused(ModelError, "net.onnx: external data '../secret' lie outside the model's folder"):
         model.read_model(written(tmp_path, HIDING_PLACES[place](put_outside)))
-    with refused(ModelError, "a model in memory with external data '../secret'"):
+    with refused(ModelError, "A model in memory has external data '../secret'"):
         model.read_model(HIDING_PLACES[place](put_outside))

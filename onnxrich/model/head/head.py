@@ -195,7 +195,7 @@ def _search(graph: Graph, start: str) -> list[Chain | DeadEnd]:
             raise
         # The readers rely on the inputs that ONNX prescribes for each operator: one operator lacks some.
         raise ModelError(
-            f"a malformed operator behind output {start!r} ({type(error).__name__})",
+            f"An operator behind output {start!r} is malformed ({type(error).__name__})",
             "operators with the inputs and attributes that ONNX prescribes",
             "Check the model with onnx.checker.check_model(model, full_check=True).",
         ) from error
@@ -222,7 +222,7 @@ def _view_of(tensor: str, shape: tuple[int, ...]) -> View:
     """Read a tensor of this shape as rows: the last axis holds features, in maps the second after a mean."""
     if len(shape) < 2:
         raise HeadError(
-            f"tensor {tensor!r} of shape {shape}",
+            f"Tensor {tensor!r} has shape {shape}",
             "a tensor of shape (rows, width), (rows, tokens, width) or (rows, channels, height, width)",
             "Pass another name to --features or --outputs.",
         )
@@ -235,16 +235,16 @@ def _chosen_tensors(features: str, outputs: str | None, number: int | None, head
     """Take tensors as features and outputs between which the graph shows no linear layer."""
     if number is not None:
         raise HeadError(
-            f"head {number} with features {features!r}, which belong to no head",
+            f"Head {number} was asked for with features {features!r}, which belong to no head",
             "one of the two",
-            "Leave out --head; pass --outputs NAME where several outputs are possible.",
+            "Leave out --head. Pass --outputs NAME when several outputs are possible.",
         )
     if outputs is not None:
         return UnmeasuredHead(View(features), View(outputs), "chosen tensors")
     if len(heads) == 1:
         return UnmeasuredHead(View(features), heads[0].outputs, "chosen features", heads[0].C)
     raise HeadError(
-        f"features {features!r} and {len(heads)} possible heads",
+        f"Features {features!r} were chosen, and the model has {len(heads)} possible heads",
         "the outputs that belong to these features",
         "Pass --outputs NAME as well." + _listing([head.label for head in heads]),
     )
@@ -253,25 +253,25 @@ def _chosen_tensors(features: str, outputs: str | None, number: int | None, head
 def _numbered(heads: list[Head], number: int) -> Head:
     if not 1 <= number <= len(heads):
         listed = _listing([head.label for head in heads])
-        raise HeadError(f"head {number}", f"a number from 1 to {len(heads)}", "The heads are:" + listed)
+        raise HeadError(f"There is no head {number}", f"a number from 1 to {len(heads)}", "Pass one of these:" + listed)
     return heads[number - 1]
 
 
 def _unknown_tensor(graph: Graph, name: str) -> HeadError:
     similar = difflib.get_close_matches(name, graph.names, n=5, cutoff=0.4) or sorted(graph.outputs)[:5]
-    return HeadError(f"no tensor {name!r} in the model", "the name of a tensor", f"Did you mean one of {similar}?")
+    return HeadError(f"The model has no tensor {name!r}", "the name of a tensor", f"Did you mean one of {similar}?")
 
 
 def _not_one(graph: Graph, heads: list[Head], dead_ends: list[DeadEnd]) -> HeadError:
     if heads:
         return HeadError(
-            f"{len(heads)} possible heads",
-            "one",
+            f"The model has {len(heads)} possible heads",
+            "one head",
             "Pass --head K, or --head all, or names:" + _listing([head.label for head in heads]),
         )
-    reasons = [f"{end.tensor!r}: {end.reason}" for end in dead_ends]
+    reasons = [f"at {end.tensor!r}, {end.reason}" for end in dead_ends]
     return HeadError(
-        "no head: " + "; ".join(reasons[:MOST_LISTED] or ["the outputs come from different linear layers"]),
+        "No head was found: " + "; ".join(reasons[:MOST_LISTED] or ["the outputs come from different linear layers"]),
         "outputs that come from one linear layer with a constant weight",
         "Pass --features NAME and --outputs NAME to choose the tensors yourself." + _linear_layers(graph),
     )

@@ -340,7 +340,7 @@ def _unknown_layer(graph: Graph, known: Sequence[LayerTensor], name: str) -> Hea
     similar = difflib.get_close_matches(name, names, n=5, cutoff=0.4)
     hint = f"Did you mean one of {similar}? " if similar else ""
     return HeadError(
-        f"no layer {name!r} in the model",
+        f"The model has no layer {name!r}",
         "`all`, or names of tensors or modules",
         f"{hint}`onnxrich inspect MODEL --layers` lists them.",
     )

@@ -112,9 +112,9 @@ def _step_back(graph: Graph, name: str, trail: _Trail) -> list[tuple[str, _Trail
     """Go back over the operator that computes a tensor, to the tensors it reads or to an end of the search."""
     node = graph.producer(name)
     if node is None:
-        return DeadEnd(name, "an input of the model, with no linear layer behind it")
+        return DeadEnd(name, "the model's input is reached without a linear layer")
     if trail.depth > MAX_DEPTH:
-        return DeadEnd(name, f"no linear layer among the last {MAX_DEPTH} operators")
+        return DeadEnd(name, f"no linear layer is among the last {MAX_DEPTH} operators")
     trail = replace(trail, depth=trail.depth + 1)
     affine = read_affine(graph, node)
     affine = read_quantized(graph, node) if affine is None else affine
@@ -152,7 +152,7 @@ def _end_at_layer(graph: Graph, node: NodeProto, name: str, trail: _Trail, affin
     if isinstance(affine, str):
         return DeadEnd(name, f"{label}: {affine}")
     if _is_decision(graph, affine.features):
-        return DeadEnd(name, f"{label} acts on decisions, as of trees, and not on a layer")
+        return DeadEnd(name, f"{label} acts on decisions, such as those of trees, and not on a layer")
     if is_raw_input(graph, affine.features):
         return DeadEnd(name, f"{label} acts on the model's input: there is no layer before it")
     return build_chain(graph, affine, name, trail.passed)

@@ -210,7 +210,7 @@ def check_not_instrumented(model: Model) -> None:
         raise ModelError(
             f"{model.path} is instrumented already",
             "a model without accumulators",
-            "Pass the model that it was made of, or run this one in any ONNX runtime.",
+            "Pass the model from which it was made, or run this one in any ONNX runtime.",
         )
 
 

@@ -191,7 +191,7 @@ TWO = HIDDEN + "y = Gemm(r, w2, b2)\n z = Gemm<transB=1>(r, w2t, b2)"
 def test_several_heads_are_listed() -> None:
     """Two heads are an error that names both; --outputs chooses."""
     read = build(TWO, out="float[N,3] y, float[N,3] z")
-    with pytest.raises(HeadError, match="2 possible heads") as caught:
+    with pytest.raises(HeadError, match="The model has 2 possible heads") as caught:
         head.find_head(read)
     assert "'y'" in str(caught.value)
     assert "'z'" in str(caught.value)
@@ -216,14 +216,16 @@ def test_chosen_features() -> None:
 
 def test_chosen_features_of_a_numbered_head() -> None:
     """A number and features that belong to no head are two answers to one question."""
-    with pytest.raises(HeadError, match=r"head 1 with features 'h', which belong to no head.*Leave out --head"):
+    with pytest.raises(
+        HeadError, match=r"Head 1 was asked for with features 'h', which belong to no head.*Leave out --head"
+    ):
         head.find_head(build(HIDDEN + "y = Gemm(r, w2, b2)"), features="h", number=1)
 
 
 def test_unknown_name() -> None:
     """A name that is not there is met with names that are like it."""
     read = build(HIDDEN + "logits = Gemm(r, w2, b2)", out="float[N,3] logits")
-    with pytest.raises(HeadError, match=r"no tensor 'logit' in the model.*'logits'"):
+    with pytest.raises(HeadError, match=r"The model has no tensor 'logit'; .*'logits'"):
         head.find_head(read, features="logit")
 
 
