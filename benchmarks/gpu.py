@@ -57,8 +57,8 @@ def ratio(
     x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
     place = lambda array: ort.OrtValue.ortvalue_from_numpy(array, device.memory, device.numbers[0])  # noqa: E731
     resident = place(x)
-    read = models.read(model)
-    patch = rewrite.instrument(read, head.find(read), memory=device.memory)
+    read = models.read_model(model)
+    patch = rewrite.instrument(read, head.find_head(read), memory=device.memory)
     plain = ort.InferenceSession(read.data, options(), providers=[(device.provider, dict(device.options))])
     patched = Session([read.data, patch.data], folder=None, device=device, name="model").live
     sums = [[place(np.zeros(size)) for size in patch.shapes] for _ in range(2)]

@@ -49,10 +49,10 @@ print(time.perf_counter() - start)
 PATCHED = (
     LARGE
     + """
-read = model.read(sys.argv[1])
-patch = rewrite.instrument(read, head.find(read))
+read = model.read_model(sys.argv[1])
+patch = rewrite.instrument(read, head.find_head(read))
 live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="large")
-live.run([patch.features, *patch.accumulated], feed | patch.nothing)
+live.run([patch.features, *patch.accumulated], feed | patch.idle_feed)
 print(time.perf_counter() - start)
 """
 )

@@ -68,8 +68,8 @@ def bare(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
 def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[], float]:
     """The loop of `onnxrich run`: reading, running, summing moments in blocks, with labels; without the metrics."""
-    read = models.read(model)
-    found, labels = head.find(read), np.arange(len(x)) % 10
+    read = models.read_model(model)
+    found, labels = head.find_head(read), np.arange(len(x)) % 10
 
     def loop() -> float:
         source = open_source(read, {"x": x, "labels": labels})
@@ -80,9 +80,9 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
 def chosen(model: ModelProto) -> int:
     """The batch size that onnxrich takes for many rows when none is asked for."""
-    read = models.read(model)
+    read = models.read_model(model)
     source = replace(open_source(read, None), n=None)
-    return batch_size(read, head.find(read), source, memory="cpu")
+    return batch_size(read, head.find_head(read), source, memory="cpu")
 
 
 def peak_memory(program: str, *arguments: str) -> tuple[int, list[str]]:

@@ -55,9 +55,9 @@ from onnxrich.engine import single_pass as stream
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.metrics.richness import from_moments
-read = model.read(f"{sys.argv[1]}/model.onnx")
+read = model.read_model(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
-made = stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
+made = stream.run(read, head.find_head(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
 print(from_moments(made.moments).d_lr)
 """
 

@@ -65,7 +65,7 @@ class Accumulation:
         self._shift, *given = self._keeper.done.shifts
         self._live = replace(live, given=dict(zip(live.given, given, strict=True)))
         lanes = [session for _ in range(device.lanes) for session in sessions]
-        self.fleet = LanePool(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
+        self.fleet = LanePool(lanes, live.patch, live.patch.summed_entries(self._shift), blocks=G)
         self.fleet.restore(self._keeper.done.sums)
         self.samples = self.resumed = 0
         self.most: int | None = None
@@ -77,7 +77,7 @@ class Accumulation:
 
     def blocks(self) -> list[Moments]:
         """The moments of each block, at the end: their sums are let go of."""
-        return [self._moments(sums) for sums in self.fleet.take(self._live.patch.spans[-1])]
+        return [self._moments(sums) for sums in self.fleet.take(self._live.patch.accumulator_slices[-1])]
 
     def layer(self, index: int) -> list[Moments]:
         """The moments of a hidden layer in each block, at the end: their sums are let go of."""
@@ -88,7 +88,10 @@ class Accumulation:
             shift=self._live.given[patch.shift][0],
             p=patch.edges[-1] - len(self._shift) + self._zero.p,
         )
-        return [replace(zero, matrix=patch.matrix(sums)) for sums in self.fleet.take(self._live.patch.spans[index])]
+        return [
+            replace(zero, matrix=patch.matrix(sums))
+            for sums in self.fleet.take(self._live.patch.accumulator_slices[index])
+        ]
 
     def run(
         self,
@@ -111,12 +114,13 @@ class Accumulation:
             ModelError: when the runtime fails.
         """
         looks = Monitor(
-            self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
-            d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
+            self.fleet, self._live.patch.accumulator_slices[-1],
+            numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2, d_lr=partial(self._look, batches), total=total,
+            timing=timing, listen=listen,
         )  # fmt: skip
         with self._keeper as keeper:
             count = 0
-            for count, group in enumerate(grouped(batches, self._live.patch.runs), start=1):
+            for count, group in enumerate(grouped(batches, self._live.patch.batches_per_product), start=1):
                 self.samples += sum(batch.rows for batch in group)
                 if count <= keeper.done.batches:
                     self.resumed = self.samples
@@ -141,7 +145,7 @@ class Accumulation:
         """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
         plan, most = self._live.plan, self.most
         runs = group if most is None else [piece for batch in group for piece in pieces(batch, most)]
-        for together in grouped(runs, self._live.patch.runs):
+        for together in grouped(runs, self._live.patch.batches_per_product):
             if self.most != most:  # memory turned out to be less on the way
                 self._add(together, accumulator, block)
                 continue
@@ -182,7 +186,7 @@ def _identity(live: PreparedModel, blocks: int) -> dict[str, Any]:
     return {
         "samples a run": plan.size,
         "blocks": blocks,
-        "runs a product": live.patch.runs,
+        "runs a product": live.patch.batches_per_product,
         "targets": plan.K,
         "mask": plan.mask,
     }

@@ -12,7 +12,7 @@ from onnxrich.engine.batches import padded, pieces
 from onnxrich.engine.runtime import Choice, Session
 from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
@@ -21,7 +21,7 @@ from onnxrich.moments.precision import EPS
 COMPARED = 3
 
 
-def open_batch_axis(model: Model, head: Head, first: Batch, size: int, device: Choice) -> Model | None:
+def open_batch_axis(model: Model, head: Head | UnmeasuredHead, first: Batch, size: int, device: Choice) -> Model | None:
     """The model with a symbolic batch dimension, when it then gives the same rows; None when it doesn't.
 
     A model can hold its batch size inside, in the target of a Reshape or in a state, so nothing but a run tells.
@@ -34,7 +34,7 @@ def open_batch_axis(model: Model, head: Head, first: Batch, size: int, device: C
         device: where to run.
     """
     rows = min(first.rows, COMPARED * size + 1)
-    if head.p is None or rows <= size:
+    if isinstance(head, UnmeasuredHead) or rows <= size:
         return None
     sample = next(pieces(first, rows))
     free = _symbolic(model, size)
@@ -60,7 +60,7 @@ def _room(head: Head) -> float:
 
 
 def _run(model: Model, head: Head, batch: Batch, device: Choice) -> list[Array]:
-    patch, names = rewrite.expose(model, head)
+    patch, names = rewrite.expose_rows(model, head)
     session = Session([model.data, patch], folder=model.folder, device=device, name=model.path)
     return [rows.astype(np.float64) for rows in session.run(names, batch.inputs)]
 

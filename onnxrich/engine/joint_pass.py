@@ -24,8 +24,8 @@ from onnxrich.engine.single_pass import pass_result, prepare_pass
 from onnxrich.engine.sizing import BLOCK_BYTES, batch_size, block_count
 from onnxrich.errors import DeviceError, Notice, prefix_errors
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
-from onnxrich.model.patch.cross_products import cross_product_model
+from onnxrich.model.head.head import Head, UnmeasuredHead
+from onnxrich.model.patch.cross_products import build_cross_product_model
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.progress import PASS, Listener, Progress, Timing
 
@@ -58,7 +58,7 @@ class _Member:
 
 
 def measure_jointly(
-    models: Sequence[tuple[Model, Head]],
+    models: Sequence[tuple[Model, Head | UnmeasuredHead]],
     source: Source,
     leader: Model,
     *,
@@ -126,10 +126,10 @@ def measure_jointly(
     return JointResult(tuple(passes), _read(parts, products), memory, tuple(notices))
 
 
-def _block_count(heads: Sequence[Head], asked: int | None) -> int:
+def _block_count(heads: Sequence[Head | UnmeasuredHead], asked: int | None) -> int:
     """The number of blocks, for which all moments together are what those of one model may be."""
-    widths = [(head.p or 0, 1 + (head.p or 0) + 2 * (head.C or 0)) for head in heads]
-    entries = sum(d * d for _, d in widths)
+    widths = (head.known_widths for head in heads)
+    entries = sum((1 + p + 2 * C) ** 2 for p, C in widths)
     return block_count(math.ceil(math.sqrt(entries)), asked)
 
 
@@ -138,7 +138,7 @@ def _member(
     batches: Batches,
     leader: Model,
     model: Model,
-    head: Head,
+    head: Head | UnmeasuredHead,
     *,
     mask: str | None,
     device: Choice,
@@ -171,7 +171,7 @@ def _products(members: Sequence[_Member], G: int, device: Choice) -> tuple[Cross
     if 1 < G > room:
         notices.append(Notice("cka_without_errors", "Products of so many features are kept once: CKA has no errors."))
     shifts = [pilot_shift(each.live, each.first)[1 : 1 + p] for each, p in zip(members, size, strict=True)]
-    made = cross_product_model([member.live.patch.parts[1] for member in members], pairs)
+    made = build_cross_product_model([member.live.patch.parts[1] for member in members], pairs)
     return CrossProducts(made, np.concatenate(shifts), blocks=G if room >= G else 1, device=device), notices
 
 

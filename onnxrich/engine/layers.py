@@ -21,7 +21,7 @@ from onnxrich.model.head import layers
 from onnxrich.model.head.affine import Axes
 from onnxrich.model.head.head import Head, View
 from onnxrich.model.head.layers import LayerTensor
-from onnxrich.model.head.pooling import Pool, Shapes, pool
+from onnxrich.model.head.pooling import Pool, Shapes, choose_pool
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.moments.matrix import Moments, merge_all
 from onnxrich.results.layer import Layer
@@ -101,7 +101,12 @@ class HiddenLayers:
             if not all(np.isfinite(part.matrix).all() for part in parts):
                 bad.append(f"{site.tensor!r}: it holds NaN or infinity")
                 continue
-            about = {"name": site.tensor, "scope": site.scope, "operator": site.operator, "rows": hidden.pool.words}
+            about = {
+                "name": site.tensor,
+                "scope": site.scope,
+                "operator": site.operator,
+                "rows": hidden.pool.description,
+            }
             kept = parts if len(blocks) else ()
             found.append(Layer.from_moments(about, merge_all(parts), kept, samples=samples))
         about = {"name": head.features.tensor, "scope": "", "operator": "features of the head", "rows": "as the head's"}
@@ -134,12 +139,13 @@ def with_layers(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple
     patches = [
         rewrite.instrument(
             live.model, layer.head(live.head), K=live.plan.K, masked=live.plan.counts, mask=live.plan.mask,
-            by_row=live.plan.by_row, runs=live.patch.runs, memory=live.session.device.memory, beside=live.patch,
+            by_row=live.plan.by_row, batches_per_product=live.patch.batches_per_product,
+            memory=live.session.device.memory, base=live.patch,
             name=f"layer.{at}.",
         )
         for at, layer in enumerate(hidden)
     ]  # fmt: skip
-    patch = live.patch.beside(patches)
+    patch = live.patch.with_layers(patches)
     names = [layer.site.tensor for layer in hidden]
     blocks = fit_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
     session = lives.open_session(live.model, patch.data, live.session.device)
@@ -161,13 +167,20 @@ def _chosen(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[lis
     for site in sites:
         if not named and len({shapes[term].dims for term in site.terms}) > 1:
             continue  # a sum of tensors of different shapes is a bias or a mask, and no layer
-        double = graph.elements(site.tensor) == TensorProto.DOUBLE
-        how = pool(shapes[site.tensor], site.features, each=each, mask=mask, token=asked.token, double=double)
+        double = graph.element_type(site.tensor) == TensorProto.DOUBLE
+        how = choose_pool(
+            shapes[site.tensor],
+            site.features_axis,
+            rows_per_sample=each,
+            mask=mask,
+            token=asked.token,
+            is_double=double,
+        )
         if isinstance(how, str):
             skipped.append(f"{site.tensor!r}: {how}")
             continue
-        p = shapes[site.tensor].dims[0][how.features]
-        if named or p != live.head.p or asked.token is not None or not layers.gives_features(graph, live.head, site):
+        p = shapes[site.tensor].dims[0][how.features_axis]
+        if named or p != live.head.p or asked.token is not None or not layers.equals_features(graph, live.head, site):
             found.append(HiddenLayer(site, how, p))
     if named and skipped:
         raise HeadError(
@@ -176,12 +189,14 @@ def _chosen(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[lis
         )  # fmt: skip
     if asked.token is not None and not any(layer.pool.token is not None for layer in found):
         raise HeadError(f"token {asked.token}, and no layer that has it", "layers of tokens", "Leave --token out.")
-    kept = found if named else layers.thinned(found)
+    kept = found if named else layers.thin_layers(found)
     return kept, (_thinned(len(found)) if len(kept) < len(found) else []) + _notices(skipped)
 
 
 def _thinned(count: int) -> list[Notice]:
-    said = f"{count} layers: {layers.MOST} of them, evenly spread, were measured. Pass --layers NAME,… for others."
+    said = (
+        f"{count} layers: {layers.MOST_LAYERS} of them, evenly spread, were measured. Pass --layers NAME,… for others."
+    )
     return [Notice("layers_thinned", said)]
 
 
@@ -204,7 +219,7 @@ def _shapes(live: PreparedModel, first: Batch, sites: Sequence[LayerTensor]) -> 
     tensors = list(dict.fromkeys(name for site in sites for name in (site.tensor, *site.terms)))
     if not tensors:
         return {}
-    patch, names = rewrite.shapes(live.model, tensors)
+    patch, names = rewrite.expose_shapes(live.model, tensors)
     session = lives.open_session(live.model, patch, live.session.device)
     sizes: tuple[int, ...] = (live.plan.size,) if live.plan.fixed else RUNS
     try:
@@ -235,7 +250,7 @@ def _shifts(live: PreparedModel, first: Batch) -> dict[str, AnyArray]:
     patch = live.patch
     names = [layer.features for layer in patch.layers]
     # Of no names, the runtime takes all outputs to be meant.
-    tables = live.session.run(names, live.feed(first) | patch.nothing) if names else []
+    tables = live.session.run(names, live.feed(first) | patch.idle_feed) if names else []
     own = lives.pilot_shift(live, first)
     p = live.features.shape[1]
     shifts: dict[str, AnyArray] = {}

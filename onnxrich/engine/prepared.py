@@ -15,7 +15,7 @@ from onnxrich.engine.runtime import Choice, Session
 from onnxrich.engine.sizing import batch_size, fixed_size
 from onnxrich.errors import DataError, HeadError
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head, allowed_residual, measure, residual
+from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allowed_residual, measure_head
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.model.patch.decisions import DecisionPatch
 from onnxrich.model.patch.instrument import Patch
@@ -190,17 +190,17 @@ def prepare_model(
     Raises:
         ModelError: when the runtime refuses the model or fails on the batch.
     """
-    zero = Moments.empty(head.p or 0, head.C or 0, plan.K, targets=plan.targets)
+    zero = Moments.empty(head.p, head.C, plan.K, targets=plan.targets)
     # Where there are more outputs than features, they are worth computing from the features' sums. Not so where the
     # head rounds its operands to integers: there Wφ + b is not quite what it gives.
-    derived = head.affine is not None and zero.p < zero.C and not head.affine.steps
+    derived = head.affine is not None and zero.p < zero.C and not head.affine.quantization_step
     patch = rewrite.instrument(
-        model, head, K=plan.K, count=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row,
-        runs=plan.runs, derived=derived, memory=device.memory,
+        model, head, K=plan.K, with_tallies=zero.has_accuracy, masked=plan.counts, mask=plan.mask, by_row=plan.by_row,
+        batches_per_product=plan.runs, derived=derived, memory=device.memory,
     )  # fmt: skip
     session = open_session(model, patch.data, device)
     listen(Progress("running"))
-    given = build_feed(patch, plan, first) | patch.nothing
+    given = build_feed(patch, plan, first) | patch.idle_feed
     before = psutil.Process().memory_info().rss
     *tables, shape = session.run([patch.features, patch.outputs, patch.shape], given)
     taken = max(0, psutil.Process().memory_info().rss - before)
@@ -227,9 +227,10 @@ def adjust_to_first_batch(
     at = _samples_axis(live, first, matters=plan.fixed or masked is not None or labels is not None)
     if at > 0:
         # Time or another axis comes first: samples are put there, so that labels and padding fall on their own rows.
-        head = replace(head, features=replace(head.features, samples=at), outputs=replace(head.outputs, samples=at))
+        head = replace(
+            head, features=replace(head.features, samples_axis=at), outputs=replace(head.outputs, samples_axis=at)
+        )
     if labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1 and each == labels[0].size > 1:
-        assert head.C is not None  # noqa: S101 - measured before
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), targets="classes")
     plan = replace(plan, mask=masked, runs=max(1, plan.runs // each))
     if (head, plan) == (live.head, live.plan):
@@ -272,7 +273,7 @@ def _samples_axis(live: PreparedModel, first: Batch, *, matters: bool) -> int:
 
 def _features(live: PreparedModel, batch: Batch) -> AnyArray:
     """Features of a batch in their shape before their rows are laid out; zero where they are not finite."""
-    (table,) = live.session.run([live.patch.features], live.feed(batch) | live.patch.nothing)
+    (table,) = live.session.run([live.patch.features], live.feed(batch) | live.patch.idle_feed)
     return np.where(np.isfinite(table), table, 0).reshape(live.shape)
 
 
@@ -280,17 +281,16 @@ def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetK
     """Number and kind of the targets that the labels of a source are."""
     if first.labels is None:
         return 0, None
-    assert head.C is not None  # noqa: S101 - measured before
     K = max(head.C, 2, source.classes or 0) if first.labels.ndim == 1 and first.labels.dtype.kind in "biu" else None
     table, kind = one_hot(first.labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
 
 
-def measure_widths(model: Model, head: Head, first: Batch, device: Choice) -> Head:
+def measure_widths(model: Model, head: UnmeasuredHead, first: Batch, device: Choice) -> Head:
     """A head that the user chose, with the widths that a run shows."""
-    patch, names = rewrite.expose_raw(model, head)
+    patch, names = rewrite.expose_tensors(model, head)
     features, outputs = open_session(model, patch, device).run(names, first.inputs)
-    return measure(head, features.shape, outputs.shape)
+    return measure_head(head, features.shape, outputs.shape)
 
 
 def rows_per_sample(live: PreparedModel, first: Batch) -> int:
@@ -312,7 +312,7 @@ def verify_head(live: PreparedModel) -> float | None:
         HeadError: when the head is not what its constants say.
     """
     with single_threaded_blas(live.features.size * live.outputs.shape[1]):
-        distance = residual(live.head, live.features, live.outputs)
+        distance = affine_residual(live.head, live.features, live.outputs)
     finite = np.isfinite(live.features).all() and np.isfinite(live.outputs).all()
     if distance is not None and finite and not distance <= allowed_residual(live.head):
         raise HeadError(
@@ -341,7 +341,7 @@ def pilot_shift(live: PreparedModel, first: Batch) -> Array:
 def probe_head(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, str]:
     """Residual and kind of rows of a head on the first batch of a source, without a verdict."""
     live, first = _first_batch(model, head, source, device)
-    return residual(head, live.features, live.outputs), rows_kind(live, first)
+    return affine_residual(head, live.features, live.outputs), rows_kind(live, first)
 
 
 def pilot_head(model: Model, head: Head, source: Source, device: Choice) -> tuple[float | None, Array]:

@@ -12,7 +12,7 @@ from onnxrich.engine.batches import Batches
 from onnxrich.engine.prepared import PreparedModel, build_feed, open_session
 from onnxrich.metrics.base import Block, Sample
 from onnxrich.metrics.readouts import READOUTS
-from onnxrich.model.patch.decisions import decision_patch
+from onnxrich.model.patch.decisions import build_decision_patch
 from onnxrich.moments.matrix import Array
 from onnxrich.progress import Listener, Progress
 
@@ -40,7 +40,7 @@ def count_decisions(
     if source.n is None or not sample.moments.has_accuracy or not chosen:
         return sample
     plan = live.plan
-    patch = decision_patch(
+    patch = build_decision_patch(
         live.model, live.head, list(chosen.values()), K=plan.K, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
     )
     live.session.close()  # memory may not hold two

@@ -23,14 +23,14 @@ from onnxrich.engine.runtime import AHEAD, CPU, Choice, OutOfMemoryError
 from onnxrich.engine.sizing import MOST_RUNS, batch_size, batches_per_product, block_count, fixed_size
 from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.moments.matrix import Moments, merge_all
 from onnxrich.progress import PASS, Listener, Progress, Timing
 
 
 def measure_one(
     model: Model,
-    head: Head,
+    head: Head | UnmeasuredHead,
     source: Source,
     *,
     device: Choice,
@@ -148,7 +148,7 @@ def pass_result(
         mask=live.plan.mask,
         samples=samples,
         batch_size=batch_size,
-        runs=live.patch.runs,
+        runs=live.patch.batches_per_product,
         fixed=live.plan.fixed,
         classes=total.K if live.plan.targets == "classes" else None,
         providers=live.session.providers,
@@ -162,18 +162,19 @@ def pass_result(
     )
 
 
-def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int | None) -> Choice:
+def _in_lanes(device: Choice, head: Head | UnmeasuredHead, source: Source, size: int, blocks: int | None) -> Choice:
     """The device with as many runs at once as the rows suggest; providers with threads of their own take one."""
     if device.provider != CPU:
         return device
-    d = 1 + (head.p or 0) + 2 * (head.C or 0)
+    p, C = head.known_widths
+    d = 1 + p + 2 * C
     runs = None if source.n is None else source.n // (size * batches_per_product(size, d, n=source.n, blocks=blocks))
     return replace(device, lanes=lane_count(runs, block_count(d, blocks)))
 
 
 def _waiting(live: PreparedModel, first: Batch) -> int:
     """Bytes of the batches that a lane runs and that wait for it."""
-    return (AHEAD + 1) * live.patch.runs * sum(array.nbytes for array in first.inputs.values())
+    return (AHEAD + 1) * live.patch.batches_per_product * sum(array.nbytes for array in first.inputs.values())
 
 
 def _notices(size: int, live: PreparedModel, summing: Accumulation) -> tuple[Notice, ...]:
@@ -186,7 +187,7 @@ def _notices(size: int, live: PreparedModel, summing: Accumulation) -> tuple[Not
 
 def prepare_pass(
     model: Model,
-    head: Head,
+    head: Head | UnmeasuredHead,
     source: Source,
     batches: Batches | Fitted,
     *,
@@ -216,12 +217,12 @@ def prepare_pass(
         else:
             model, fixed = free, None
     try:
-        if head.p is None:
+        if isinstance(head, UnmeasuredHead):
             listen(Progress("measuring the chosen tensors"))
             head = lives.measure_widths(model, head, padded(first, size) if fixed else first, device)
         K, kind = lives.target_count(head, source, first)
         listen(Progress(f"loading the model on {device.device}"))
-        runs = batches_per_product(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
+        runs = batches_per_product(size, 1 + head.p + head.C + K, n=source.n, blocks=blocks)
         plan = FeedPlan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
         live = lives.prepare_model(model, head, plan, first, device, listen=listen)
         return lives.adjust_to_first_batch(live, source, first, mask=mask, device=device), first

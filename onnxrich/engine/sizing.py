@@ -6,7 +6,7 @@ import numpy as np
 
 from onnxrich.data.source import Source
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, UnmeasuredHead
 
 # Bytes of input that a batch is cut to, and the sizes between which it is kept, by kind of memory: enough rows to fill
 # the device, little enough to stay out of memory's way. benchmarks/RESULTS.md has the curves.
@@ -71,7 +71,13 @@ def batches_per_product(size: int, d: int, *, n: int | None, blocks: int | None)
 
 
 def batch_size(
-    model: Model, head: Head, source: Source, *, memory: str, asked: int | None = None, blocks: int | None = None
+    model: Model,
+    head: Head | UnmeasuredHead,
+    source: Source,
+    *,
+    memory: str,
+    asked: int | None = None,
+    blocks: int | None = None,
 ) -> int:
     """The number of samples in a batch: as asked, or as the size of a row suggests. It depends on no measured time.
 
@@ -86,16 +92,16 @@ def batch_size(
     fixed = fixed_size(model)
     size = asked
     if size is None:
+        p, C = head.known_widths
         row = sum(_row_bytes(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
         maps = any(len(entry.shape or ()) > 3 for entry in model.inputs)
         free = 2 ** np.floor(np.log2((MAP_BYTES if maps else BATCH_BYTES)[memory] / max(row, 1)))
         size = int(np.clip(free, SMALLEST, LARGEST[memory]))
         tokens = sum(_tokens(entry.shape, entry.dtype) for entry in model.inputs if entry.shape)
-        while size > 1 and 12 * size * tokens * ((head.p or 0) + (head.C or 0)) > TOKEN_BYTES[memory]:
+        while size > 1 and 12 * size * tokens * (p + C) > TOKEN_BYTES[memory]:
             size //= 2
         if source.n is not None:
-            d = 1 + (head.p or 0) + 2 * (head.C or 0)
-            size = min(size, max(SMALLEST, -(-source.n // block_count(d, blocks))))
+            size = min(size, max(SMALLEST, -(-source.n // block_count(1 + p + 2 * C, blocks))))
     return size if fixed is None else fixed * max(1, size // fixed)
 
 

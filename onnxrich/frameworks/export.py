@@ -65,7 +65,7 @@ def write(adapter: Adapter, obj: Any, example: Item, path: Path, *, step: int | 
     """
     rows = parity.cut(example, parity.FEWEST, parity.MOST)
     framework = _exported(adapter, obj, rows, path)
-    read = replace(models.read(path), path=plugins.model_title(obj))
+    read = replace(models.read_model(path), path=plugins.model_title(obj))
     parity.check_free(read, rows)
     error, allowed = parity.distance(read, partial(adapter.forward, obj), rows)
     if not error <= allowed:

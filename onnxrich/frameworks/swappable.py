@@ -20,7 +20,7 @@ from onnxrich.frameworks import parity
 from onnxrich.frameworks.export import write
 from onnxrich.frameworks.registry import Adapter, Item, find_adapter
 from onnxrich.frameworks.weights import WeightSource, swap_weights, weight_sources
-from onnxrich.model.file import is_external, read
+from onnxrich.model.file import is_external, read_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class SwappableModel:
             if entry.key == "onnxrich.step":
                 entry.value = str(step)
         rows = parity.cut(self.sample, parity.FEWEST, parity.MOST)
-        error, allowed = parity.distance(read(self.model), partial(self.adapter.forward, model), rows)
+        error, allowed = parity.distance(read_model(self.model), partial(self.adapter.forward, model), rows)
         return error <= allowed
 
 

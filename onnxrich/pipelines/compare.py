@@ -18,8 +18,8 @@ from onnxrich.data.source import Source
 from onnxrich.engine.joint_pass import measure_jointly
 from onnxrich.engine.runtime import choose
 from onnxrich.errors import DataError, Notice, prefix_errors
-from onnxrich.model.file import Model, read
-from onnxrich.model.head.head import Head, find
+from onnxrich.model.file import Model, read_model
+from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
 from onnxrich.model.patch.instrument import check_not_instrumented
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
 from onnxrich.pipelines.load import load_saved
@@ -118,14 +118,14 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
     )
 
 
-def _load(model: ModelLike, options: PassOptions) -> tuple[Model, Head]:
-    loaded = read(model)
+def _load(model: ModelLike, options: PassOptions) -> tuple[Model, Head | UnmeasuredHead]:
+    loaded = read_model(model)
     check_not_instrumented(loaded)
     with prefix_errors(loaded.path):
-        return loaded, find(loaded, features=options.features, outputs=options.outputs, number=options.head)
+        return loaded, find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)
 
 
-def _open_data(loaded: Sequence[tuple[Model, Head]], leader: Model, options: PassOptions) -> Source:
+def _open_data(loaded: Sequence[tuple[Model, Head | UnmeasuredHead]], leader: Model, options: PassOptions) -> Source:
     """Open the data for the inputs of the leading model; all others take the same rows."""
     ordered = sorted(loaded, key=lambda pair: pair[0] is not leader)
     return open_source(

@@ -10,9 +10,9 @@ from onnxrich.data.synthetic import synthesize
 from onnxrich.engine.prepared import probe_head
 from onnxrich.engine.runtime import choose
 from onnxrich.errors import OnnxrichError
-from onnxrich.model.file import Model, read
+from onnxrich.model.file import Model, read_model
 from onnxrich.model.graph import Graph
-from onnxrich.model.head.head import Head, allowed_residual, candidates
+from onnxrich.model.head.head import Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
 from onnxrich.pipelines.options import InspectOptions
 from onnxrich.results.inspection import Candidate, Inspection
@@ -23,9 +23,9 @@ ROWS, MOST_OPERATORS = 8, 24
 
 def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: InspectOptions) -> Inspection:
     """Look at a model without measuring it."""
-    loaded = read(model)
+    loaded = read_model(model)
     graph = Graph(loaded)
-    heads, dead_ends = candidates(graph, graph.outputs)
+    heads, dead_ends = find_candidates(graph, graph.outputs)
     return Inspection(
         model={
             "path": loaded.path,
@@ -75,8 +75,8 @@ def _candidate(model: Model, head: Head, number: int, count: int, verify: bool) 
         kind=head.kind,
         features=head.features.tensor,
         outputs=head.outputs.tensor,
-        p=head.p or 0,
-        C=head.C or 0,
+        p=head.p,
+        C=head.C,
         rows=rows,
         residual=residual,
         verified=verified,

@@ -13,9 +13,9 @@ from onnxrich._utils.files import refusal, write_files
 from onnxrich.data.open import open_source
 from onnxrich.engine.prepared import pilot_head
 from onnxrich.engine.runtime import choose
-from onnxrich.errors import HeadError, ModelError, OutputError
-from onnxrich.model.file import Model, is_external, read, tensors
-from onnxrich.model.head.head import Head, find
+from onnxrich.errors import ModelError, OutputError
+from onnxrich.model.file import Model, is_external, iter_tensors, read_model
+from onnxrich.model.head.head import Head
 from onnxrich.model.patch import instrument as patches
 from onnxrich.pipelines.options import ExposeOptions, HeadOptions, InstrumentOptions
 
@@ -24,31 +24,28 @@ ModelLike = str | os.PathLike[str] | bytes | ModelProto
 
 def expose(model: ModelLike, options: ExposeOptions) -> tuple[str, str]:
     """Write a model that also yields features and outputs, and return the names of the two outputs."""
-    loaded = read(model)
-    patch, names = patches.expose(loaded, _find_head(loaded, options))
+    loaded = read_model(model)
+    patch, names = patches.expose_rows(loaded, _find_head(loaded, options))
     _write(loaded, patch, Path(options.output), options.force)
     return names
 
 
 def instrument(model: ModelLike, options: InstrumentOptions) -> tuple[str, ...]:
     """Write a model that sums its moments, and return the names of the accumulators."""
-    loaded = read(model)
+    loaded = read_model(model)
     patches.check_not_instrumented(loaded)
     head = _find_head(loaded, options)
     shift = residual = None
     if options.data is not None:
         residual, shift = pilot_head(loaded, head, open_source(loaded, options.data), choose("cpu"))
-    patch = patches.portable(loaded, head, shift, residual)
+    patch = patches.instrument_portable(loaded, head, shift, residual)
     _write(loaded, patch.data, Path(options.output), options.force)
     return patch.accumulators
 
 
 def _find_head(model: Model, options: HeadOptions) -> Head:
-    return _widths_known(model, find(model, features=options.features, outputs=options.outputs, number=options.head))
-
-
-def _widths_known(model: Model, head: Head) -> Head:
-    if head.p is not None:
+    head = find_head(model, features=options.features, outputs=options.outputs, number=options.head)
+    if isinstance(head, Head):
         return head
     raise HeadError(
         f"tensors {head.features.tensor!r} and {head.outputs.tensor!r} without a linear layer between them",
@@ -64,7 +61,7 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         )
     if os.path.exists(path) and not force:  # noqa: PTH110 - unlike pathlib it answers for names that no file can have
         raise OutputError(f"{path} is there", "a new file", "Pass another name, or --force to replace it.")
-    external = any(is_external(tensor) for tensor in tensors(model.proto))
+    external = any(is_external(tensor) for tensor in iter_tensors(model.proto))
     if external and path.resolve().parent != model.folder:
         raise OutputError(
             f"{model.path} keeps its weights in other files of its folder",

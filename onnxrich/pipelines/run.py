@@ -16,8 +16,8 @@ from onnxrich.engine.single_pass import measure_one
 from onnxrich.errors import DataError
 from onnxrich.frameworks.conversion import as_onnx, rows
 from onnxrich.metrics.base import Sample
-from onnxrich.model.file import Model, read
-from onnxrich.model.head.head import Head, find
+from onnxrich.model.file import Model, read_model
+from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
 from onnxrich.model.patch.instrument import check_not_instrumented
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
 from onnxrich.pipelines.options import ALL_LAYERS, RunOptions
@@ -44,10 +44,10 @@ def run_onnx(
     choice = choose(options.device, options.provider)
     with timing.measure("reading the model"):
         options.listen(Progress("reading the model"))
-        loaded = read(model)
+        loaded = read_model(model)
         check_not_instrumented(loaded)
         loaded = loaded if name is None else replace(loaded, path=name)
-        head = find(loaded, features=options.features, outputs=options.outputs, number=options.head)
+        head = find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)
         sources = _open_sources(loaded, head, options)
     norm = parameter_norm_of(loaded, options)
     fitted: Sample | None = None
@@ -85,7 +85,7 @@ def run_onnx(
     return with_profile(replace(analysis, evaluation=evaluation[0] if evaluation else None), timing.seconds)
 
 
-def _open_sources(model: Model, head: Head, options: RunOptions) -> list[Source]:
+def _open_sources(model: Model, head: Head | UnmeasuredHead, options: RunOptions) -> list[Source]:
     """Open the data, and the data to evaluate on where there are some."""
 
     def open_data(data: Any, labels: Any) -> Source:

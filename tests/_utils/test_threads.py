@@ -45,7 +45,7 @@ def test_lanes(monkeypatch: pytest.MonkeyPatch, there: int, runs: int | None, bl
 def test_lanes_take_the_cores(monkeypatch: pytest.MonkeyPatch, there: int, lanes: int) -> None:
     """The threads that compute are as many as the cores: those that the runtime starts, and one for each run."""
     monkeypatch.setattr(engine, "usable_cores", lambda: there)
-    read = model.read(two_layers())
+    read = model.read_model(two_layers())
     before = len(list(Path("/proc/self/task").iterdir()))
     live = session.Session(
         [read.data], folder=None, device=replace(session.choose("cpu"), lanes=lanes), name="two layers"

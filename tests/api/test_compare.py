@@ -496,8 +496,8 @@ def test_several_devices_are_refused(x: np.ndarray) -> None:
     from onnxrich.model import file as model
     from onnxrich.model.head import head
 
-    read = model.read(two_layers())
-    pair = [(read, head.find(read))] * 2
+    read = model.read_model(two_layers())
+    pair = [(read, head.find_head(read))] * 2
     with refused(DeviceError, "2 devices", "--device cuda:N"):
         joint.measure_jointly(pair, open_source(read, x), read, device=Choice("cuda", "", numbers=(0, 1)))
 

@@ -22,7 +22,7 @@ THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.
 FAILURES = {
     "no model": (["run", "nothing.onnx"], "nothing.onnx: No such file or directory; needed: a readable ONNX file"),
     "folder": (["run", "."], ". is a folder; needed: a readable ONNX file"),
-    "part of a model": (["run", "part.onnx"], "part.onnx is no ONNX model, or only a part of one"),
+    "part of a model": (["run", "part.onnx"], "part.onnx is not an ONNX model, or only part of one"),
     "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
     "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx: unknown kind of file"),
     "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
@@ -42,7 +42,7 @@ FAILURES = {
     "other moments": (["render", "data.npz"], "moments file 'data.npz': it can't be read"),
     "data among models": (["compare", "none.onnx", "data.npz"], "wrote. Data are given by --data."),
     "instrumented": (["run", "instrumented.onnx", "--data", "data.npz"], "instrumented.onnx is instrumented already"),
-    "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "no layer 'psi'"),
+    "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "The model has no layer 'psi'"),
 }  # fmt: skip
 
 

@@ -27,8 +27,8 @@ def patch_of(p: int, C: int, K: int, memory: str) -> rewrite.Patch:
     nodes = [helper.make_node("Relu", ["x"], ["phi"]), helper.make_node("MatMul", ["phi", "v"], ["y"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", p), ("y", C))]
     graph = helper.make_graph(nodes, "head", values[:1], values[1:], [weight])
-    read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    return rewrite.instrument(read, head.find(read), K=K, derived=p < C, memory=memory)
+    read = model.read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return rewrite.instrument(read, head.find_head(read), K=K, derived=p < C, memory=memory)
 
 
 @pytest.mark.parametrize(("p", "C", "K"), [(5, 3, 0), (512, 10, 10), (1024, 10, 10), (700, 900, 0), (2048, 1000, 1000)])

@@ -275,7 +275,7 @@ def test_unknown_layer() -> None:
     """An unknown name is an error with names that are near."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
     with pytest.raises(
-        HeadError, match=r"no layer 'a9' in the model.*Did you mean one of .*a1.*inspect MODEL --layers"
+        HeadError, match=r"The model has no layer 'a9'; .*Did you mean one of .*a1.*inspect MODEL --layers"
     ):
         analyze(build(MLP, x="float[N,6] x"), {"x": x}, layers=["a9"])
 

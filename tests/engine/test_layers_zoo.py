@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 
 def tensors(path: Path, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors of the graph on all rows at once, by a session of the runtime's own."""
-    read = model.read(path)
+    read = model.read_model(path)
     proto = onnx.ModelProto()
     proto.CopyFrom(read.proto)
     known = {value.name for value in proto.graph.output}
@@ -57,7 +57,7 @@ def test_layers_of_the_zoo(entry: dict[str, Any]) -> None:
     path = ZOO / entry["file"]
     found = onnxrich.run(path, inputs, layers="all", device="cpu", batch_size=8, blocks=0)
     assert found.layers[-1].metrics["d_lr"] == found.metrics["d_lr"]
-    shapes = [value.shape for value in model.read(path).inputs]
+    shapes = [value.shape for value in model.read_model(path).inputs]
     if found.record.head.rows != "sample" or any(isinstance(shape[0], int) for shape in shapes if shape):
         return
     names = [layer.name for layer in found.layers[:-1]]

@@ -20,11 +20,11 @@ from onnxrich.pipelines.run import run_onnx
 @pytest.fixture
 def patch() -> Patch:
     """The demo's head, of d = 1 + 160 + 10, beside a layer of width 20 000: d = 20 011."""
-    read = model.read(onnxrich.demo_file("rich.onnx"))
-    found = head.find(read)
+    read = model.read_model(onnxrich.demo_file("rich.onnx"))
+    found = head.find_head(read)
     wide = HiddenLayer(LayerTensor("wide", "Gemm"), Pool("as it is", 2, 0, 1), 20_000)
     own = instrument(read, found)
-    return own.beside([instrument(read, wide.head(found), beside=own, name="layer.0.")])
+    return own.with_layers([instrument(read, wide.head(found), base=own, name="layer.0.")])
 
 
 def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:

@@ -264,8 +264,8 @@ def test_more_outputs_than_features_follow_from_them() -> None:
 
 def test_derived_outputs_are_not_summed() -> None:
     """The sums of a patch with derived outputs are as wide as [1, φ, y]."""
-    read = models.read(many_outputs())
-    found = heads.find(read)
+    read = models.read_model(many_outputs())
+    found = heads.find_head(read)
     assert rewrite.instrument(read, found, K=9).edges[-1] == 1 + 4 + 9 + 9
     assert rewrite.instrument(read, found, K=9, derived=True).edges[-1] == 1 + 4 + 9
 

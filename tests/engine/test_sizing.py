@@ -21,9 +21,9 @@ def chosen(x: str, data: np.ndarray, *, n: int | None = None, **options: object)
         "a = MatMul(m, w0)\n h = Relu(a)\n y = MatMul(h, w2)"
     )
     proto = build(body, x=x, w0=np.ones((1, 8), np.float32))
-    read = model.read(proto)
+    read = model.read_model(proto)
     source = replace(source_of(proto, data), n=n)
-    found: Head = head.find(read)
+    found: Head = head.find_head(read)
     given: dict = {"memory": "cpu"} | options
     return batch_size(read, found, source, **given)
 

@@ -370,7 +370,7 @@ def test_no_head() -> None:
     proto = build("a = MatMul(x, w1)\n h = Relu(a)\n z = MatMul(h, w2)\n y = CumSum(z, axis)", axis=np.int64(1))
     with refused(
         HeadError,
-        "no head: 'y': operator CumSum is not known to follow a head; needed: ",
+        "No head was found: at 'y', operator CumSum is not known to follow a head; needed: ",
         "Pass --features NAME and --outputs NAME to choose the tensors yourself.",
         "MatMul: --features 'h' --outputs 'z'",
         "MatMul: --features 'x' --outputs 'a'",
@@ -380,7 +380,7 @@ def test_no_head() -> None:
 
 def test_no_linear_layer() -> None:
     """A model without any linear layer has no candidates to list."""
-    with refused(HeadError, "no head: 'x': an input of the model, with no linear layer behind it"):
+    with refused(HeadError, "No head was found: at 'x', the model's input is reached without a linear layer"):
         run(build("y = Relu(x)", y="float[N,6] y"))
 
 
@@ -395,7 +395,7 @@ def test_two_heads() -> None:
     """Of two heads none is guessed: the error lists both with the words to choose one."""
     with refused(
         HeadError,
-        "2 possible heads; needed: one",
+        "The model has 2 possible heads; needed: one head. Pass --head K, or --head all, or names:",
         "--features 'h' --outputs 'one', p = 8, C = 3",
         "--features 'h' --outputs 'two', p = 8, C = 2",
     ):
@@ -414,7 +414,12 @@ def test_choosing_one_of_two_heads(outputs: str, C: int) -> None:
 
 def test_features_of_both_heads_choose_none() -> None:
     """Features that belong to both heads leave the choice open."""
-    with refused(HeadError, "2 possible heads; needed: one", "'one'", "'two'"):
+    with refused(
+        HeadError,
+        "The model has 2 possible heads; needed: one head. Pass --head K, or --head all, or names:",
+        "'one'",
+        "'two'",
+    ):
         run(two_heads(), features="h")
 
 
@@ -457,7 +462,7 @@ def test_choosing_an_inner_head() -> None:
 def test_unknown_names(options: dict[str, str], name: str, near: str) -> None:
     """A name that is not there is refused with those that are near, or else the outputs."""
     with refused(
-        HeadError, f"no tensor {name!r} in the model; needed: the name of a tensor. Did you mean one of {near}"
+        HeadError, f"The model has no tensor {name!r}; needed: the name of a tensor. Did you mean one of {near}"
     ):
         run(deep(), **options)
 
@@ -473,5 +478,5 @@ def test_choosing_a_vector() -> None:
     """A tensor with one number a row is no table of features."""
     body = f"{TWO_LAYERS}\n norm = ReduceSum<keepdims = 0>(h, axis)"
     proto = build(body, y="float[N,3] y, float[N] norm", axis=np.array([1]))
-    with refused(HeadError, "tensor 'norm' of shape (203,); needed: a tensor of shape (rows, width)"):
+    with refused(HeadError, "Tensor 'norm' has shape (203,); needed: a tensor of shape (rows, width)"):
         run(proto, features="norm", outputs="y", batch_size=203)

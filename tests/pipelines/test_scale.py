@@ -33,7 +33,7 @@ def test_ten_thousand_nodes() -> None:
     graph = helper.make_graph(nodes, "deep", values[:1], values[1:], tensors)
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     start = time.monotonic()
-    assert head.find(model.read(proto)).features.tensor == "h4999"
+    assert head.find_head(model.read_model(proto)).features.tensor == "h4999"
     assert time.monotonic() - start < 5
 
 

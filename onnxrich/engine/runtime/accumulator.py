@@ -61,7 +61,7 @@ class Accumulator:
         self._session, self._patch, self._shift = session, patch, np.ascontiguousarray(shift.reshape(1, -1))
         self._sums = {block: placed(session, zeros(patch.shapes)) for block in blocks}
         self._spare = placed(session, zeros(patch.shapes))
-        self._empty = placed(session, [part.empty for part in patch.parts]) if patch.held else []
+        self._empty = placed(session, [part.empty for part in patch.parts]) if patch.buffered else []
 
     def add(self, feeds: Sequence[Feed], block: int, *, keep: Sequence[str] = ()) -> list[DeviceTensor]:
         """Add the moments of some batches to a block, by one product of all their rows.
@@ -96,7 +96,7 @@ class Accumulator:
     def _hold(self, feed: Feed, sums: list[ort.OrtValue]) -> tuple[list[ort.OrtValue], list[ort.OrtValue]]:
         """Run a batch whose rows are to be added later: its parts of z, and the sums with its tallies."""
         patch, binding = self._patch, self._bound(feed, sums, None)
-        tallies = patch.accumulated[-1:] if patch.counts else ()
+        tallies = patch.accumulated[-1:] if patch.has_tallies else ()
         for name in (*(part.name for part in patch.parts), *tallies):
             binding.bind_output(name, self._session.device.memory, self._session.number)
         self._session.live.run_with_iobinding(binding)
@@ -112,8 +112,8 @@ class Accumulator:
             given[patch.last] = np.array(held is not None)
         for name, array in given.items():
             binding.bind_cpu_input(name, array)
-        values = [*(held or ()), *[self._empty] * len(patch.held)][: len(patch.held)]
-        for names, parts in zip((patch.accumulators, *patch.held), (sums, *values), strict=True):
+        values = [*(held or ()), *[self._empty] * len(patch.buffered)][: len(patch.buffered)]
+        for names, parts in zip((patch.accumulators, *patch.buffered), (sums, *values), strict=True):
             for name, value in zip(names, parts, strict=True):
                 binding.bind_ortvalue_input(name, value)
         return binding

@@ -45,10 +45,10 @@ def network() -> bytes:
 
 def passed(device: session.Choice = CPU, **options: object) -> result.PassResult:
     """One pass over the rows."""
-    read = model.read(network())
+    read = model.read_model(network())
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     given: dict = {"batch": 7, "device": device} | options
-    return stream.measure_one(read, head.find(read), source, **given)
+    return stream.measure_one(read, head.find_head(read), source, **given)
 
 
 def test_blocks_are_the_batches_dealt_in_turn() -> None:
@@ -80,11 +80,11 @@ def test_several_devices_give_the_same_bits(devices: int) -> None:
 @pytest.mark.parametrize("lanes", [2, 3])
 def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     """Nor do they depend on how many runs go on at once in a session."""
-    read, one = model.read(network()), passed(blocks=6)
+    read, one = model.read_model(network()), passed(blocks=6)
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     with Batches(source, 7) as batches:
         made, first = stream.prepare_pass(
-            read, head.find(read), source, batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
+            read, head.find_head(read), source, batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
             listen=lambda _: None,
         )  # fmt: skip
         summing = Accumulation(made, first, residual=0.0, blocks=6)
@@ -111,21 +111,21 @@ def test_enough_runs_go_on_at_once(
 
 def test_another_provider_gets_one_run_at_a_time() -> None:
     """Providers with threads of their own share the cores as they see fit."""
-    read = model.read(network())
+    read = model.read_model(network())
     source = sources.open_source(read, {"x": X}, None)
     other = replace(CPU, provider="OpenVINOExecutionProvider")
-    assert stream._in_lanes(other, head.find(read), source, 1, None) == other
+    assert stream._in_lanes(other, head.find_head(read), source, 1, None) == other
 
 
 def test_tiles_are_those_of_the_memory() -> None:
     """On a CPU tiles fit a core's cache; larger ones are for GPUs, and for models that others drive."""
     body, wide = "a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, v)", np.ones((6, 700), np.float32)
-    read = model.read(build(body, w=wide, v=np.ones((700, 3), np.float32)))
+    read = model.read_model(build(body, w=wide, v=np.ones((700, 3), np.float32)))
     source = sources.open_source(read, {"x": X}, None)
-    made = stream.measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).live
+    made = stream.measure_one(read, head.find_head(read), source, device=CPU, layers=LayerRequest(("a",))).live
     own = (made.patch, *made.patch.layers)
     assert [len(patch.edges) - 1 for patch in own] == [4, 4]
-    assert len(rewrite.portable(read, head.find(read), None, None).edges) - 1 == 2
+    assert len(rewrite.instrument_portable(read, head.find_head(read), None, None).edges) - 1 == 2
 
 
 def test_more_devices_than_blocks() -> None:
@@ -135,10 +135,10 @@ def test_more_devices_than_blocks() -> None:
 
 def ready(devices: int = 1) -> tuple[live.PreparedModel, LanePool]:
     """A fleet of sessions with six blocks, and what they run."""
-    read = model.read(network())
+    read = model.read_model(network())
     first = next(sources.open_source(read, {"x": X[:10]}, None).batches(10))
     device = replace(CPU, numbers=tuple(range(devices)))
-    made = live.prepare_model(read, head.find(read), feeding.FeedPlan(10, False, 0, None), first, device)
+    made = live.prepare_model(read, head.find_head(read), feeding.FeedPlan(10, False, 0, None), first, device)
     sessions = [made.session, *(made.another(number) for number in range(1, devices))]
     return made, LanePool(sessions, made.patch, live.pilot_shift(made, first), blocks=6)
 

@@ -69,9 +69,9 @@ def test_d_lr_is_that_of_the_definition(device: str, dtype: type) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_device_runs_what_is_appended(device: str) -> None:
     """Of the patch, no product and no conversion of rows is left to another provider."""
-    read = model.read(network())
+    read = model.read_model(network())
     chosen = session.choose(device)
-    patch = rewrite.instrument(read, head.find(read), K=5, count=True, memory=chosen.memory)
+    patch = rewrite.instrument(read, head.find_head(read), K=5, with_tallies=True, memory=chosen.memory)
     live = session.Session([read.data, patch.data], folder=None, device=chosen, name="network").live
     elsewhere = {
         node.op_type

@@ -34,8 +34,10 @@ def accumulator(*, runs: int) -> tuple[rewrite.Patch, Accumulator]:
         for name, shape in (("w", (4, p)), ("v", (p, C)))
     ]
     graph = helper.make_graph(nodes, "small", values[:1], values[1:], weights)
-    read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    patch = rewrite.instrument(read, head.find(read), K=C, count=True, masked=True, runs=runs)
+    read = model.read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    patch = rewrite.instrument(
+        read, head.find_head(read), K=C, with_tallies=True, masked=True, batches_per_product=runs
+    )
     live = Session([read.data, patch.data], folder=None, device=choose("cpu"), name="small")
     shift = np.concatenate([[0.0], np.full(p + C, 0.25), np.zeros(C)])
     return patch, Accumulator(live, patch, shift, blocks=[0])

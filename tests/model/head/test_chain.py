@@ -80,8 +80,8 @@ def network(detours: list[tuple[str, str]]) -> onnx.ModelProto:
 
 
 def rows_of(proto: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
-    read = model.read(proto)
-    patch, names = rewrite.expose(read, head.find(read))
+    read = model.read_model(proto)
+    patch, names = rewrite.expose_rows(read, head.find_head(read))
     live = session.Session([read.data, patch], folder=None, device=session.choose("cpu"), name="property")
     features, outputs = live.run(names, {"x": X})
     return features, outputs
