@@ -91,7 +91,7 @@ class Builder:
         return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
 
     def tallies(self, outputs: str, targets: str, weights: str, *, C: int, K: int) -> tuple[str, str]:
-        """Sums of `tallies.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
+        """Sums of `moments.matrix.SCORES`, added to an accumulator of shape (2, 1): its names before and after.
 
         Outputs, targets and weights have shape (rows, C), (rows, K) and (rows, 1).
         """

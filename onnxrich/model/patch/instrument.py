@@ -25,7 +25,7 @@ from onnxrich.model.patch.cross_products import CrossProductModel as CrossProduc
 from onnxrich.model.patch.cross_products import cross_product_model as cross_product_model
 from onnxrich.model.patch.products import accumulate, tile_shapes
 from onnxrich.model.patch.rows import Part, lay_out, row_table
-from onnxrich.moments.matrix import METADATA, TALLIES, Array, from_tiles, with_outputs
+from onnxrich.moments.matrix import METADATA, SCORES, Array, from_tiles, with_outputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Patch:
 
     Each run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
     Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix, those on and above the
-    diagonal, row by row. With `counts`, a last one of shape (2, 1) holds the sums of `tallies.TALLIES`.
+    diagonal, row by row. With `counts`, a last one of shape (2, 1) holds the sums of `moments.matrix.SCORES`.
 
     Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
     to the last one; tallies are added by each run. The sums of a run that is not the last are not to be fetched.
@@ -123,11 +123,11 @@ class Patch:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes of the accumulators."""
         before = tuple(shape for layer in self.layers for shape in layer.shapes)
-        return before + tuple(tile_shapes(self.edges)) + ((len(TALLIES), 1),) * self.counts
+        return before + tuple(tile_shapes(self.edges)) + ((len(SCORES), 1),) * self.counts
 
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
-        """The sums of `tallies.TALLIES`, where they are counted, from the patch's own sums."""
-        return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
+        """The sums of `moments.matrix.SCORES`, where they are counted, from the patch's own sums."""
+        return dict(zip(SCORES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
         """The symmetric moment matrix, float64 of shape (d, d), from the accumulated tiles."""
