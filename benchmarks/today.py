@@ -54,11 +54,12 @@ from onnxrich.engine import runtime as session
 from onnxrich.engine import single_pass as stream
 from onnxrich.model import file as model
 from onnxrich.model.head import head
-from onnxrich.metrics.richness import from_moments
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.richness import compute_richness
 read = model.read(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
 made = stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
-print(from_moments(made.moments).d_lr)
+print(compute_richness(Sample(made.moments)).d_lr)
 """
 
 

@@ -12,8 +12,8 @@ from onnxrich._utils import validation as checked
 from onnxrich.api.resume import resume_hint
 from onnxrich.errors import DataError, WorkerError
 from onnxrich.isolation import supervisor as supervise
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.registry import ALL, select
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.registry import METRICS, select
 from onnxrich.moments.matrix import Moments, load_record
 from onnxrich.progress import Progress
 from onnxrich.report import figure, files, html
@@ -79,7 +79,7 @@ class Analysis(Results):
                 _check_counted(metrics, record)
             if found:
                 _check_alike(found[0], moments, record)
-            samples.append(sample_of(moments))
+            samples.append(Sample.from_moments(moments))
             found.append(Results.from_sample(samples[-1], record, fitted=samples[0] if found else None))
         return cls.of(found[0].evaluated(found[1] if len(found) > 1 else None))
 
@@ -128,7 +128,9 @@ def _check_counted(metrics: Sequence[str], record: Provenance) -> None:
         DataError: when some are; among "all" metrics they are null.
     """
     given = (metrics,) if isinstance(metrics, str) else metrics
-    named = [name for name, each in ALL.items() if each.family == "readouts" and (name in given or "readouts" in given)]
+    named = [
+        name for name, each in METRICS.items() if each.family == "readouts" and (name in given or "readouts" in given)
+    ]
     missing = [name for name in named if name in record.lacking]
     if missing:
         raise DataError(

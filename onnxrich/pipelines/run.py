@@ -15,9 +15,9 @@ from onnxrich.engine import runtime as session
 from onnxrich.engine import single_pass as stream
 from onnxrich.engine.layers import LayerRequest
 from onnxrich.errors import DataError, Notice
-from onnxrich.metrics import label_checks as labelled
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.registry import ALL, select
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.label_checks import label_notices
+from onnxrich.metrics.registry import METRICS, select
 from onnxrich.model import file as models
 from onnxrich.model import parameters
 from onnxrich.model.head import head as heads
@@ -131,8 +131,8 @@ def _measured(
     """The results of a pass, and the sample that others may be evaluated over."""
     listen(Progress("computing the metrics"))
     weight = None if passed.head.affine is None else passed.head.affine.weight
-    sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
-    if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
+    sample = Sample.from_moments(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
+    if any(METRICS[name].family == "readouts" for name in select(record.asked or None)):
         sample = readouts.count_decisions(
             passed.live, source, sample, size=passed.batch_size, runs=passed.runs, listen=listen
         )  # fmt: skip
@@ -148,7 +148,7 @@ def _record(
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
-    notices += [*labelled.label_notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
+    notices += [*label_notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
     return Provenance(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(

@@ -11,11 +11,11 @@ import numpy as np
 
 from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.errors import Notice
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.curves import Curves, curves, curves_on
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.curves import Curves, compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import Uncertainty, estimate
-from onnxrich.metrics.registry import ALL, Metrics, evaluate, select
+from onnxrich.metrics.registry import METRICS, Metrics, evaluate, select
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.layer import Layer
@@ -81,7 +81,8 @@ class Results:
             weight: the head's W, float64 array of shape (C, p).
             parameter_norm: ‖θ‖² of the model.
         """
-        return cls.from_sample(sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm), record)
+        sample = Sample.from_moments(moments, blocks, weight=weight, parameter_norm=parameter_norm)
+        return cls.from_sample(sample, record)
 
     @classmethod
     def from_sample(cls, sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Self:
@@ -96,18 +97,18 @@ class Results:
         # Tokens of a sample are alike in any order: only rows that are samples can be told to be in one.
         ratio = row_order_ratio(sample) if record.head.rows == "sample" else None
         if ratio is not None:
-            sample = replace(sample, ordered=True)
+            sample = replace(sample, is_ordered=True)
             if not any(notice.code == "sorted_by_class" for notice in record.notices):
                 record = replace(record, notices=(*record.notices, row_order_notice(ratio)))
         record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
         with single_threaded_blas(len(sample.moments.matrix) ** 3):
-            defined = [name for name in names if not (ALL[name].by_number and record.misnumbered)]
+            defined = [name for name in names if not (METRICS[name].depends_on_numbering and record.misnumbered)]
             metrics, about_metrics = evaluate(sample, defined)
             uncertainty = estimate(sample, defined) or record.uncertainty
-            drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
+            drawn, about_curves = compute_curves(sample) if fitted is None else compute_curves_on(fitted, sample)
         metrics = {name: metrics.get(name) for name in names}
         metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
-        beyond = {name: metrics[name] for name in names if ALL[name].beyond}
+        beyond = {name: metrics[name] for name in names if METRICS[name].needs_more_than_moments}
         record = replace(record, beyond=beyond, uncertainty=uncertainty)
         return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), sample.moments)
 
@@ -154,7 +155,7 @@ class Results:
 def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
     """A notice where the batches fill too few blocks for errors; none where blocks were not asked for."""
     samples, size, runs = record.data.samples, record.runtime.batch_size, record.runtime.runs
-    filled = len(sample.parts)
+    filled = len(sample.blocks)
     if not 0 < filled < LEAST_BLOCKS:
         return []
     if samples > filled * size * runs:

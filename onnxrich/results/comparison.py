@@ -10,9 +10,9 @@ from typing import Any, Self
 import numpy as np
 
 from onnxrich.errors import Notice
-from onnxrich.metrics.jackknife import Interval, interval
-from onnxrich.metrics.registry import ALL
-from onnxrich.metrics.similarity import Rows, left_out, linear_cka
+from onnxrich.metrics.jackknife import Interval, jackknife_interval
+from onnxrich.metrics.registry import METRICS
+from onnxrich.metrics.similarity import FeatureSums, leave_out_each, linear_cka
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.analysis import Results
 
@@ -167,7 +167,7 @@ def difference(first: Results, other: Results) -> dict[str, Estimate]:
     """
     found = {}
     for name, value in other.metrics.items():
-        before, known = first.metrics.get(name), ALL[name].scale == "fact"
+        before, known = first.metrics.get(name), METRICS[name].scale == "fact"
         if value is not None and before is not None and first is not other and not known:
             found[name] = _difference(first, other, name, float(value) - float(before))
     return found
@@ -179,7 +179,7 @@ def _difference(first: Results, other: Results, name: str, value: float) -> Esti
         return Estimate(value)
     if same_rows(first, other) and a.shares == b.shares:
         apart = np.array(b.replicates[name]) - np.array(a.replicates[name])
-        return Estimate(value, interval(value, apart, np.array(a.shares), scale="real"), paired=True)
+        return Estimate(value, jackknife_interval(value, apart, np.array(a.shares), scale="real"), paired=True)
     ends = (a.intervals[name], b.intervals[name])
     half = float(np.hypot(ends[0].half, ends[1].half))
     error = float(np.hypot(ends[0].error, ends[1].error))
@@ -196,9 +196,9 @@ def similarities(
         blocks: of each model; empty where they were not kept apart.
         products: by the numbers of the two models: Σ (φᵃ − shift)(φᵇ − shift)ᵀ of each block, or of all rows.
     """
-    wholes = [Rows.of(each) for each in moments]
+    wholes = [FeatureSums.from_moments(each) for each in moments]
     apart = any(len(each) > 1 for each in products.values())
-    rests = [left_out(whole, parts) for whole, parts in zip(moments, blocks, strict=True)] if apart else []
+    rests = [leave_out_each(whole, parts) for whole, parts in zip(moments, blocks, strict=True)] if apart else []
     found = {}
     for (a, b), each in products.items():
         total = np.sum(each, axis=0)
@@ -211,7 +211,7 @@ def similarities(
         without = [linear_cka(rests[a][g], rests[b][g], total - part) for g, part in enumerate(each)]
         shares = np.array([part.n for part in blocks[a]]) / moments[a].n
         defined = [float("nan") if cka is None else cka for cka in without]
-        ends = interval(value, np.array(defined), shares, scale="share") if None not in without else None
+        ends = jackknife_interval(value, np.array(defined), shares, scale="share") if None not in without else None
         found[a, b] = Estimate(value, ends, paired=True)
     return found
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
-from onnxrich.metrics.registry import ALL
+from onnxrich.metrics.registry import METRICS
 from onnxrich.results.layer import Layer
 
 
@@ -146,7 +146,7 @@ class Provenance:
     def asking(self, names: tuple[str, ...]) -> Self:
         """The record with other metrics asked for; a notice names those that moments alone don't give."""
         known = self.beyond.keys() - set(self.lacking)
-        lacking = tuple(name for name in names if ALL[name].beyond and name not in known)
+        lacking = tuple(name for name in names if METRICS[name].needs_more_than_moments and name not in known)
         message = (
             f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
             "pass over the data, and were not asked for when the moments were saved."
@@ -180,7 +180,7 @@ class Provenance:
                 RuntimeInfo(**runtime),
                 tuple(Notice(**notice) for notice in record["notices"]),
                 tuple(map(str, record.get("asked", ()))),
-                {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
+                {name: _number(value) for name, value in record.get("beyond", {}).items() if name in METRICS},
                 tuple(map(str, record.get("lacking", ()))),
                 None if kept is None else Uncertainty.from_dict(kept),
                 tuple(Layer.from_dict(layer) for layer in record.get("layers", ())),

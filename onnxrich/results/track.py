@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 from onnxrich.errors import Notice
-from onnxrich.metrics.student import student_t
+from onnxrich.metrics.jackknife import student_t_quantile
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Estimate, difference, same_rows
 
@@ -164,7 +164,7 @@ def transitions(results: Sequence[Results]) -> tuple[Transition, ...]:
         blocks = [0 if result.uncertainty is None else result.uncertainty.blocks for result in (before, after)]
         if change is None or change.interval is None:
             continue
-        if -change.value > max(LEAST_FALL, student_t(min(blocks) - 1, level) * change.interval.error):
+        if -change.value > max(LEAST_FALL, student_t_quantile(min(blocks) - 1, level) * change.interval.error):
             falls[number] = -change.value
     marked = [number for number, fall in falls.items() if fall >= LEAST_SHARE * max(falls.values())]
     stretches: list[list[int]] = []

@@ -123,7 +123,7 @@ USAGE = {
     ],
     "features of all heads": [["run", "none.onnx", "--head", "all", "--features", "h"], "--features is of one head"],
     "one model to compare": [["compare", "none.onnx", "--data", "data.npz"], "One model: pass two or more to compare"],
-    "metric": [["run", "none.onnx", "--metrics", "d_rl"], "no metric 'd_rl'; needed: a metric, a family of metrics"],
+    "metric": [["run", "none.onnx", "--metrics", "d_rl"], "no metric is called 'd_rl'; needed: a metric, a family of"],
     "metric of moments": [["render", "nothing.npz", "--metrics", "d_rl"], "Did you mean d_lr"],
     "step": [["run", "none.onnx", "--data", "nothing.npz", "--std", "0"], "std '0'; needed: finite numbers"],
     "step of several": [["track", "none.onnx", "--crop", "99999"], "crop '99999'; needed: a side from 1 to 16,384"],

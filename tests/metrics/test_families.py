@@ -9,7 +9,7 @@ from zoo_text import two_layers
 
 import onnxrich
 from onnxrich.errors import DataError
-from onnxrich.metrics.registry import ALL, FAMILIES, measure, select
+from onnxrich.metrics.registry import FAMILIES, METRICS, measure, select
 from onnxrich.moments.matrix import Moments
 from onnxrich.report.terminal import render
 
@@ -144,11 +144,13 @@ def test_select() -> None:
     """Names and families choose, D_LR is always there, in the order of the list; an unknown name says what is near."""
     assert select(["nc3", "nc1"]) == ("d_lr", "nc1", "nc3")
     assert select(["alignment"]) == ("d_lr", "kernel_target_alignment", "cka_outputs")
-    assert select(["all"]) == tuple(ALL)
+    assert select(["all"]) == tuple(METRICS)
     assert select("nc1") == ("d_lr", "nc1")
-    assert select(["default", "rankme"]) == tuple(name for name in ALL if ALL[name].default or name == "rankme")
-    assert set(select()) == {name for name, metric in ALL.items() if metric.default}
-    with pytest.raises(DataError, match=r"no metric 'efective_rank'.*Did you mean effective_rank"):
+    assert select(["default", "rankme"]) == tuple(
+        name for name in METRICS if METRICS[name].is_default or name == "rankme"
+    )
+    assert set(select()) == {name for name, metric in METRICS.items() if metric.is_default}
+    with pytest.raises(DataError, match=r"no metric is called 'efective_rank'.*Did you mean effective_rank"):
         select(["efective_rank"])
 
 
@@ -169,7 +171,7 @@ def test_only_what_is_asked_is_computed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_metric_list() -> None:
     """The public list names every metric with its family and a meaning of one line."""
     listed = onnxrich.metric_list()
-    assert [entry["name"] for entry in listed] == list(ALL)
+    assert [entry["name"] for entry in listed] == list(METRICS)
     for entry in listed:
         assert entry["family"] in FAMILIES
         assert len(str(entry["meaning"])) <= 100 and "\n" not in str(entry["meaning"])

@@ -12,13 +12,18 @@ from repository import ROOT
 from zoo_text import two_layers
 
 import onnxrich
-from onnxrich.metrics import jackknife as uncertainty
-from onnxrich.metrics import richness
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.debiased import bias, d_lr_debiased
-from onnxrich.metrics.jackknife import Uncertainty, estimate, interval, jackknife
-from onnxrich.metrics.registry import ALL, evaluate, select
-from onnxrich.metrics.student import student_t
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.debiased import d_lr_debiased, expected_bias
+from onnxrich.metrics.jackknife import (
+    Uncertainty,
+    estimate,
+    jackknife_error,
+    jackknife_interval,
+    leave_out_each,
+    student_t_quantile,
+)
+from onnxrich.metrics.registry import METRICS, evaluate, select
+from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Results
 
@@ -41,7 +46,7 @@ def cut(data: Rows, sizes: np.ndarray) -> Sample:
     ends = np.round(np.cumsum(sizes) / np.sum(sizes) * len(data[0])).astype(int)[:-1]
     K = int(data[2].max()) + 1
     parts = [block(part, K) for part in zip(*(np.split(each, ends) for each in data), strict=True)]
-    return sample_of(reduce(Moments.merge, parts), parts, weight=np.eye(K, data[0].shape[1]))
+    return Sample.from_moments(reduce(Moments.merge, parts), parts, weight=np.eye(K, data[0].shape[1]))
 
 
 def block(part: Rows, K: int) -> Moments:
@@ -63,10 +68,10 @@ def test_jackknife_of_a_mean_is_the_standard_error() -> None:
     left_out = (mean - shares * means) / (1 - shares)
     # θ_j = mean_j exactly, the centre is the mean, and 1/(h_j − 1) = m_j/(n − m_j).
     expected = np.sqrt(np.mean((means - mean) ** 2 * sizes / (sizes.sum() - sizes)))
-    assert jackknife(mean, left_out, shares) == pytest.approx(expected, rel=1e-12)
+    assert jackknife_error(mean, left_out, shares) == pytest.approx(expected, rel=1e-12)
     equal = np.full(12, 1 / 12)
     left_out = (means.mean() - means / 12) / (11 / 12)
-    assert jackknife(means.mean(), left_out, equal) == pytest.approx(means.std(ddof=1) / np.sqrt(12), rel=1e-12)
+    assert jackknife_error(means.mean(), left_out, equal) == pytest.approx(means.std(ddof=1) / np.sqrt(12), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -74,32 +79,34 @@ def test_jackknife_of_a_mean_is_the_standard_error() -> None:
 )
 def test_student_t(freedom: int, quantile: float) -> None:
     """The 97.5 % quantiles that tables give."""
-    assert student_t(freedom) == pytest.approx(quantile, abs=5e-5)
+    assert student_t_quantile(freedom) == pytest.approx(quantile, abs=5e-5)
 
 
 def test_intervals_stay_in_range() -> None:
     """A share has its interval in 0 … 1 and a positive number above 0, however uncertain; others are symmetric."""
     shares = np.full(8, 1 / 8)
     left_out = 0.97 + 0.02 * np.linspace(-1, 1, 8)
-    wide = interval(0.97, left_out, shares, scale="share")
+    wide = jackknife_interval(0.97, left_out, shares, scale="share")
     assert 0 < wide.low < 0.97 < wide.high < 1
-    assert interval(0.97, np.clip(left_out, 0, 1) * 0 + 1, shares, scale="share").high <= 1
-    positive = interval(0.05, 0.05 + 0.04 * np.linspace(-1, 1, 8), shares, scale="positive")
+    assert jackknife_interval(0.97, np.clip(left_out, 0, 1) * 0 + 1, shares, scale="share").high <= 1
+    positive = jackknife_interval(0.05, 0.05 + 0.04 * np.linspace(-1, 1, 8), shares, scale="positive")
     assert 0 < positive.low < 0.05 < positive.high
-    real = interval(0.97, left_out, shares, scale="real")
+    real = jackknife_interval(0.97, left_out, shares, scale="real")
     assert real.high - 0.97 == pytest.approx(0.97 - real.low)
-    assert real.half == pytest.approx(student_t(7) * real.error)
+    assert real.half == pytest.approx(student_t_quantile(7) * real.error)
 
 
 def test_first_order_agrees_with_leaving_out() -> None:
     """Stand-ins of costly metrics follow the metric itself when a block is left out, up to an offset."""
     sample = cut(rows(), UNEQUAL)
-    for name in (name for name, metric in ALL.items() if metric.first_order is not None and name != "d_lr_debiased"):
-        metric = ALL[name]
+    for name in (
+        name for name, metric in METRICS.items() if metric.first_order is not None and name != "d_lr_debiased"
+    ):
+        metric = METRICS[name]
         assert metric.first_order is not None
         stand_in, value = metric.first_order(sample), metric.compute(sample)
         assert stand_in(sample) == pytest.approx(value, rel=1e-10), name
-        others = list(uncertainty._left_out(sample))
+        others = list(leave_out_each(sample))
         exact = np.array([metric.compute(other) for other in others], dtype=float)
         near = np.array([stand_in(other) for other in others])
         # What they don't see is second order: mostly one offset for all blocks, the bias of fewer rows, which is no
@@ -118,10 +125,10 @@ def test_agrees_with_the_bootstrap() -> None:
     drawn: dict[str, list[float]] = {name: [] for name in found.intervals}
     for _ in range(120):
         index = rng.integers(0, 1600, 1600)
-        again = sample_of(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
+        again = Sample.from_moments(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
         for name, values in drawn.items():
             if name != "d_lr_debiased":
-                values.append(float(ALL[name].compute(again) or 0))
+                values.append(float(METRICS[name].compute(again) or 0))
     # An error from 16 blocks scatters by 1/√30 = 18 %, one from 120 draws by 6 %: ±60 % is three of both.
     ratios = {name: found.intervals[name].error / np.std(values) for name, values in drawn.items() if values}
     assert len(ratios) > 18
@@ -136,12 +143,12 @@ def test_which_metrics_have_intervals() -> None:
     found = estimate(sample, names)
     assert found is not None
     assert found.blocks == 16
-    expected = {name for name in names if ALL[name].scale != "fact" and ALL[name].compute(sample) is not None}
+    expected = {name for name in names if METRICS[name].scale != "fact" and METRICS[name].compute(sample) is not None}
     assert set(found.intervals) == expected
     for name, ends in found.intervals.items():
-        value = ALL[name].compute(sample)
+        value = METRICS[name].compute(sample)
         assert value is not None and ends.low <= value <= ends.high and ends.error >= 0, name
-    assert estimate(sample_of(sample.moments), names) is None
+    assert estimate(Sample.from_moments(sample.moments), names) is None
     assert Uncertainty.from_dict(found.to_dict()) == found
     damaged = found.to_dict() | {"rows": ["many"]}
     with pytest.raises(ValueError, match="many"):
@@ -172,7 +179,7 @@ def test_convergence_ends_with_the_value() -> None:
         assert found.convergence[name][-1] == pytest.approx(values[name], rel=1e-12)
     half = int(found.rows[3])
     some = Moments.from_rows(*(each[:half] for each in rows()))
-    assert found.convergence["d_lr"][3] == pytest.approx(richness.from_moments(some).d_lr, rel=1e-9)
+    assert found.convergence["d_lr"][3] == pytest.approx(compute_richness(Sample(some)).d_lr, rel=1e-9)
 
 
 def test_enough_rows_or_how_many_more() -> None:
@@ -199,14 +206,16 @@ def test_debiased_is_the_population_s(n: int, p: int) -> None:
     """Where plain D_LR is off by up to 0.3, the debiased is right on average; its bias is foretold at other n."""
     truth = 1 - np.sqrt(10 / p)
     samples = [cut(isotropic(n, p, 10, seed), np.ones(16)) for seed in range(10)]
-    plain = np.mean([richness.measured(sample).d_lr for sample in samples])
+    plain = np.mean([compute_richness(sample).d_lr for sample in samples])
     values = np.array([d_lr_debiased(sample) for sample in samples], dtype=float)
     # Three standard errors of the mean of ten.
     tolerance = 3 * values.std() / np.sqrt(10) + 1e-3
     assert abs(values.mean() - truth) < tolerance
     assert truth - plain > 2 * abs(values.mean() - truth)
-    foretold = np.mean([bias(sample, 2 * n) or 0 for sample in samples])
-    twice = np.mean([richness.from_moments(Moments.from_rows(*isotropic(2 * n, p, 10, s)[:2])).d_lr for s in range(10)])
+    foretold = np.mean([expected_bias(sample, 2 * n) or 0 for sample in samples])
+    twice = np.mean(
+        [compute_richness(Sample(Moments.from_rows(*isotropic(2 * n, p, 10, s)[:2]))).d_lr for s in range(10)]
+    )
     assert foretold == pytest.approx(twice - truth, abs=0.02)
 
 
@@ -293,5 +302,5 @@ def test_debiased_of_outputs_that_go_along_with_no_feature() -> None:
     """The outputs x² of the feature x in −2, −1, 1, 2: there is nothing to correct, and nothing to divide by."""
     x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
     parts = [Moments.from_rows(x, x**2) for _ in range(4)]
-    values, _ = evaluate(sample_of(reduce(Moments.merge, parts), parts), ["d_lr", "d_lr_debiased"])
+    values, _ = evaluate(Sample.from_moments(reduce(Moments.merge, parts), parts), ["d_lr", "d_lr_debiased"])
     assert values == {"d_lr": 1.0, "d_lr_debiased": None}

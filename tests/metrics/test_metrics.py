@@ -253,9 +253,9 @@ def test_richness_of_arrays() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, np.nan, "the features contain NaN or infinity in row 5; needed: finite numbers. Fix or leave out these rows."),
-        (0, np.inf, "the features contain NaN or infinity in row 5; needed: finite numbers. Fix or leave out these rows."),
-        (1, np.nan, "the outputs contain NaN or infinity in row 5; needed: finite numbers. Fix or leave out these rows."),
+        (0, np.nan, "the features contain NaN or infinity in row 5; needed: finite numbers. Fix"),
+        (0, np.inf, "the features contain NaN or infinity in row 5; needed: finite numbers. Fix"),
+        (1, np.nan, "the outputs contain NaN or infinity in row 5; needed: finite numbers. Fix"),
         (1, 1j, "the outputs of type ndarray are no real numbers: complex numbers; needed: a table of real numbers"),
     ],
 )
