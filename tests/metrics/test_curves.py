@@ -139,11 +139,32 @@ def test_on_fewer_rows_than_features_stop() -> None:
     assert (np.diff(got.utilization) >= 0).all()
 
 
-def test_orthonormalized_by_panels() -> None:
-    """The blocked factorisation is the plain one, for sizes around the width of a panel."""
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
+def test_orthonormalize_is_a_triangular_solve(size: int) -> None:
+    """The products with orthonormalized functions are those of the plain Cholesky factor."""
     rng = np.random.default_rng(0)
-    for size in (1, 63, 64, 65, 200):
-        a, b = rng.standard_normal((400, size)), rng.standard_normal((400, 2))
-        expected = np.linalg.solve(np.linalg.cholesky(a.T @ a), a.T @ b)
-        got = orthonormalize(a.T @ a, a.T @ b, np.full(size, 1e-9))
-        np.testing.assert_allclose(got, expected, atol=1e-10)
+    a, b = rng.standard_normal((400, size)), rng.standard_normal((400, 2))
+    expected = np.linalg.solve(np.linalg.cholesky(a.T @ a), a.T @ b)
+    got = orthonormalize(a.T @ a, a.T @ b, np.full(size, 1e-9))
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
+@pytest.mark.parametrize("place", [0, 1, 5, 99])
+def test_orthonormalize_stops_at_noise(place: int, noise: float) -> None:
+    """Rows end before the first function that adds no more than noise, whether or not its pivot is positive."""
+    rng = np.random.default_rng(place)
+    a, b = rng.standard_normal((400, 100)), rng.standard_normal((400, 2))
+    a[:, place] = a[:, :place] @ rng.standard_normal(place)
+    gram = a.T @ a
+    # Rounding leaves the pivot either side of 0. Shifted by half the noise, or below 0, it is on a known one.
+    gram[place, place] += noise / 2 if noise else -1e-6
+    expected = np.linalg.solve(np.linalg.cholesky(gram[:place, :place]), (a.T @ b)[:place])
+    got = orthonormalize(gram, a.T @ b, np.full(100, noise))
+    assert got.shape == (place, 2)
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_orthonormalize_nothing() -> None:
+    """Without functions there are no rows."""
+    assert orthonormalize(np.empty((0, 0)), np.empty((0, 3)), np.empty(0)).shape == (0, 3)
