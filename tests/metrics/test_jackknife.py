@@ -49,8 +49,14 @@ def test_jackknife_of_a_mean_is_the_standard_error() -> None:
     ("freedom", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (7, 2.3646), (15, 2.1314), (30, 2.0423)]
 )
 def test_student_t(freedom: int, quantile: float) -> None:
-    """The 97.5 % quantiles that tables give."""
+    """By default they are the 97.5 % quantiles of tables."""
     assert student_t_quantile(freedom) == pytest.approx(quantile, abs=5e-5)
+
+
+@pytest.mark.parametrize(("level", "quantile"), [(0.8, 1.3406), (0.99, 2.9467), (0.999, 4.0728)])
+def test_student_t_levels(level: float, quantile: float) -> None:
+    """The level is that of both sides together."""
+    assert student_t_quantile(15, level) == pytest.approx(quantile, abs=5e-5)
 
 
 def test_intervals_stay_in_range() -> None:
