@@ -20,7 +20,8 @@ from onnxrich.engine.prepared import PreparedModel, pilot_shift
 from onnxrich.engine.runtime import Accumulator, LanePool, OutOfMemoryError
 from onnxrich.engine.sizing import block_count
 from onnxrich.errors import DataError
-from onnxrich.metrics.richness import from_moments
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.richness import compute_richness
 from onnxrich.model.head.head import allowed_residual
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.progress import Listener, Timing
@@ -170,7 +171,7 @@ class Accumulation:
         running = self._moments([np.sum(same, axis=0) for same in zip(*totals, strict=True)])
         check_finite(running, batches)
         with single_threaded_blas(len(running.matrix) ** 3):
-            return from_moments(running).d_lr if running.n else None
+            return compute_richness(Sample(running)).d_lr if running.n else None
 
     def _save(self, count: int, batches: Batches, timing: Timing) -> None:
         with timing.measure("running"):

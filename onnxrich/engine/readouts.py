@@ -45,7 +45,7 @@ def count_decisions(
     )
     live.session.close()  # memory may not hold two
     session = open_session(live.model, patch.data, replace(live.session.device, lanes=1))
-    parts = sample.parts or (Block(sample.moments),)
+    parts = sample.blocks or (Block(sample.moments),)
     counts, samples = np.zeros((len(parts), 1 + 2 * len(chosen))), 0
     with Batches(source, size) as batches:
         for number, batch in enumerate(batches):
@@ -55,8 +55,8 @@ def count_decisions(
             listen(Progress("counting decisions", samples, source.n))
     return replace(
         sample,
-        parts=tuple(
-            replace(part, decisions=_decisions(chosen, row), judged=float(row[0]))
+        blocks=tuple(
+            replace(part, decisions=_decisions(chosen, row), decided_rows=float(row[0]))
             for part, row in zip(parts, counts, strict=True)
         ),
     )

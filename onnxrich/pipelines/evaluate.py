@@ -11,12 +11,12 @@ from onnxrich.engine.readouts import count_decisions
 from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import VERSION, Choice
 from onnxrich.errors import Notice
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.curves import curves, curves_on
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import label_notices
-from onnxrich.metrics.registry import ALL, evaluate, select
+from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.model.file import Model
 from onnxrich.model.parameters import squared_norm
@@ -67,8 +67,8 @@ def evaluate_pass(
         layers=tuple(layers),
     )
     weight = None if result.head.affine is None else result.head.affine.weight
-    sample = sample_of(result.moments, result.blocks, weight=weight, parameter_norm=parameter_norm)
-    if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
+    sample = Sample.from_moments(result.moments, result.blocks, weight=weight, parameter_norm=parameter_norm)
+    if any(METRICS[name].family == "readouts" for name in select(record.asked or None)):
         sample = count_decisions(
             result.live, source, sample, size=result.batch_size, runs=result.runs, listen=options.listen
         )
@@ -88,7 +88,7 @@ def evaluate_moments(moments: Moments, record: Provenance, *, blocks: Sequence[M
         record: where they come from. It also holds what needs blocks of rows or the model's weights.
         blocks: moments that they are the sum of.
     """
-    return evaluate_sample(sample_of(moments, blocks), record)
+    return evaluate_sample(Sample.from_moments(moments, blocks), record)
 
 
 def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Analysis:
@@ -103,13 +103,13 @@ def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None
     sample, record = _check_row_order(sample, record)
     record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
     with single_threaded_blas(len(sample.moments.matrix) ** 3):
-        defined = [name for name in names if not (ALL[name].by_number and record.misnumbered)]
+        defined = [name for name in names if not (METRICS[name].depends_on_numbering and record.misnumbered)]
         metrics, metric_notices = evaluate(sample, defined)
         uncertainty = estimate(sample, defined) or record.uncertainty
-        drawn, curve_notices = curves(sample) if fitted is None else curves_on(fitted, sample)
+        drawn, curve_notices = compute_curves(sample) if fitted is None else compute_curves_on(fitted, sample)
     metrics = {name: metrics.get(name) for name in names}
     metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
-    beyond = {name: metrics[name] for name in names if ALL[name].beyond}
+    beyond = {name: metrics[name] for name in names if METRICS[name].needs_more_than_moments}
     record = replace(record, beyond=beyond, uncertainty=uncertainty)
     return Analysis(record, metrics, drawn, (*record.notices, *metric_notices, *curve_notices), sample.moments)
 
@@ -127,13 +127,13 @@ def _check_row_order(sample: Sample, record: Provenance) -> tuple[Sample, Proven
         return sample, record
     known = any(notice.code == "sorted_by_class" for notice in record.notices)
     notices = record.notices if known else (*record.notices, row_order_notice(ratio))
-    return replace(sample, ordered=True), replace(record, notices=notices)
+    return replace(sample, is_ordered=True), replace(record, notices=notices)
 
 
 def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
     """A notice where the batches fill too few blocks for errors; none where no blocks were asked for."""
     samples, size, batches = record.data.samples, record.runtime.batch_size, record.runtime.runs
-    filled = len(sample.parts)
+    filled = len(sample.blocks)
     if not 0 < filled < LEAST_BLOCKS:
         return []
     if samples > filled * size * batches:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnxrich.errors import DataError, prefix_errors
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.registry import ALL, select
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.registry import METRICS, select
 from onnxrich.moments.matrix import load_record
 from onnxrich.pipelines.evaluate import evaluate_sample
 from onnxrich.pipelines.options import LoadOptions
@@ -42,7 +42,7 @@ def load_saved(path: Path, metrics: Sequence[str] | None) -> Analysis:
             moments, record = load_record(path)
         except DataError as error:
             raise DataError(error.found, error.needed, f"{error.remedy} Data are given by --data.") from error
-        return evaluate_sample(sample_of(moments), Provenance.from_dict(record).asking(select(metrics)))
+        return evaluate_sample(Sample.from_moments(moments), Provenance.from_dict(record).asking(select(metrics)))
 
 
 def _load(
@@ -53,7 +53,7 @@ def _load(
     if metrics is not None:
         record = record.asking(select(metrics))
         _check_counted(metrics, record)
-    sample = sample_of(moments)
+    sample = Sample.from_moments(moments)
     if like is not None:
         _check_same_model(like, sample, record)
     return evaluate_sample(sample, record, fitted=fitted), sample
@@ -69,7 +69,7 @@ def _check_counted(metrics: Sequence[str], record: Provenance) -> None:
     Raises:
         DataError: when some are; among "all" metrics they are null.
     """
-    readouts = [name for name, metric in ALL.items() if metric.family == "readouts"]
+    readouts = [name for name, metric in METRICS.items() if metric.family == "readouts"]
     named = readouts if "readouts" in metrics else [name for name in readouts if name in metrics]
     missing = [name for name in named if name in record.lacking]
     if missing:

@@ -13,9 +13,9 @@ from onnxrich._utils.files import refusal, write_files
 from onnxrich.data.open import open_source
 from onnxrich.engine.prepared import pilot_head
 from onnxrich.engine.runtime import choose
-from onnxrich.errors import ModelError, OutputError
+from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.model.file import Model, is_external, iter_tensors, read_model
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, find_head
 from onnxrich.model.patch import instrument as patches
 from onnxrich.pipelines.options import ExposeOptions, HeadOptions, InstrumentOptions
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from onnxrich.errors import printable
-from onnxrich.metrics.registry import ALL, FAMILIES
+from onnxrich.metrics.registry import FAMILIES, METRICS
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.provenance import DataInfo, HeadInfo, RuntimeInfo
@@ -142,12 +142,12 @@ def reason(results: Analysis, name: str) -> str:
     """Why the metric of that name is null."""
     if name in _REASONS:
         return _REASONS[name]
-    family, targets = ALL[name].family, results.moments.targets
+    family, targets = METRICS[name].family, results.moments.targets
     if targets != "classes" and (family in ("collapse", "readouts") or name in ("accuracy", "cross_entropy")):
         return "It needs class labels."
     if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
         return "It needs labels."
-    if ALL[name].by_number and results.record.misnumbered:
+    if METRICS[name].depends_on_numbering and results.record.misnumbered:
         return "The classes may have other numbers than the outputs."
     if family == "performance":
         return "Outputs and targets don't correspond one to one."
@@ -162,7 +162,7 @@ def reason(results: Analysis, name: str) -> str:
 
 def families(results: Sequence[Analysis]) -> dict[str, list[str]]:
     """The metrics of several results, by family."""
-    listed = {family: [name for name in results[0].metrics if ALL[name].family == family] for family in FAMILIES}
+    listed = {family: [name for name in results[0].metrics if METRICS[name].family == family] for family in FAMILIES}
     return {family: names for family, names in listed.items() if names}
 
 

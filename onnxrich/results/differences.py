@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.metrics.jackknife import Interval, interval
-from onnxrich.metrics.registry import ALL
-from onnxrich.metrics.similarity import Rows, left_out, linear_cka
-from onnxrich.metrics.student import student_t
+from onnxrich.metrics.jackknife import Interval, jackknife_interval, student_t_quantile
+from onnxrich.metrics.registry import METRICS
+from onnxrich.metrics.similarity import FeatureSums, leave_out_each, linear_cka
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.analysis import Analysis
 
@@ -86,7 +85,7 @@ def difference(first: Analysis, second: Analysis) -> dict[str, Estimate]:
     return {
         name: _difference(first, second, name, float(after) - float(before))
         for name, (before, after) in pairs.items()
-        if before is not None and after is not None and ALL[name].scale != "fact"
+        if before is not None and after is not None and METRICS[name].scale != "fact"
     }
 
 
@@ -96,7 +95,7 @@ def _difference(first: Analysis, second: Analysis, name: str, value: float) -> E
         return Estimate(value)
     if same_rows(first, second) and a.shares == b.shares:
         replicates = np.array(b.replicates[name]) - np.array(a.replicates[name])
-        return Estimate(value, interval(value, replicates, np.array(a.shares), scale="real"), paired=True)
+        return Estimate(value, jackknife_interval(value, replicates, np.array(a.shares), scale="real"), paired=True)
     intervals = (a.intervals[name], b.intervals[name])
     half = float(np.hypot(intervals[0].half, intervals[1].half))
     error = float(np.hypot(intervals[0].error, intervals[1].error))
@@ -113,9 +112,9 @@ def similarities(
         blocks: blocks of moments of each model; empty where they were not kept apart.
         products: Σ (φᵃ − shift)(φᵇ − shift)ᵀ of each block, or of all rows, by the numbers of the two models.
     """
-    wholes = [Rows.of(total) for total in moments]
+    wholes = [FeatureSums.from_moments(total) for total in moments]
     in_blocks = any(len(parts) > 1 for parts in products.values())
-    rests = [left_out(total, parts) for total, parts in zip(moments, blocks, strict=True)] if in_blocks else []
+    rests = [leave_out_each(total, parts) for total, parts in zip(moments, blocks, strict=True)] if in_blocks else []
     estimates = {}
     for (a, b), parts in products.items():
         total = np.sum(parts, axis=0)
@@ -130,7 +129,7 @@ def similarities(
         defined = np.array([float("nan") if cka is None else cka for cka in replicates])
         known = None not in replicates
         estimates[a, b] = Estimate(
-            value, interval(value, defined, shares, scale="share") if known else None, paired=True
+            value, jackknife_interval(value, defined, shares, scale="share") if known else None, paired=True
         )
     return estimates
 
@@ -150,7 +149,7 @@ def transitions(analyses: Sequence[Analysis]) -> tuple[Transition, ...]:
         blocks = [0 if analysis.uncertainty is None else analysis.uncertainty.blocks for analysis in (before, after)]
         if change is None or change.interval is None:
             continue
-        if -change.value > max(LEAST_FALL, student_t(min(blocks) - 1, level) * change.interval.error):
+        if -change.value > max(LEAST_FALL, student_t_quantile(min(blocks) - 1, level) * change.interval.error):
             falls[number] = -change.value
     marked = [number for number, fall in falls.items() if fall >= LEAST_SHARE * max(falls.values())]
     stretches: list[list[int]] = []

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from onnxrich._utils.threads import single_threaded_blas
-from onnxrich.metrics.base import sample_of
-from onnxrich.metrics.jackknife import Interval, intervals
-from onnxrich.metrics.linalg import centered
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.jackknife import Interval, estimate_intervals
+from onnxrich.metrics.linalg import centered_spectrum
 from onnxrich.metrics.registry import Metrics, evaluate
 from onnxrich.metrics.row_order import row_order_ratio
 from onnxrich.moments.matrix import Moments
@@ -61,13 +61,13 @@ class Layer:
             blocks: that they are the sum of.
             samples: whether rows are samples, whose order can be told.
         """
-        sample = sample_of(moments, blocks)
+        sample = Sample.from_moments(moments, blocks)
         if samples and row_order_ratio(sample) is not None:
-            sample = replace(sample, ordered=True)
+            sample = replace(sample, is_ordered=True)
         with single_threaded_blas(len(moments.matrix) ** 3):
             metrics, _ = evaluate(sample, METRICS)
-            values = np.clip(sample.once(centered).values, 0, None)
-            ends = intervals(sample, METRICS)
+            values = np.clip(sample.cached(centered_spectrum).values, 0, None)
+            ends = estimate_intervals(sample, METRICS)
         shares = values[:DIRECTIONS] / values.sum() if metrics["participation_ratio"] is not None else values[:0]
         return cls(**about, p=moments.p, metrics=metrics, intervals=ends, spectrum=tuple(shares.tolist()))
 
@@ -88,7 +88,7 @@ class Layer:
             str(values["name"]), str(values["scope"]), str(values["operator"]), str(values["rows"]), int(values["p"]),
             metrics={name: None if value is None else float(value) for name, value in numbers.items()},
             intervals={
-                name: Interval(*(float(each[key]) for key in ("error", "low", "high"))) for name, each in ends.items()
+                name: Interval.from_dict(each) for name, each in ends.items()
             },
             spectrum=tuple(map(float, values["spectrum"])),
         )  # fmt: skip

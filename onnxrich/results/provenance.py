@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
-from onnxrich.metrics.registry import ALL
-from onnxrich.results.layer import METRICS, Layer
+from onnxrich.metrics.registry import METRICS
+from onnxrich.results.layer import METRICS as LAYER_METRICS, Layer
 from onnxrich.results.serialize import from_values, to_values
 
 
@@ -146,7 +146,7 @@ class Provenance:
     def asking(self, names: tuple[str, ...]) -> Self:
         """The record with other metrics asked for; a notice names those that moments alone don't give."""
         known = self.beyond.keys() - set(self.lacking)
-        lacking = tuple(name for name in names if ALL[name].beyond and name not in known)
+        lacking = tuple(name for name in names if METRICS[name].needs_more_than_moments and name not in known)
         message = (
             f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
             "pass over the data, and were not asked for when the moments were saved."
@@ -180,14 +180,14 @@ class Provenance:
 def _known_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out metrics that this version doesn't know, wherever a record holds some by name."""
     known = dict(record)
-    known["beyond"] = _named(record.get("beyond", {}), ALL)
+    known["beyond"] = _named(record.get("beyond", {}), METRICS)
     if known.get("uncertainty") is not None:
         uncertainty = known["uncertainty"]
         known["uncertainty"] = uncertainty | {
-            part: _named(uncertainty[part], ALL) for part in ("intervals", "convergence")
+            part: _named(uncertainty[part], METRICS) for part in ("intervals", "convergence")
         }
     known["layers"] = [
-        layer | {part: _named(layer[part], METRICS) for part in ("metrics", "intervals")}
+        layer | {part: _named(layer[part], LAYER_METRICS) for part in ("metrics", "intervals")}
         for layer in record.get("layers", ())
     ]
     return known

@@ -478,7 +478,7 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
         onnxrich.compare([two_layers()] * 2, x, head="all")  # type: ignore[arg-type]
     with refused(DataError, "a model of type dict", "onnxrich.export"):
         onnxrich.compare([two_layers(), {}], x)  # type: ignore[list-item]
-    with refused(DataError, "no metric 'd_rl'"):
+    with refused(DataError, "no metric is called 'd_rl'"):
         onnxrich.compare([two_layers()] * 2, x, metrics=["d_rl"])
     with refused(WorkerError, "isolate=True"):
         onnxrich.compare([two_layers()] * 2, x, timeout=3)

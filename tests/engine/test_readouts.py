@@ -10,7 +10,7 @@ import pytest
 
 import onnxrich
 from onnxrich.errors import DataError
-from onnxrich.metrics.base import sample_of
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.readouts import least_squares, nearest_mean
 from onnxrich.metrics.registry import measure
 from onnxrich.moments.matrix import Moments
@@ -86,7 +86,7 @@ def test_readouts_decide_alike_in_numpy(exposed: tuple[np.ndarray, ...]) -> None
     features, outputs, labels = exposed
     keep = labels != 3
     features, outputs, labels = features[keep], outputs[keep], labels[keep]
-    sample = sample_of(Moments.from_rows(features, outputs, labels))
+    sample = Sample.from_moments(Moments.from_rows(features, outputs, labels))
     for name, make in (("nearest_mean_accuracy", nearest_mean), ("probe_accuracy", least_squares)):
         readout = make(sample)
         assert readout is not None

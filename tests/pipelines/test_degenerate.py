@@ -218,7 +218,7 @@ def test_negative_labels(at: int) -> None:
     labels = LABELS.copy()
     labels[at] = -1
     with refused(
-        DataError, "class labels from -1 to ", "Renumber the classes from 0, and leave out rows without a class."
+        DataError, "the class labels go from -1 to ", "Renumber the classes from 0, and leave out rows without a class."
     ):
         run(two_layers(), X, labels, batch_size=16)
 
@@ -226,7 +226,9 @@ def test_negative_labels(at: int) -> None:
 def test_classes_beyond_the_outputs_of_a_stream() -> None:
     """A stream can't be looked through first: its classes are those of the outputs, and others are refused."""
     items = ({"x": X[a : a + 20], "y": np.full(20, a // 20)} for a in range(0, 200, 20))
-    with refused(DataError, "class labels from 3 to 3; needed: class indices from 0 to 2. Renumber the classes from 0"):
+    with refused(
+        DataError, "class labels go from 3 to 3; needed: class indices from 0 to 2. Renumber the classes from 0"
+    ):
         run(two_layers(), items, batch_size=20)
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics.registry import ALL, MEANINGS
+from onnxrich.metrics.registry import MEANINGS, METRICS
 from onnxrich.report import html
 from onnxrich.results.analysis import Analysis
 
@@ -114,7 +114,7 @@ def test_page_says_number_meaning_and_provenance(rich: Analysis, lazy: Analysis)
     text = re.sub(r"\s+", " ", Page(html.render([rich, lazy])).text)
     for result in (rich, lazy):
         assert f"{result.metrics['d_lr']:.4f}" in text
-    listed = [name for name in rich.metrics if ALL[name].family != "weights"]
+    listed = [name for name in rich.metrics if METRICS[name].family != "weights"]
     for words in (
         *listed,
         *(MEANINGS[name] for name in listed),

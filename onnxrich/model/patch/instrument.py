@@ -22,7 +22,7 @@ from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.model.patch.builder import Builder, unused_prefix
 from onnxrich.model.patch.products import accumulate, add_tallies, tile_shapes
 from onnxrich.model.patch.rows import Part, add_row_table, add_tables
-from onnxrich.moments.matrix import METADATA, TALLIES, Array, from_tiles, with_outputs
+from onnxrich.moments.matrix import METADATA, SCORES, Array, from_tiles, with_outputs
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Patch:
 
     A run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
     Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix on and above the
-    diagonal, row by row. With `has_tallies`, a last accumulator of shape (2, 1) holds the sums of `TALLIES`.
+    diagonal, row by row. With `has_tallies`, a last accumulator of shape (2, 1) holds the sums of `SCORES`.
 
     One product can add the rows of several batches. Then each run but the last of a product outputs its parts of z,
     which the caller buffers and feeds to the last run. Each run adds its own tallies. Only the last run of a product
@@ -94,7 +94,7 @@ class Patch:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shapes of the accumulators."""
         of_layers = tuple(shape for layer in self.layers for shape in layer.shapes)
-        return of_layers + tuple(tile_shapes(self.edges)) + ((len(TALLIES), 1),) * self.has_tallies
+        return of_layers + tuple(tile_shapes(self.edges)) + ((len(SCORES), 1),) * self.has_tallies
 
     @property
     def accumulator_slices(self) -> tuple[slice, ...]:
@@ -125,8 +125,8 @@ class Patch:
         )
 
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
-        """Read the sums of `TALLIES` from this patch's own accumulators; empty without tallies."""
-        return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.has_tallies else {}
+        """Read the sums of `SCORES` from this patch's own accumulators; empty without tallies."""
+        return dict(zip(SCORES, accumulated[-1][:, 0].tolist(), strict=True)) if self.has_tallies else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
         """Assemble the symmetric moment matrix, float64 of shape (d, d), from this patch's own accumulators."""

@@ -99,7 +99,7 @@ def accumulate(
 
 
 def add_tallies(build: Builder, tables: Tables) -> tuple[str, str]:
-    """Add the nodes that sum `TALLIES` in an accumulator of shape (2, 1); returns its names before and after."""
+    """Add the nodes that sum `SCORES` in an accumulator of shape (2, 1); returns its names before and after."""
     outputs = build.cast(tables.outputs.name, TensorProto.DOUBLE)
     if tables.outputs.width == 1:
         zeros = build.add("Sub", [outputs, outputs])
