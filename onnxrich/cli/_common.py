@@ -88,10 +88,10 @@ class Provider(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The provider as it was written, of which ONNX Runtime knows the name."""
-        from onnxrich.engine.runtime import devices
+        from onnxrich.engine.runtime import parse_provider
 
         with usage():
-            devices.written(str(value))
+            parse_provider(str(value))
         return str(value)
 
 

@@ -12,8 +12,8 @@ from onnx import ModelProto
 
 from onnxrich.data import open as sources
 from onnxrich.data.shared import leading, source_for
-from onnxrich.engine import joint_pass as joint
-from onnxrich.engine import runtime as session
+from onnxrich.engine.joint_pass import measure_jointly
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import DataError, Notice, prefix_errors
 from onnxrich.metrics.registry import select
 from onnxrich.model import file as models
@@ -21,7 +21,7 @@ from onnxrich.model.head import head as heads
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.moments.matrix import load_record
 from onnxrich.pipelines import run as pipeline
-from onnxrich.progress import Listener, Progress, Timing
+from onnxrich.progress import Listener, Progress, Stage, Timing
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Compared, similarities
 from onnxrich.results.paths import moments_of
@@ -64,8 +64,8 @@ def compare(
             blocks=blocks, device=device, provider=provider, seed=seed, reading=reading, preprocessing=preprocessing,
         )  # fmt: skip
         return Compared.of([saved[number] for number in range(len(given))], initial=initial, notices=[_NO_PRODUCTS])
-    choice = session.choose(device, provider)
-    with timing.measure("reading the model"):
+    choice = choose_device(device, provider)
+    with timing.measure(Stage.READING_MODEL):
         read = []
         for number in fresh:
             listen(Progress(f"reading model {number + 1} of {len(given)}"))
@@ -76,11 +76,12 @@ def compare(
             leader, data, labels, others=[model for model, _ in led[1:]], widths=[head.C for _, head in led], seed=seed,
             reading=reading, preprocessing=preprocessing,
         )  # fmt: skip
-    passed = joint.measure_jointly(
-        read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
-    )
+    passed = measure_jointly(
+        read, source, leader, device=choice, batch_size=batch_size, blocks=blocks, mask=mask, timing=timing,
+        listen=listen,
+    )  # fmt: skip
     listen(Progress("computing the metrics"))
-    with timing.measure("computing the metrics"):
+    with timing.measure(Stage.METRICS):
         found = dict(saved)
         for number, (model, _), each in zip(fresh, read, passed.passes, strict=True):
             own = source_for(model, source, leader)

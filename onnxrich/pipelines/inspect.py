@@ -11,8 +11,8 @@ from onnx import ModelProto
 
 from onnxrich._utils import validation as checked
 from onnxrich.data.synthetic import synthesize
-from onnxrich.engine import prepared as live
-from onnxrich.engine import runtime as session
+from onnxrich.engine.prepared import probe_head
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import OnnxrichError
 from onnxrich.isolation import supervisor as supervise
 from onnxrich.model import file as models
@@ -191,7 +191,7 @@ def _verified(model: Model, head: Head) -> tuple[float | None, str | None, str]:
     """Residual and kind of rows on made-up inputs; or the reason why the model could not be run on such."""
     try:
         source = synthesize(model, seed=0, rows=ROWS)
-        residual, rows = live.probe_head(model, head, source, session.choose("cpu"))
+        residual, rows = probe_head(model, head, source, choose_device("cpu"))
     except OnnxrichError as error:
         return None, None, error.found
     return residual, rows, ""

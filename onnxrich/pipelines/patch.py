@@ -14,8 +14,8 @@ from onnx import ModelProto
 from onnxrich._utils import validation as checked
 from onnxrich._utils.files import refusal, write_files
 from onnxrich.data import open as sources
-from onnxrich.engine import prepared as live
-from onnxrich.engine import runtime as session
+from onnxrich.engine.prepared import measure_pilot
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.isolation import supervisor as supervise
 from onnxrich.model import file as models
@@ -118,7 +118,7 @@ def instrument(
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data)
-        residual, shift = live.pilot_head(read, found, source, session.choose("cpu"))
+        residual, shift = measure_pilot(read, found, source, choose_device("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
     _write(read, patch.data, Path(chosen["output"]), force)
     return patch.accumulators

@@ -10,10 +10,11 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich.data import open as sources
-from onnxrich.engine import readouts, result
-from onnxrich.engine import runtime as session
-from onnxrich.engine import single_pass as stream
 from onnxrich.engine.layers import LayerRequest
+from onnxrich.engine.readouts import count_decisions
+from onnxrich.engine.result import PassResult
+from onnxrich.engine.runtime import VERSION, Device, choose_device
+from onnxrich.engine.single_pass import measure_one
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics import label_checks as labelled
 from onnxrich.metrics.base import Sample, sample_of
@@ -22,7 +23,8 @@ from onnxrich.model import file as models
 from onnxrich.model import parameters
 from onnxrich.model.head import head as heads
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.progress import Listener, Progress, Timing
+from onnxrich.pipelines.layers import evaluate_layers
+from onnxrich.progress import Listener, Progress, Stage, Timing
 from onnxrich.results.analysis import Results
 from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
 
@@ -67,8 +69,8 @@ def run(
     Further arguments are how results and messages name the model, and the memory that moments may count on.
     """
     timing = Timing()
-    choice = session.choose(device, provider)
-    with timing.measure("reading the model"):
+    choice = choose_device(device, provider)
+    with timing.measure(Stage.READING_MODEL):
         listen(Progress("reading the model"))
         read = models.read(model)
         rewrite.check_not_instrumented(read)
@@ -85,19 +87,21 @@ def run(
     asked = None
     if layers is not None:
         names = None if tuple(layers) == (ALL_LAYERS,) else tuple(layers)
-        asked = LayerRequest(names, token, memory, blocks)
+        asked = LayerRequest(names, token)
     # Weights outside the file are read for those alone who ask for them by name.
     norm = parameters.squared_norm(read, external="parameter_norm" in (metrics or ()))
     done: list[tuple[Results, Sample]] = []
     for each, saved, deep in zip(others, (checkpoint, None), (asked, None), strict=False):
-        passed = stream.measure_one(
-            read, found, each, batch=batch_size, blocks=blocks, mask=mask, device=choice, saved=saved, layers=deep,
-            memory=memory, timing=timing, listen=listen,
+        passed = measure_one(
+            read, found, each, batch_size=batch_size, blocks=blocks, mask=mask, device=choice, checkpoint=saved,
+            layers=deep, memory=memory, timing=timing, listen=listen,
         )  # fmt: skip
+        measured_layers, layer_notices = evaluate_layers(passed, timing=timing, listen=listen)
         record = _record(read, each, passed, choice, batch_size)
-        record = replace(record, asked=tuple(metrics or ()), layers=passed.layers)
+        notices = (*record.notices, *layer_notices)
+        record = replace(record, asked=tuple(metrics or ()), layers=measured_layers, notices=notices)
         fitted = done[0][1] if done else None
-        with timing.measure("computing the metrics"):
+        with timing.measure(Stage.METRICS):
             done.append(_measured(passed, each, record, norm=norm, fitted=fitted, listen=listen))
     results, *evaluation = (each for each, _ in done)
     return results.evaluated(evaluation[0] if evaluation else None).timed(timing.seconds)
@@ -106,8 +110,8 @@ def run(
 def evaluated(
     model: models.Model,
     source: sources.Source,
-    passed: result.PassResult,
-    choice: session.Choice,
+    passed: PassResult,
+    choice: Device,
     *,
     metrics: Sequence[str] | None,
     batch_size: int | None,
@@ -120,7 +124,7 @@ def evaluated(
 
 
 def _measured(
-    passed: result.PassResult,
+    passed: PassResult,
     source: sources.Source,
     record: Provenance,
     *,
@@ -133,22 +137,26 @@ def _measured(
     weight = None if passed.head.affine is None else passed.head.affine.weight
     sample = sample_of(passed.moments, passed.blocks, weight=weight, parameter_norm=norm)
     if any(ALL[name].family == "readouts" for name in select(record.asked or None)):
-        sample = readouts.count_decisions(
-            passed.live, source, sample, size=passed.batch_size, runs=passed.runs, listen=listen
+        sample = count_decisions(
+            passed.prepared, source, sample, size=passed.batch_size, batches_per_product=passed.batches_per_product,
+            listen=listen,
         )  # fmt: skip
     return Results.from_sample(sample, record, fitted=fitted), sample
 
 
 def _record(
-    model: models.Model, source: sources.Source, passed: result.PassResult, choice: session.Choice, asked: int | None
+    model: models.Model, source: sources.Source, passed: PassResult, choice: Device, asked: int | None
 ) -> Provenance:
     head = passed.head
     assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
     notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
-    if asked is not None and passed.fixed and asked != passed.batch_size:
+    if asked is not None and passed.has_fixed_batch and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))
-    notices += [*labelled.label_notices(passed.moments, passed.live.labels, source.class_names), *passed.notices]
+    notices += [
+        *labelled.label_notices(passed.moments, passed.prepared.first.labels, source.class_names),
+        *passed.notices,
+    ]
     return Provenance(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(
@@ -173,16 +181,16 @@ def _record(
             preprocessing=source.preprocessing,
         ),
         RuntimeInfo(
-            choice.device,
+            choice.name,
             passed.providers,
-            session.VERSION,
+            VERSION,
             passed.batch_size,
             passed.seconds,
             reason=choice.reason,
             devices=choice.numbers,
             nodes=passed.nodes,
             blocks=max(1, len(passed.blocks)),
-            runs=passed.runs,
+            runs=passed.batches_per_product,
             sequence=passed.sequence,
             resumed=passed.resumed,
         ),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from clock import DEADLINE, wait_until
 from zoo_text import within
 
 from onnxrich.engine.batches import prefetch
@@ -14,14 +15,6 @@ from onnxrich.engine.batches import prefetch
 
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name == "onnxrich-prefetch"}
-
-
-def until(condition: object, seconds: float = 5.0) -> bool:
-    """Whether a condition comes true in time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # type: ignore[operator]
-        time.sleep(0.001)
-    return bool(condition())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
@@ -59,7 +52,7 @@ def test_raises_where_the_iterator_raised(at: int, error: BaseException) -> None
         raise error
 
     ahead, got = prefetch(items()), []
-    with within(5), pytest.raises(type(error)) as caught:
+    with within(DEADLINE), pytest.raises(type(error)) as caught:
         while True:
             got.append(next(ahead))
     assert got == list(range(at))
@@ -78,7 +71,7 @@ def test_works_ahead_and_not_too_far() -> None:
 
     ahead = prefetch(items(), 2)
     assert next(ahead) == 0
-    assert until(lambda: len(made) == 4)
+    assert wait_until(lambda: len(made) == 4)
     time.sleep(0.15)
     assert len(made) == 4
     ahead.close()
@@ -96,7 +89,7 @@ def test_closing_early_stops_the_thread() -> None:
     ahead = prefetch(items())
     next(ahead)
     assert threads()
-    with within(5):
+    with within(DEADLINE):
         ahead.close()
     assert not threads()
     assert len(made) <= 5
@@ -115,9 +108,9 @@ def test_closing_closes_the_iterator() -> None:
 
     ahead = prefetch(items())
     next(ahead)
-    with within(5):
+    with within(DEADLINE):
         ahead.close()
-    assert closed.wait(5)
+    assert closed.wait(DEADLINE)
 
 
 def test_an_exception_in_the_consumer_stops_the_thread() -> None:
@@ -128,10 +121,10 @@ def test_an_exception_in_the_consumer_stops_the_thread() -> None:
             if item == 3:
                 raise ValueError("mine")
 
-    with within(5), pytest.raises(ValueError, match="mine") as caught:
+    with within(DEADLINE), pytest.raises(ValueError, match="mine") as caught:
         consume()
     del caught
-    assert until(lambda: not threads())
+    assert wait_until(lambda: not threads())
 
 
 def test_nothing_begins_before_the_first_item() -> None:

@@ -23,7 +23,7 @@ def patch() -> Patch:
     found = head.find(read)
     wide = HiddenLayer(LayerTensor("wide", "Gemm"), Pool("as it is", 2, 0, 1), 20_000)
     own = instrument(read, found)
-    return own.beside([instrument(read, wide.head(found), beside=own, name="layer.0.")])
+    return own.beside([instrument(read, wide.with_outputs(found), beside=own, name="layer.0.")])
 
 
 def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
@@ -52,11 +52,11 @@ def test_fewer_blocks_are_kept_when_memory_is_short(patch: Patch) -> None:
 def test_runs_at_once_fit_into_memory(patch: Patch) -> None:
     """Each further one takes a spare set, 13/24 of 2.98 GiB, and what a run takes; they share the blocks evenly."""
     # For a single one 16 blocks take 87.1 GiB; three more spare sets 4.85 GiB, and 3 GiB for three runs.
-    given: dict = {"blocks": 16, "lanes": 4, "taken": 2**30}
+    given: dict = {"blocks": 16, "lanes": 4, "lane_bytes": 2**30}
     for gibibytes, lanes in ((94.5, 1), (95.5, 4)):
         assert fit_lanes(patch, **given, memory=int(2 * gibibytes * 2**30)) == lanes
-    assert fit_lanes(patch, blocks=14, lanes=4, taken=0, memory=2**40) == 1
-    assert fit_lanes(patch, blocks=1, lanes=1, taken=0, memory=1) == 1
+    assert fit_lanes(patch, blocks=14, lanes=4, lane_bytes=0, memory=2**40) == 1
+    assert fit_lanes(patch, blocks=1, lanes=1, lane_bytes=0, memory=1) == 1
 
 
 def test_the_whole_run_refuses() -> None:

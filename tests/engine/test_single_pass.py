@@ -11,8 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
 
-from onnxrich.engine import monitor as looking
-from onnxrich.engine import sizing
+from onnxrich.engine import monitor, sizing
 from onnxrich.errors import DataError, HeadError
 from onnxrich.model import file as models
 from onnxrich.model.head import head as heads
@@ -140,7 +139,7 @@ def test_short_runs_share_a_product(batch_size: int, runs: int, monkeypatch: pyt
     """Where the moments are wide, the rows of short runs are added together; the moments are the same."""
     whole = analyze(network(), batch_size=1003).moments
     monkeypatch.setattr(sizing, "SMALL_PRODUCT", 0)
-    assert sizing.batches_per_product(batch_size, 1 + p + 2 * C, n=ROWS, blocks=None) == runs
+    assert sizing.choose_batches_per_product(batch_size, 1 + p + 2 * C, n=ROWS, blocks=None) == runs
     together = analyze(network(), batch_size=batch_size).moments
     np.testing.assert_allclose(together.matrix, whole.about(together.shift).matrix, atol=ROWS * THROUGH_FLOAT32)
     assert together.tallies == pytest.approx(whole.tallies, rel=THROUGH_FLOAT32)
@@ -305,8 +304,8 @@ def test_regression_targets() -> None:
 
 def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener hears the stages, and rows, rate and the running D_LR while batches run."""
-    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(looking, "LOOK_RATE", np.inf)
+    monkeypatch.setattr(monitor, "D_LR_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "D_LR_RATE", np.inf)
     heard: list[Progress] = []
     result = analyze(network(), batch_size=100, listen=heard.append)
     running = [progress for progress in heard if progress.stage == "running"]
@@ -320,7 +319,7 @@ def test_not_finite_names_the_row() -> None:
     """NaN in the data is an error that names the input and the row, also far behind the first batch."""
     x = X.copy()
     x[777, 3] = np.nan
-    with pytest.raises(DataError, match="input 'x' is not finite in row 777, which makes the features so"):
+    with pytest.raises(DataError, match="input 'x' is not finite in row 777, so the features are not finite"):
         analyze(network(), x, batch_size=50)
 
 
@@ -353,7 +352,7 @@ def test_as_many_tokens_as_samples(size: int) -> None:
 def test_samples_that_nothing_tells_from_tokens() -> None:
     """Where all samples of the first batch are alike, and all tokens, no axis is guessed."""
     x, labels = np.ones((48, 16, 6), np.float32), np.zeros((48, 16), int)
-    with refused(HeadError, "features of shape (16, 16, 8) from batches of 16", "Pass another --batch-size."):
+    with refused(HeadError, "features of shape (16, 16, 8), from batches of 16, could", "Pass another --batch-size."):
         pipeline.run(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
     # Nobody asks which row is which.
     assert pipeline.run(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16

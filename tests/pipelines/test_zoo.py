@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from repository import ZOO
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import HeadError, OnnxrichError
 from onnxrich.model import file as model
 from onnxrich.model.file import Model
@@ -40,7 +40,7 @@ def truth_of(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np
 def rows_of(read: Model, found: Head, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Features and outputs that the patched model gives, in batches of the model's own size."""
     patch = rewrite.instrument(read, found)
-    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="zoo")
+    live = Session([read.data, patch.data], folder=read.folder, device=choose_device("cpu"), name="zoo")
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     zeros[patch.shift] = np.zeros((1, patch.edges[-1]))
     n = len(next(iter(inputs.values())))

@@ -11,25 +11,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from clock import DEADLINE, wait_until
 from zoo_text import build, refused
 
 from onnxrich.data import open as sources
-from onnxrich.engine import prepared as feeding
-from onnxrich.engine import prepared as live
-from onnxrich.engine import result
-from onnxrich.engine import runtime as session
-from onnxrich.engine import single_pass as stream
 from onnxrich.engine.accumulation import Accumulation
 from onnxrich.engine.batches import Batches
 from onnxrich.engine.layers import LayerRequest
-from onnxrich.engine.runtime import Accumulator, LanePool
+from onnxrich.engine.prepared import FeedPlan, PreparedModel, prepare_model
+from onnxrich.engine.result import PassResult
+from onnxrich.engine.runtime import Accumulator, Device, LanePool, OutOfMemoryError, choose_device
+from onnxrich.engine.single_pass import _choose_lanes, measure_one, prepare_pass
 from onnxrich.errors import ModelError
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.progress import Timing
 
-CPU = session.choose("cpu")
+CPU = choose_device("cpu")
 X = np.random.default_rng(0).standard_normal((100, 6)).astype(np.float32)
 Y = np.arange(100) % 3
 
@@ -43,12 +42,12 @@ def network() -> bytes:
     return build(body, **tensors).SerializeToString()
 
 
-def passed(device: session.Choice = CPU, **options: object) -> result.PassResult:
+def passed(device: Device = CPU, **options: object) -> PassResult:
     """One pass over the rows."""
     read = model.read(network())
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
-    given: dict = {"batch": 7, "device": device} | options
-    return stream.measure_one(read, head.find(read), source, **given)
+    options = {"batch_size": 7, "device": device} | options
+    return measure_one(read, head.find(read), source, **options)
 
 
 def test_blocks_are_the_batches_dealt_in_turn() -> None:
@@ -83,15 +82,15 @@ def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     read, one = model.read(network()), passed(blocks=6)
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     with Batches(source, 7) as batches:
-        made, first = stream.prepare_pass(
+        prepared = prepare_pass(
             read, head.find(read), source, batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
             listen=lambda _: None,
         )  # fmt: skip
-        summing = Accumulation(made, first, residual=0.0, blocks=6)
-        assert len(summing.fleet.totals()) == lanes
-        with summing.fleet:
-            summing.run(batches, total=100, timing=Timing(), listen=lambda _: None)
-        for a, b in zip(one.blocks, summing.blocks(), strict=True):
+        accumulation = Accumulation(prepared, residual=0.0, blocks=6)
+        assert len(accumulation.lanes.request_sums()) == lanes
+        with accumulation.lanes:
+            accumulation.add_all(batches, total=100, timing=Timing(), listen=lambda _: None)
+        for a, b in zip(one.blocks, accumulation.drain_head(), strict=True):
             np.testing.assert_array_equal(a.matrix, b.matrix)
             assert a.tallies == b.tallies
 
@@ -104,8 +103,8 @@ def test_enough_runs_go_on_at_once(
 ) -> None:
     """Two on two cores, where there are enough of them, in blocks that two share, and as memory allows."""
     monkeypatch.setattr("onnxrich._utils.threads.usable_cores", lambda: 2)
-    made = passed(batch=batch, blocks=blocks, memory=memory)
-    assert made.live.session.device.lanes == lanes
+    made = passed(batch_size=batch, blocks=blocks, memory=memory)
+    assert made.prepared.session.device.lanes == lanes
     assert made.moments.n == 100
 
 
@@ -114,7 +113,7 @@ def test_another_provider_gets_one_run_at_a_time() -> None:
     read = model.read(network())
     source = sources.open_source(read, {"x": X}, None)
     other = replace(CPU, provider="OpenVINOExecutionProvider")
-    assert stream._in_lanes(other, head.find(read), source, 1, None) == other
+    assert _choose_lanes(other, head.find(read), source, size=1, blocks=None) == other
 
 
 def test_tiles_are_those_of_the_memory() -> None:
@@ -122,7 +121,7 @@ def test_tiles_are_those_of_the_memory() -> None:
     body, wide = "a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, v)", np.ones((6, 700), np.float32)
     read = model.read(build(body, w=wide, v=np.ones((700, 3), np.float32)))
     source = sources.open_source(read, {"x": X}, None)
-    made = stream.measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).live
+    made = measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).prepared
     own = (made.patch, *made.patch.layers)
     assert [len(patch.edges) - 1 for patch in own] == [4, 4]
     assert len(rewrite.portable(read, head.find(read), None, None).edges) - 1 == 2
@@ -133,24 +132,25 @@ def test_more_devices_than_blocks() -> None:
     assert len(passed(replace(CPU, numbers=(0, 1, 2)), blocks=2).blocks) == 3
 
 
-def ready(devices: int = 1) -> tuple[live.PreparedModel, LanePool]:
-    """A fleet of sessions with six blocks, and what they run."""
+def ready(devices: int = 1) -> tuple[PreparedModel, LanePool]:
+    """A prepared model, and lanes over it with six blocks."""
     read = model.read(network())
     first = next(sources.open_source(read, {"x": X[:10]}, None).batches(10))
     device = replace(CPU, numbers=tuple(range(devices)))
-    made = live.prepare_model(read, head.find(read), feeding.FeedPlan(10, False, 0, None), first, device)
-    sessions = [made.session, *(made.another(number) for number in range(1, devices))]
-    return made, LanePool(sessions, made.patch, live.pilot_shift(made, first), blocks=6)
+    plan = FeedPlan(10, False, 0, None)
+    prepared = prepare_model(read, head.find(read), first, plan=plan, device=device)
+    sessions = [prepared.session, *(prepared.open_session_on(index) for index in range(1, devices))]
+    return prepared, LanePool(sessions, prepared.patch, prepared.pilot_shift(), blocks=6)
 
 
 def test_devices_work_at_the_same_time() -> None:
     """Work for two devices overlaps: each waits until the other has begun."""
-    _, fleet = ready(2)
-    together = threading.Barrier(2, timeout=20)
-    with fleet:
+    _, lanes = ready(2)
+    together = threading.Barrier(2, timeout=DEADLINE)
+    with lanes:
         for block in range(2):
-            fleet.add(lambda *_: together.wait(), block)
-        fleet.settle()
+            lanes.add(lambda *_: together.wait(), block)
+        lanes.wait()
 
 
 def test_errors_of_a_device_come_out() -> None:
@@ -159,62 +159,64 @@ def test_errors_of_a_device_come_out() -> None:
     def fail(*_: object) -> None:
         raise ModelError("it fails", "another", "Try it.")
 
-    _, fleet = ready(2)
-    with fleet, refused(ModelError, "it fails"):
-        fleet.add(fail, 1)
-        fleet.settle()
+    _, lanes = ready(2)
+    with lanes, refused(ModelError, "it fails"):
+        lanes.add(fail, 1)
+        lanes.wait()
 
 
 def test_devices_do_not_hoard() -> None:
     """No more batches wait for a device than it can begin with at once: reading stops meanwhile."""
-    _, fleet = ready(2)
+    _, lanes = ready(2)
     gate, begun = threading.Event(), []
 
     def work(*_: object) -> None:
         begun.append(time.monotonic())
-        gate.wait(20)
+        gate.wait(DEADLINE)
 
     def feed() -> None:
         for _ in range(5):
-            fleet.add(work, 0)
+            lanes.add(work, 0)
             added.append(None)
 
     added: list[None] = []
-    with fleet:
+    with lanes:
         feeder = threading.Thread(target=feed, daemon=True)
         feeder.start()
+        assert wait_until(lambda: len(added) == 2)
+        # A feeder that did not wait would add the others at once.
         feeder.join(0.3)
         assert feeder.is_alive() and len(added) == 2
         gate.set()
-        feeder.join(20)
-        fleet.settle()
+        feeder.join(DEADLINE)
+        lanes.wait()
     assert len(begun) == 5
 
 
 def test_totals_wait_for_nobody() -> None:
     """Who asks for the sums so far goes on; each lane gives its own when it has done what it was given before."""
-    made, fleet = ready(2)
+    prepared, lanes = ready(2)
     gate = threading.Event()
 
     def slow(accumulator: Accumulator, block: int) -> None:
-        gate.wait(20)
-        accumulator.add([made.feed(sources.Batch({"x": X[:10]}, None, 10))], block)
+        gate.wait(DEADLINE)
+        accumulator.add([prepared.feed(sources.Batch({"x": X[:10]}, None, 10))], block)
 
-    with fleet:
-        fleet.add(slow, 0)
-        first, second = fleet.totals()
-        assert second.result(20).sums[0][0, 0] == 0
+    with lanes:
+        lanes.add(slow, 0)
+        first, second = lanes.request_sums()
+        assert second.result(DEADLINE).sums[0][0, 0] == 0
         assert not first.done()
         gate.set()
-        assert first.result(20).sums[0][0, 0] == 10  # the sum of 1 over the rows
-        fleet.add(slow, 2)
-        assert sum(each.result(20).sums[0][0, 0] for each in fleet.totals()) == 20
+        assert first.result(DEADLINE).sums[0][0, 0] == 10  # the sum of 1 over the rows
+        lanes.add(slow, 2)
+        assert sum(each.result(DEADLINE).sums[0][0, 0] for each in lanes.request_sums()) == 20
 
 
 def test_a_failed_batch_leaves_the_sums() -> None:
     """A batch that the runtime refuses changes nothing; restored sums go on as if never read."""
-    made, _ = ready()
-    accumulator = Accumulator(made.session, made.patch, np.zeros(12), blocks=[0, 1])
+    prepared, _ = ready()
+    accumulator = Accumulator(prepared.session, prepared.patch, np.zeros(12), blocks=[0, 1])
     accumulator.add([{"x": X[:10]}], 0)
     before = [array.copy() for array in accumulator.read(0)]
     with pytest.raises(ModelError, match="it fails on this batch"):
@@ -285,12 +287,12 @@ def test_memory_that_shrinks_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None
         rows = len(feeds[0]["x"])
         sizes.append(rows)
         if len(sizes) > 1 and rows > 6:
-            raise session.OutOfMemoryError("memory ran out", "room", "Pass less.")
+            raise OutOfMemoryError("memory ran out", "room", "Pass less.")
         real(self, feeds, block)
 
-    whole = passed(batch=25, blocks=2)
+    whole = passed(batch_size=25, blocks=2)
     monkeypatch.setattr(Accumulator, "add", scarce)
-    made = passed(batch=25, blocks=2)
+    made = passed(batch_size=25, blocks=2)
     assert sizes == [25, 25, 12, 6, 6, 6, 6, 1, *[6, 6, 6, 6, 1] * 2]
     assert [block.n for block in made.blocks] == [block.n for block in whole.blocks] == [50, 50]
     scale = np.abs(whole.moments.matrix).max()
@@ -309,11 +311,11 @@ def test_a_failed_run_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         inputs = np.zeros(1000)
         taken.append(weakref.ref(inputs))
         if len(feeds[0]["x"]) > 6:
-            raise session.OutOfMemoryError("memory ran out", "room", "Pass less.")
+            raise OutOfMemoryError("memory ran out", "room", "Pass less.")
         real(self, feeds, block)
 
     monkeypatch.setattr(Accumulator, "add", scarce)
-    assert passed(batch=25, blocks=2).moments.n == 100
+    assert passed(batch_size=25, blocks=2).moments.n == 100
     assert alive == [0] * len(alive)
 
 
@@ -327,4 +329,4 @@ def test_no_room_for_what_no_smaller_batch_changes(monkeypatch: pytest.MonkeyPat
     names = {"model": "InferenceSession", "moments": "OrtValue.ortvalue_from_numpy"}
     monkeypatch.setattr(f"onnxruntime.{names[part]}", full)
     with refused(ModelError, "memory ran out", {"model": "another --device", "moments": "fewer --blocks"}[part]):
-        passed(batch=25, blocks=2)
+        passed(batch_size=25, blocks=2)

@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build
 
 import onnxrich
-from onnxrich.engine import checkpoint as keeping
-from onnxrich.engine import runtime as session
+from onnxrich.engine import checkpoint
+from onnxrich.engine.runtime import Session, choose_device, cuda_missing
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
-WITHOUT = session.cuda_missing()
+WITHOUT = cuda_missing()
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(WITHOUT is not None, reason=f"no GPU: {WITHOUT}"))
 DEVICES = ["cpu", GPU]
 
@@ -70,9 +70,9 @@ def test_d_lr_is_that_of_the_definition(device: str, dtype: type) -> None:
 def test_the_device_runs_what_is_appended(device: str) -> None:
     """Of the patch, no product and no conversion of rows is left to another provider."""
     read = model.read(network())
-    chosen = session.choose(device)
+    chosen = choose_device(device)
     patch = rewrite.instrument(read, head.find(read), K=5, count=True, memory=chosen.memory)
-    live = session.Session([read.data, patch.data], folder=None, device=chosen, name="network").live
+    live = Session([read.data, patch.data], folder=None, device=chosen, name="network").inference_session
     elsewhere = {
         node.op_type
         for part in live.get_provider_graph_assignment_info()
@@ -94,8 +94,8 @@ def test_a_pass_that_broke_off_gives_the_same_bits(
                 raise KeyboardInterrupt
             yield {"x": X[at : at + 32], "labels": Y[at : at + 32]}
 
-    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_SHARE", 1e9)
     saved = tmp_path / "saved"
     with pytest.raises(KeyboardInterrupt):
         onnxrich.run(network(), batches(14), device=device, batch_size=32, checkpoint=saved)

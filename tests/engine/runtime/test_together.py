@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich.engine.runtime import Accumulator, Session, choose
+from onnxrich.engine.runtime import Accumulator, Session, choose_device
 from onnxrich.errors import ModelError
 from onnxrich.model import file as model
 from onnxrich.model.head import head
@@ -36,7 +36,7 @@ def accumulator(*, runs: int) -> tuple[rewrite.Patch, Accumulator]:
     graph = helper.make_graph(nodes, "small", values[:1], values[1:], weights)
     read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     patch = rewrite.instrument(read, head.find(read), K=C, count=True, masked=True, runs=runs)
-    live = Session([read.data, patch.data], folder=None, device=choose("cpu"), name="small")
+    live = Session([read.data, patch.data], folder=None, device=choose_device("cpu"), name="small")
     shift = np.concatenate([[0.0], np.full(p + C, 0.25), np.zeros(C)])
     return patch, Accumulator(live, patch, shift, blocks=[0])
 

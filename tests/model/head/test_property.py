@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
@@ -82,7 +82,7 @@ def network(detours: list[tuple[str, str]]) -> onnx.ModelProto:
 def rows_of(proto: onnx.ModelProto) -> tuple[np.ndarray, np.ndarray]:
     read = model.read(proto)
     patch, names = rewrite.expose(read, head.find(read))
-    live = session.Session([read.data, patch], folder=None, device=session.choose("cpu"), name="property")
+    live = Session([read.data, patch], folder=None, device=choose_device("cpu"), name="property")
     features, outputs = live.run(names, {"x": X})
     return features, outputs
 
