@@ -21,7 +21,7 @@ from onnxrich.moments.precision import EPS
 COMPARED_BATCHES = 3
 
 
-def open_batch_axis(model: Model, head: Head, first: Batch, size: int, device: Device) -> Model | None:
+def open_batch_axis(model: Model, head: Head, first: Batch, *, size: int, device: Device) -> Model | None:
     """Make the batch dimension of a model symbolic. Return None where the rows then differ.
 
     A model can hold its batch size inside, in the target of a Reshape or in a state, so only a run can prove it open.
@@ -39,10 +39,10 @@ def open_batch_axis(model: Model, head: Head, first: Batch, size: int, device: D
     sample = next(split(first, rows))
     open_model = _with_symbolic_batch(model, size)
     try:
-        joint_tables = _run(open_model, head, sample, device)
+        joint_tables = _run(open_model, head, sample, device=device)
     except ModelError:
         return None
-    single_tables = [_run(model, head, pad(batch, size), device) for batch in split(sample, size)]
+    single_tables = [_run(model, head, pad(batch, size), device=device) for batch in split(sample, size)]
     for joint_rows, *single_rows in zip(joint_tables, *single_tables, strict=True):
         expected = np.concatenate(single_rows)
         expected = expected[: len(expected) // (len(single_rows) * size) * rows]
@@ -59,7 +59,7 @@ def _tolerance(head: Head) -> float:
     return 64 * EPS[dtype]
 
 
-def _run(model: Model, head: Head, batch: Batch, device: Device) -> list[Array]:
+def _run(model: Model, head: Head, batch: Batch, *, device: Device) -> list[Array]:
     """Features and outputs of a batch, in double."""
     patch, names = expose(model, head)
     session = Session([model.data, patch], folder=model.folder, device=device, name=model.path)

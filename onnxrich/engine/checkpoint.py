@@ -113,7 +113,7 @@ def load_checkpoint(
             raise ValueError(header["schema"])
         difference = _find_difference(header["about"], json.loads(json.dumps(description)))
         if difference is None:
-            state = _read_state(header, arrays, shapes, [shift.shape for shift in shifts])
+            state = _read_state(header, arrays, shapes=shapes, shift_shapes=[shift.shape for shift in shifts])
             if all(_is_near(*pair, tolerance) for pair in zip(state.shifts, shifts, strict=True)):
                 return state
             difference = "the first rows give other features now"
@@ -141,6 +141,7 @@ def saved_block_count(path: Path) -> int | None:
 def _read_state(
     header: Mapping[str, Any],
     arrays: Mapping[str, Array],
+    *,
     shapes: Sequence[Sequence[tuple[int, ...]]],
     shift_shapes: Sequence[tuple[int, ...]],
 ) -> CheckpointState:
@@ -188,8 +189,8 @@ def _to_text(value: Any) -> str:
 class CheckpointWriter:
     """Keeps the checkpoint of a pass up to date. Without a path it writes none, and the pass starts at its first row.
 
-    The pass waits while its sums are copied into a temporary file. A thread forces that file to the disk, which may take
-    long, and moves it to the path of the checkpoint. So a killed pass loses little work even where disks are slow.
+    The pass waits while its sums are copied into a temporary file. A thread forces that file to the disk, which may
+    take long, and moves it to the path of the checkpoint. So a killed pass loses little work even where disks are slow.
 
     Args:
         path: path of the checkpoint.

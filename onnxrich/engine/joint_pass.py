@@ -147,7 +147,7 @@ def _prepare_member(
     with prefix_errors(model.path):
         adapted = AdaptedBatches(batches, partial(fitted, model=model, names=renamed(model, leader)))
         prepared = prepare_pass(
-            model, head, source, adapted, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
+            model, head, source, batches=adapted, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
             most_batches=1,
         )  # fmt: skip
         residual = verify_head(prepared)
@@ -192,7 +192,7 @@ def _add_all(
     last_report = start
     for number, batch in enumerate(batches):
         with timing.measure(Stage.RUNNING):
-            _add(members, products, batch, number % blocks)
+            _add(members, products, batch, block=number % blocks)
         samples += batch.rows
         if (now := time.perf_counter()) - last_report > REPORT_SECONDS:
             last_report = now
@@ -201,7 +201,7 @@ def _add_all(
     return samples
 
 
-def _add(members: Sequence[_Member], products: CrossProducts | None, batch: Batch, block: int) -> None:
+def _add(members: Sequence[_Member], products: CrossProducts | None, batch: Batch, *, block: int) -> None:
     features, weights = list[DeviceTensor](), list[Array]()
     for member in members:
         with prefix_errors(member.prepared.model.path):

@@ -140,7 +140,7 @@ def with_layers(
     patch = prepared.patch.beside(_layer_patches(prepared, layers))
     names = [layer.source.tensor for layer in layers]
     count = fit_blocks(patch, names, blocks=blocks, memory=memory)
-    session = open_session(prepared.model, patch.data, prepared.session.device)
+    session = open_session(prepared.model, patch.data, device=prepared.session.device)
     patched = replace(prepared, patch=patch, session=session)
     patched = replace(patched, layer_shifts=_layer_shifts(patched))
     return patched, HiddenLayers(tuple(layers), count, tuple(notices))
@@ -160,10 +160,8 @@ def _layer_patches(prepared: PreparedModel, layers: Sequence[HiddenLayer]) -> li
 
 def _choose_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[HiddenLayer], list[Notice]]:
     """Choose the layers of a request. Return them with notices on those left out."""
-    graph, head = Graph(prepared.model), prepared.head
     are_named = request.names is not None
-    sources = chosen_tensors(graph, head, request.names or ()) if are_named else layer_tensors(graph, head)
-    layers, skipped = _read_layers(prepared, graph, sources, request)
+    layers, skipped = _find_layers(prepared, request)
     if are_named and skipped:
         raise HeadError(
             f"layer {skipped[0]}",
@@ -179,14 +177,13 @@ def _choose_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list
     return spread, thinned_notices + skipped_notices(skipped)
 
 
-def _read_layers(
-    prepared: PreparedModel, graph: Graph, sources: Sequence[LayerTensor], request: LayerRequest
-) -> tuple[list[HiddenLayer], list[str]]:
+def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[HiddenLayer], list[str]]:
     """The layers that have rows like the head's, and clauses on those that have none.
 
     Unless layers are named, sums of tensors of different shapes and the features of the head themselves are left out.
     """
-    head, are_named = prepared.head, request.names is not None
+    graph, head, are_named = Graph(prepared.model), prepared.head, request.names is not None
+    sources = chosen_tensors(graph, head, request.names or ()) if are_named else layer_tensors(graph, head)
     layer_shapes, mask = _run_shapes(prepared, sources), _find_token_mask(prepared)
     layers, skipped = list[HiddenLayer](), list[str]()
     for source in sources:
@@ -225,7 +222,7 @@ def _run_shapes(prepared: PreparedModel, sources: Sequence[LayerTensor]) -> dict
         return {}
     plan, first = prepared.plan, prepared.first
     patch, names = shapes(prepared.model, tensors)
-    session = open_session(prepared.model, patch, prepared.session.device)
+    session = open_session(prepared.model, patch, device=prepared.session.device)
     sizes: tuple[int, ...] = (plan.batch_size,) if plan.is_fixed else TRIAL_SIZES
     try:
         runs = [session.run(names, pad(first, size).inputs) for size in sizes]

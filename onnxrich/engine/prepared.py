@@ -122,7 +122,7 @@ class PreparedModel:
 
     def open_session_on(self, index: int) -> Session:
         """Open a session over the same patched model on another entry of its device's numbers."""
-        return open_session(self.model, self.patch.data, self.session.device, index)
+        return open_session(self.model, self.patch.data, device=self.session.device, index=index)
 
     def with_lanes(self, lanes: int) -> PreparedModel:
         """The same model with another number of lanes. Memory may not hold two sessions: this one is closed first."""
@@ -130,10 +130,11 @@ class PreparedModel:
         if lanes == device.lanes:
             return self
         self.session.close()
-        return replace(self, session=open_session(self.model, self.patch.data, replace(device, lanes=lanes)))
+        session = open_session(self.model, self.patch.data, device=replace(device, lanes=lanes))
+        return replace(self, session=session)
 
 
-def open_session(model: Model, patch: bytes, device: Device, index: int = 0) -> Session:
+def open_session(model: Model, patch: bytes, *, device: Device, index: int = 0) -> Session:
     """Open a session over a patched model on an entry of the device's numbers."""
     return Session([model.data, patch], folder=model.folder, device=device, name=model.path, index=index)
 
@@ -154,7 +155,7 @@ def prepare_model(
         model, head, K=plan.K, count=empty.has_accuracy, masked=plan.has_weights, mask=plan.mask, by_row=plan.by_row,
         runs=plan.batches_per_product, derived=derived, memory=device.memory,
     )  # fmt: skip
-    session = open_session(model, patch.data, device)
+    session = open_session(model, patch.data, device=device)
     listen(Progress(Stage.RUNNING))
     feed = build_feed(patch, plan, first) | patch.nothing
     bytes_before = psutil.Process().memory_info().rss
@@ -317,10 +318,10 @@ def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetK
     return (0 if table is None else table.shape[1]), kind
 
 
-def measure_widths(model: Model, head: Head, first: Batch, device: Device) -> Head:
+def measure_widths(model: Model, head: Head, first: Batch, *, device: Device) -> Head:
     """Measure p and C of a head that the user chose, by one run."""
     patch, names = expose_raw(model, head)
-    features, outputs = open_session(model, patch, device).run(names, first.inputs)
+    features, outputs = open_session(model, patch, device=device).run(names, first.inputs)
     return measure(head, features.shape, outputs.shape)
 
 
@@ -343,23 +344,23 @@ def verify_head(prepared: PreparedModel) -> float | None:
     return distance if is_finite else None
 
 
-def probe_head(model: Model, head: Head, source: Source, device: Device) -> tuple[float | None, str]:
+def probe_head(model: Model, head: Head, source: Source, *, device: Device) -> tuple[float | None, str]:
     """Residual and kind of rows of a head on the first batch of a source. The residual is not judged."""
-    prepared = _prepare_first_batch(model, head, source, device)
+    prepared = _prepare_first_batch(model, head, source, device=device)
     return residual(head, prepared.features, prepared.outputs), prepared.rows_kind
 
 
-def measure_pilot(model: Model, head: Head, source: Source, device: Device) -> tuple[float | None, Array]:
+def measure_pilot(model: Model, head: Head, source: Source, *, device: Device) -> tuple[float | None, Array]:
     """Residual of a head and the pilot shift of its rows, on the first batch of a source.
 
     Raises:
         HeadError: when the outputs differ from Wφ + b by more than rounding.
     """
-    prepared = _prepare_first_batch(model, head, source, device)
+    prepared = _prepare_first_batch(model, head, source, device=device)
     return verify_head(prepared), prepared.pilot_shift()
 
 
-def _prepare_first_batch(model: Model, head: Head, source: Source, device: Device) -> PreparedModel:
+def _prepare_first_batch(model: Model, head: Head, source: Source, *, device: Device) -> PreparedModel:
     """Prepare a model for the first batch of a source, without labels."""
     fixed = fixed_batch_size(model)
     size = fixed or choose_batch_size(model, head, source, memory=device.memory)

@@ -45,7 +45,7 @@ def count_decisions(
         by_row=plan.by_row,
     )  # fmt: skip
     prepared.session.close()  # memory may not hold two
-    session = open_session(prepared.model, patch.data, replace(prepared.session.device, lanes=1))
+    session = open_session(prepared.model, patch.data, device=replace(prepared.session.device, lanes=1))
     blocks = sample.parts or (Block(sample.moments),)
     counts, samples = np.zeros((len(blocks), 1 + 2 * len(linear_maps))), 0
     with Batches(source, size) as batches:

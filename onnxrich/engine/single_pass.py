@@ -86,7 +86,7 @@ def measure_one(
     with Batches(source, size, resumable=checkpoint is not None, timing=timing) as batches:
         with timing.measure(Stage.LOADING):
             prepared = prepare_pass(
-                model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
+                model, head, source, batches=batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
             residual = verify_head(prepared)
             prepared, hidden, count = _add_layers(
@@ -164,8 +164,8 @@ def prepare_pass(
     model: Model,
     head: Head,
     source: Source,
-    batches: Batches | AdaptedBatches,
     *,
+    batches: Batches | AdaptedBatches,
     mask: str | None,
     blocks: int | None,
     device: Device,
@@ -195,17 +195,17 @@ def prepare_pass(
     first, fixed = batches.peek(), fixed_batch_size(model)
     if fixed is not None:
         listen(Progress("checking whether the batch size is open"))
-        open_model = open_batch_axis(model, head, first, fixed, device)
+        open_model = open_batch_axis(model, head, first, size=fixed, device=device)
         if open_model is None:
             batches.limit(fixed)
             first, size = batches.peek(), fixed
         else:
             model, fixed = open_model, None
     while True:
+        plan = FeedPlan(size, fixed is not None, 0, None, batches_per_product=most_batches)
         try:
-            plan = FeedPlan(size, fixed is not None, 0, None, batches_per_product=most_batches)
             return _prepare(
-                model, head, source, first, plan=plan, mask=mask, blocks=blocks, device=device, listen=listen
+                model, head, source, first=first, plan=plan, mask=mask, blocks=blocks, device=device, listen=listen
             )
         except OutOfMemoryError:
             if fixed or first.rows == 1:
@@ -220,8 +220,8 @@ def _prepare(
     model: Model,
     head: Head,
     source: Source,
-    first: Batch,
     *,
+    first: Batch,
     plan: FeedPlan,
     mask: str | None,
     blocks: int | None,
@@ -231,7 +231,8 @@ def _prepare(
     """Prepare a model for its first batch; the plan lacks the targets, and holds the most batches per product."""
     if head.p is None:
         listen(Progress("measuring the chosen tensors"))
-        head = measure_widths(model, head, pad(first, plan.batch_size) if plan.is_fixed else first, device)
+        padded = pad(first, plan.batch_size) if plan.is_fixed else first
+        head = measure_widths(model, head, padded, device=device)
     K, kind = target_count(head, source, first)
     listen(Progress(f"loading the model on {device.name}"))
     d = 1 + (head.p or 0) + (head.C or 0) + K

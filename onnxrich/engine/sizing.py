@@ -80,11 +80,11 @@ def choose_batch_size(
         blocks: number of blocks that the user requested.
     """
     fixed = fixed_batch_size(model)
-    size = _size_from_shapes(model, head, source, memory, blocks) if requested is None else requested
+    size = _size_from_shapes(model, head, source, memory=memory, blocks=blocks) if requested is None else requested
     return size if fixed is None else fixed * max(1, size // fixed)
 
 
-def _size_from_shapes(model: Model, head: Head, source: Source, memory: str, blocks: int | None) -> int:
+def _size_from_shapes(model: Model, head: Head, source: Source, *, memory: str, blocks: int | None) -> int:
     shapes = [(entry.shape, entry.dtype) for entry in model.inputs if entry.shape]
     sample_bytes = sum(_sample_bytes(shape, dtype) for shape, dtype in shapes)
     has_images = any(len(shape) > 3 for shape, _ in shapes)

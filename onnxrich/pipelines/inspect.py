@@ -191,7 +191,7 @@ def _verified(model: Model, head: Head) -> tuple[float | None, str | None, str]:
     """Residual and kind of rows on made-up inputs; or the reason why the model could not be run on such."""
     try:
         source = synthesize(model, seed=0, rows=ROWS)
-        residual, rows = probe_head(model, head, source, choose_device("cpu"))
+        residual, rows = probe_head(model, head, source, device=choose_device("cpu"))
     except OnnxrichError as error:
         return None, None, error.found
     return residual, rows, ""

@@ -118,7 +118,7 @@ def instrument(
     shift = residual = None
     if data is not None:
         source = sources.open_source(read, data)
-        residual, shift = measure_pilot(read, found, source, choose_device("cpu"))
+        residual, shift = measure_pilot(read, found, source, device=choose_device("cpu"))
     patch = rewrite.portable(read, found, shift, residual)
     _write(read, patch.data, Path(chosen["output"]), force)
     return patch.accumulators

@@ -83,7 +83,7 @@ def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     with Batches(source, 7) as batches:
         prepared = prepare_pass(
-            read, head.find(read), source, batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
+            read, head.find(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
             listen=lambda _: None,
         )  # fmt: skip
         accumulation = Accumulation(prepared, residual=0.0, blocks=6)
