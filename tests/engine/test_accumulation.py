@@ -1,26 +1,22 @@
-"""Blocks on one session and on several, nodes by provider, and batches that memory does not hold."""
+"""Blocks in one lane and in several, and batches that memory does not hold."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
 import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from clock import DEADLINE, wait_until
 from zoo_text import build, refused
 
 from onnxrich.data import open as sources
 from onnxrich.engine.accumulation import Accumulation
 from onnxrich.engine.batches import Batches
 from onnxrich.engine.layers import LayerRequest
-from onnxrich.engine.prepared import FeedPlan, PreparedModel, prepare_model
 from onnxrich.engine.result import PassResult
-from onnxrich.engine.runtime import Accumulator, Device, LanePool, OutOfMemoryError, choose_device
+from onnxrich.engine.runtime import Accumulator, Device, OutOfMemoryError, choose_device
 from onnxrich.engine.single_pass import _choose_lanes, measure_one, prepare_pass
 from onnxrich.errors import ModelError
 from onnxrich.model import file as model
@@ -42,7 +38,7 @@ def network() -> bytes:
     return build(body, **tensors).SerializeToString()
 
 
-def passed(device: Device = CPU, **options: object) -> PassResult:
+def measure(device: Device = CPU, **options: object) -> PassResult:
     """One pass over the rows."""
     read = model.read(network())
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
@@ -52,24 +48,24 @@ def passed(device: Device = CPU, **options: object) -> PassResult:
 
 def test_blocks_are_the_batches_dealt_in_turn() -> None:
     """Block g holds the rows of the batches b ≡ g, and no others; all of them make the whole."""
-    made = passed(blocks=4)
+    result = measure(blocks=4)
     a = np.maximum(X.astype(float) @ np.random.default_rng(1).standard_normal((6, 8)).astype(np.float32), 0)
-    for g, block in enumerate(made.blocks):
+    for g, block in enumerate(result.blocks):
         rows = np.concatenate([a[start : start + 7] for start in range(7 * g, 100, 28)])
         assert block.n == len(rows)
         # Float32 activations: each product is exact to some 1e-7 of its size.
         np.testing.assert_allclose(block.raw("features", "features"), rows.T @ rows, rtol=1e-5, atol=1e-4)
-    assert made.moments.n == sum(block.n for block in made.blocks) == 100
-    whole = passed(blocks=0)
+    assert result.moments.n == sum(block.n for block in result.blocks) == 100
+    whole = measure(blocks=0)
     assert whole.blocks == ()
     scale = np.abs(whole.moments.matrix).max()
-    np.testing.assert_allclose(made.moments.matrix / scale, whole.moments.matrix / scale, atol=1e-14)
+    np.testing.assert_allclose(result.moments.matrix / scale, whole.moments.matrix / scale, atol=1e-14)
 
 
 @pytest.mark.parametrize("devices", [2, 3, 5])
 def test_several_devices_give_the_same_bits(devices: int) -> None:
     """Sums don't depend on how many sessions share the work: here several on the CPU, each in a thread of its own."""
-    one, several = passed(blocks=5), passed(replace(CPU, numbers=tuple(range(devices))), blocks=5)
+    one, several = measure(blocks=5), measure(replace(CPU, numbers=tuple(range(devices))), blocks=5)
     np.testing.assert_array_equal(one.moments.matrix, several.moments.matrix)
     assert one.moments.tallies == several.moments.tallies
     for a, b in zip(one.blocks, several.blocks, strict=True):
@@ -79,12 +75,12 @@ def test_several_devices_give_the_same_bits(devices: int) -> None:
 @pytest.mark.parametrize("lanes", [2, 3])
 def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     """Nor do they depend on how many runs go on at once in a session."""
-    read, one = model.read(network()), passed(blocks=6)
+    read, one = model.read(network()), measure(blocks=6)
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     with Batches(source, 7) as batches:
         prepared = prepare_pass(
-            read, head.find(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes), size=7,
-            listen=lambda _: None,
+            read, head.find(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes),
+            size=7, listen=lambda _: None,
         )  # fmt: skip
         accumulation = Accumulation(prepared, residual=0.0, blocks=6)
         assert len(accumulation.lanes.request_sums()) == lanes
@@ -103,9 +99,9 @@ def test_enough_runs_go_on_at_once(
 ) -> None:
     """Two on two cores, where there are enough of them, in blocks that two share, and as memory allows."""
     monkeypatch.setattr("onnxrich._utils.threads.usable_cores", lambda: 2)
-    made = passed(batch_size=batch, blocks=blocks, memory=memory)
-    assert made.prepared.session.device.lanes == lanes
-    assert made.moments.n == 100
+    result = measure(batch_size=batch, blocks=blocks, memory=memory)
+    assert result.prepared.session.device.lanes == lanes
+    assert result.moments.n == 100
 
 
 def test_another_provider_gets_one_run_at_a_time() -> None:
@@ -121,119 +117,20 @@ def test_tiles_are_those_of_the_memory() -> None:
     body, wide = "a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, v)", np.ones((6, 700), np.float32)
     read = model.read(build(body, w=wide, v=np.ones((700, 3), np.float32)))
     source = sources.open_source(read, {"x": X}, None)
-    made = measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).prepared
-    own = (made.patch, *made.patch.layers)
+    result = measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).prepared
+    own = (result.patch, *result.patch.layers)
     assert [len(patch.edges) - 1 for patch in own] == [4, 4]
     assert len(rewrite.portable(read, head.find(read), None, None).edges) - 1 == 2
 
 
 def test_more_devices_than_blocks() -> None:
     """There are as many blocks as devices at least: none is idle."""
-    assert len(passed(replace(CPU, numbers=(0, 1, 2)), blocks=2).blocks) == 3
-
-
-def ready(devices: int = 1) -> tuple[PreparedModel, LanePool]:
-    """A prepared model, and lanes over it with six blocks."""
-    read = model.read(network())
-    first = next(sources.open_source(read, {"x": X[:10]}, None).batches(10))
-    device = replace(CPU, numbers=tuple(range(devices)))
-    plan = FeedPlan(10, False, 0, None)
-    prepared = prepare_model(read, head.find(read), first, plan=plan, device=device)
-    sessions = [prepared.session, *(prepared.open_session_on(index) for index in range(1, devices))]
-    return prepared, LanePool(sessions, prepared.patch, prepared.pilot_shift(), blocks=6)
-
-
-def test_devices_work_at_the_same_time() -> None:
-    """Work for two devices overlaps: each waits until the other has begun."""
-    _, lanes = ready(2)
-    together = threading.Barrier(2, timeout=DEADLINE)
-    with lanes:
-        for block in range(2):
-            lanes.add(lambda *_: together.wait(), block)
-        lanes.wait()
-
-
-def test_errors_of_a_device_come_out() -> None:
-    """What fails on one of several devices fails the pass, at the latest when it settles."""
-
-    def fail(*_: object) -> None:
-        raise ModelError("it fails", "another", "Try it.")
-
-    _, lanes = ready(2)
-    with lanes, refused(ModelError, "it fails"):
-        lanes.add(fail, 1)
-        lanes.wait()
-
-
-def test_devices_do_not_hoard() -> None:
-    """No more batches wait for a device than it can begin with at once: reading stops meanwhile."""
-    _, lanes = ready(2)
-    gate, begun = threading.Event(), []
-
-    def work(*_: object) -> None:
-        begun.append(time.monotonic())
-        gate.wait(DEADLINE)
-
-    def feed() -> None:
-        for _ in range(5):
-            lanes.add(work, 0)
-            added.append(None)
-
-    added: list[None] = []
-    with lanes:
-        feeder = threading.Thread(target=feed, daemon=True)
-        feeder.start()
-        assert wait_until(lambda: len(added) == 2)
-        # A feeder that did not wait would add the others at once.
-        feeder.join(0.3)
-        assert feeder.is_alive() and len(added) == 2
-        gate.set()
-        feeder.join(DEADLINE)
-        lanes.wait()
-    assert len(begun) == 5
-
-
-def test_totals_wait_for_nobody() -> None:
-    """Who asks for the sums so far goes on; each lane gives its own when it has done what it was given before."""
-    prepared, lanes = ready(2)
-    gate = threading.Event()
-
-    def slow(accumulator: Accumulator, block: int) -> None:
-        gate.wait(DEADLINE)
-        accumulator.add([prepared.feed(sources.Batch({"x": X[:10]}, None, 10))], block)
-
-    with lanes:
-        lanes.add(slow, 0)
-        first, second = lanes.request_sums()
-        assert second.result(DEADLINE).sums[0][0, 0] == 0
-        assert not first.done()
-        gate.set()
-        assert first.result(DEADLINE).sums[0][0, 0] == 10  # the sum of 1 over the rows
-        lanes.add(slow, 2)
-        assert sum(each.result(DEADLINE).sums[0][0, 0] for each in lanes.request_sums()) == 20
-
-
-def test_a_failed_batch_leaves_the_sums() -> None:
-    """A batch that the runtime refuses changes nothing; restored sums go on as if never read."""
-    prepared, _ = ready()
-    accumulator = Accumulator(prepared.session, prepared.patch, np.zeros(12), blocks=[0, 1])
-    accumulator.add([{"x": X[:10]}], 0)
-    before = [array.copy() for array in accumulator.read(0)]
-    with pytest.raises(ModelError, match="it fails on this batch"):
-        accumulator.add([{"x": X[:10, :5].copy()}], 0)
-    for a, b in zip(before, accumulator.read(0), strict=True):
-        np.testing.assert_array_equal(a, b)
-    accumulator.restore(1, before)
-    for block in (0, 1):
-        accumulator.add([{"x": X[10:30]}], block)
-    for a, b in zip(accumulator.read(0), accumulator.read(1), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert before[0][0, 0] == 10
+    assert len(measure(replace(CPU, numbers=(0, 1, 2)), blocks=2).blocks) == 3
 
 
 def test_nodes_are_counted_by_provider() -> None:
     """The result says who ran how many nodes of the graph, those of the patch among them."""
-    counted = passed().nodes
+    counted = measure().nodes
     assert counted.keys() == {"CPUExecutionProvider"}
     assert counted["CPUExecutionProvider"] > 5
 
@@ -259,8 +156,9 @@ body = '''
 proto = build(body, x='float[N,6] x', y='float[N,3] y', w=w, v=v, shape=shape, at=np.array([0]))
 x = rng.standard_normal((4000, 6)).astype(np.float32)
 for size in (%s):
-    made = onnxrich.run(proto, {'x': x}, batch_size=size, device='cpu')
-    print(made.metrics['d_lr'], made.moments.n, [notice.message for notice in made.notices if 'batch' in notice.code])
+    result = onnxrich.run(proto, {'x': x}, batch_size=size, device='cpu')
+    notices = [notice.message for notice in result.notices if 'batch' in notice.code]
+    print(result.metrics['d_lr'], result.moments.n, notices)
 """
 
 
@@ -281,41 +179,41 @@ def test_a_batch_that_memory_does_not_hold_is_run_in_parts() -> None:
 
 def test_memory_that_shrinks_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a later batch finds less memory than the first, it is run in parts; every row counts once."""
-    real, sizes = Accumulator.add, []
+    add, sizes = Accumulator.add, list[int]()
 
     def scarce(self: Accumulator, feeds: list[dict], block: int) -> None:
         rows = len(feeds[0]["x"])
         sizes.append(rows)
         if len(sizes) > 1 and rows > 6:
             raise OutOfMemoryError("memory ran out", "room", "Pass less.")
-        real(self, feeds, block)
+        add(self, feeds, block)
 
-    whole = passed(batch_size=25, blocks=2)
+    whole = measure(batch_size=25, blocks=2)
     monkeypatch.setattr(Accumulator, "add", scarce)
-    made = passed(batch_size=25, blocks=2)
+    result = measure(batch_size=25, blocks=2)
     assert sizes == [25, 25, 12, 6, 6, 6, 6, 1, *[6, 6, 6, 6, 1] * 2]
-    assert [block.n for block in made.blocks] == [block.n for block in whole.blocks] == [50, 50]
+    assert [block.n for block in result.blocks] == [block.n for block in whole.blocks] == [50, 50]
     scale = np.abs(whole.moments.matrix).max()
-    np.testing.assert_allclose(made.moments.matrix / scale, whole.moments.matrix / scale, atol=1e-14)
-    assert [notice.code for notice in made.notices] == ["batch_halved"]
+    np.testing.assert_allclose(result.moments.matrix / scale, whole.moments.matrix / scale, atol=1e-14)
+    assert [notice.code for notice in result.notices] == ["batch_halved"]
     # What a second pass over the data, for readouts, is run with.
-    assert made.batch_size == 6
+    assert result.batch_size == 6
 
 
 def test_a_failed_run_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When half of a batch is tried, what the whole one had taken is let go of."""
-    real, taken, alive = Accumulator.add, list[weakref.ref](), list[int]()
+    """When half of a batch is tried, the memory of the whole one is released."""
+    add, allocated, alive = Accumulator.add, list[weakref.ref](), list[int]()
 
     def scarce(self: Accumulator, feeds: list[dict], block: int) -> None:
-        alive.append(sum(ref() is not None for ref in taken))
+        alive.append(sum(ref() is not None for ref in allocated))
         inputs = np.zeros(1000)
-        taken.append(weakref.ref(inputs))
+        allocated.append(weakref.ref(inputs))
         if len(feeds[0]["x"]) > 6:
             raise OutOfMemoryError("memory ran out", "room", "Pass less.")
-        real(self, feeds, block)
+        add(self, feeds, block)
 
     monkeypatch.setattr(Accumulator, "add", scarce)
-    assert passed(batch_size=25, blocks=2).moments.n == 100
+    assert measure(batch_size=25, blocks=2).moments.n == 100
     assert alive == [0] * len(alive)
 
 
@@ -329,4 +227,4 @@ def test_no_room_for_what_no_smaller_batch_changes(monkeypatch: pytest.MonkeyPat
     names = {"model": "InferenceSession", "moments": "OrtValue.ortvalue_from_numpy"}
     monkeypatch.setattr(f"onnxruntime.{names[part]}", full)
     with refused(ModelError, "memory ran out", {"model": "another --device", "moments": "fewer --blocks"}[part]):
-        passed(batch_size=25, blocks=2)
+        measure(batch_size=25, blocks=2)
