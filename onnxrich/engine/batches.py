@@ -70,7 +70,7 @@ class Batches:
         """
         first = next(self._stream, None)
         if first is None:
-            raise DataError("no rows in the data", "at least one row", "Pass data with rows.")
+            raise DataError("the data have no rows", "at least one row", "Pass data with rows.")
         self._stream = chain([first], self._stream)
         return first
 

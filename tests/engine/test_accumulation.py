@@ -170,10 +170,10 @@ def test_a_batch_that_memory_does_not_hold_is_run_in_parts() -> None:
         [sys.executable, "-c", SCARCE % "2000, 100"], capture_output=True, text=True, check=True, cwd="tests"
     )
     scarce, plain = done.stdout.splitlines()
-    d_lr, n, told = scarce.split(" ", 2)
+    d_lr, n, notices = scarce.split(" ", 2)
     assert (n, plain.split(" ")[1]) == ("4000.0", "4000.0")
     assert float(d_lr) == pytest.approx(float(plain.split(" ")[0]), abs=1e-6)
-    assert told.startswith("['Memory did not hold batches of 2000: they were run in parts of ")
+    assert notices.startswith("['Memory did not hold batches of 2000: they were run in parts of ")
     assert plain.endswith("[]")
 
 

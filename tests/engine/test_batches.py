@@ -35,11 +35,11 @@ def test_order_under_a_slow_consumer_and_a_slow_producer() -> None:
             yield i
 
     assert list(prefetch(slow(0.003))) == list(range(12))
-    got = []
+    received = []
     for item in prefetch(slow(0)):
         time.sleep(0.003)
-        got.append(item)
-    assert got == list(range(12))
+        received.append(item)
+    assert received == list(range(12))
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt("stop"), GeneratorExit("end")])
@@ -51,39 +51,39 @@ def test_raises_where_the_iterator_raised(at: int, error: BaseException) -> None
         yield from range(at)
         raise error
 
-    ahead, got = prefetch(items()), []
+    ahead, received = prefetch(items()), []
     with within(DEADLINE), pytest.raises(type(error)) as caught:
         while True:
-            got.append(next(ahead))
-    assert got == list(range(at))
+            received.append(next(ahead))
+    assert received == list(range(at))
     assert caught.value is error
     assert not threads()
 
 
 def test_works_ahead_and_not_too_far() -> None:
-    """While one item is used the next ones are made: `depth` wait, and one more is in the making."""
-    made: list[int] = []
+    """While one item is used the next ones are produced: `depth` wait, and one more is in the making."""
+    produced: list[int] = []
 
     def items() -> Iterator[int]:
         for i in range(50):
-            made.append(i)
+            produced.append(i)
             yield i
 
     ahead = prefetch(items(), 2)
     assert next(ahead) == 0
-    assert wait_until(lambda: len(made) == 4)
+    assert wait_until(lambda: len(produced) == 4)
     time.sleep(0.15)
-    assert len(made) == 4
+    assert len(produced) == 4
     ahead.close()
 
 
 def test_closing_early_stops_the_thread() -> None:
     """Closing it while the thread waits for room ends the thread, and the iterator gets no further."""
-    made: list[int] = []
+    produced: list[int] = []
 
     def items() -> Iterator[int]:
         for i in range(10**9):
-            made.append(i)
+            produced.append(i)
             yield i
 
     ahead = prefetch(items())
@@ -92,7 +92,7 @@ def test_closing_early_stops_the_thread() -> None:
     with within(DEADLINE):
         ahead.close()
     assert not threads()
-    assert len(made) <= 5
+    assert len(produced) <= 5
 
 
 def test_closing_closes_the_iterator() -> None:

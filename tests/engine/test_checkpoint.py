@@ -141,7 +141,7 @@ def test_on_the_command_line(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "difference"),
     [
         ({"batch_size": 21}, "batch size 20 then, 21 now"),
         ({"blocks": 5}, "blocks 16 then, 5 now"),
@@ -149,13 +149,13 @@ def test_on_the_command_line(place: Path) -> None:
         ({"data": X}, "source 'data.npz' then, 'array'"),
     ],
 )
-def test_other_options_are_refused(place: Path, options: dict, told: str) -> None:
+def test_other_options_are_refused(place: Path, options: dict, difference: str) -> None:
     """A checkpoint is of one pass: what would mix two is refused in words, and the file is kept."""
     onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved")
     before = (place / "saved").read_bytes()
-    given = {"data": "data.npz", "batch_size": BATCH, "device": "cpu", "checkpoint": "saved"} | options
-    with refused(DataError, f"checkpoint 'saved' belongs to another run: {told}", START_ANEW):
-        onnxrich.run("model.onnx", **given)
+    options = {"data": "data.npz", "batch_size": BATCH, "device": "cpu", "checkpoint": "saved"} | options
+    with refused(DataError, f"checkpoint 'saved' belongs to another run: {difference}", START_ANEW):
+        onnxrich.run("model.onnx", **options)
     assert (place / "saved").read_bytes() == before
 
 

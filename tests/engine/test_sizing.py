@@ -21,11 +21,11 @@ def chosen(x: str, data: np.ndarray, *, n: int | None = None, **options: object)
         "a = MatMul(m, w0)\n h = Relu(a)\n y = MatMul(h, w2)"
     )
     proto = build(body, x=x, w0=np.ones((1, 8), np.float32))
-    read = model.read(proto)
+    model_file = model.read(proto)
     source = replace(source_of(proto, data), n=n)
-    found: Head = head.find(read)
-    given: dict = {"memory": "cpu"} | options
-    return choose_batch_size(read, found, source, **given)
+    model_head: Head = head.find(model_file)
+    options = {"memory": "cpu"} | options
+    return choose_batch_size(model_file, model_head, source, **options)
 
 
 VECTOR = np.zeros((2, 784), np.float32)

@@ -57,8 +57,8 @@ def test_provider() -> None:
 def test_provider_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of a provider are kept as they are."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
-    made = choose_device(provider="openvino:a=1,b=x=y")
-    assert (made.provider, made.options) == ("OpenVINOExecutionProvider", (("a", "1"), ("b", "x=y")))
+    device = choose_device(provider="openvino:a=1,b=x=y")
+    assert (device.provider, device.options) == ("OpenVINOExecutionProvider", (("a", "1"), ("b", "x=y")))
 
 
 def test_provider_that_is_not_there() -> None:
