@@ -65,7 +65,7 @@ class Provider(click.ParamType[str]):
         from onnxrich.engine.runtime import devices
 
         with usage():
-            devices.written(str(value))
+            devices.parse_provider(str(value))
         return str(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import AdapterError, DataError
 from onnxrich.frameworks.registry import LABELS, Item
 from onnxrich.model.file import Model
@@ -58,7 +58,7 @@ def distance(read: Model, forward: Callable[[Item], Sequence[Any]], rows: Item) 
     Each of N operators rounds sums of up to 4096 terms, which errs by about √4096·eps (Higham & Mary 2019, theorem
     2.4), and independent errors of N operators add up to √N times that.
     """
-    live = session.Session([read.data], folder=read.folder, device=session.choose("cpu"), name=read.path)
+    live = Session([read.data], folder=read.folder, device=choose_device("cpu"), name=read.path)
     names = [value.name for value in read.proto.graph.output]
     size = max(len(array) for array in rows.values() if array.ndim)
     worst, eps = 0.0, EPS["float32"]

@@ -16,7 +16,7 @@ from onnxrich.data.selection import Selection
 from onnxrich.data.shared import leading, source_for
 from onnxrich.data.source import Source
 from onnxrich.engine.joint_pass import measure_jointly
-from onnxrich.engine.runtime import choose
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import DataError, Notice, prefix_errors
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
@@ -24,7 +24,7 @@ from onnxrich.model.patch.instrument import check_not_instrumented
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
 from onnxrich.pipelines.load import load_saved
 from onnxrich.pipelines.options import PassOptions, SeriesOptions, WorkOptions
-from onnxrich.progress import Progress, Timing
+from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
 from onnxrich.results.differences import Estimate, Pair, similarities
@@ -82,8 +82,8 @@ class _Measured:
 def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions) -> _Measured:
     """Measure the models that have no saved moments, by their numbers among so many."""
     timing = Timing()
-    choice = choose(options.device, options.provider)
-    with timing.measure("reading the model"):
+    device = choose_device(options.device, options.provider)
+    with timing.measure(Stage.READING_MODEL):
         loaded = []
         for number, model in models.items():
             options.listen(Progress(f"reading model {number + 1} of {count}"))
@@ -94,19 +94,19 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
         loaded,
         source,
         leader,
-        device=choice,
-        batch=options.batch_size,
+        device=device,
+        batch_size=options.batch_size,
         blocks=options.blocks,
         mask=options.mask,
         timing=timing,
         listen=options.listen,
     )
     analyses: dict[int, Analysis] = {}
-    with timing.measure("computing the metrics"):
+    with timing.measure(Stage.METRICS):
         for number, (own, _), result in zip(models, loaded, joint.passes, strict=True):
             norm = parameter_norm_of(own, options)
             rows = source_for(own, source, leader)
-            analyses[number], _ = evaluate_pass(result, own, rows, choice, options, parameter_norm=norm)
+            analyses[number], _ = evaluate_pass(result, own, rows, device, options, parameter_norm=norm)
         moments, blocks = ([getattr(result, name) for result in joint.passes] for name in ("moments", "blocks"))
         estimates = similarities(moments, blocks, joint.products)
     numbers = list(models)

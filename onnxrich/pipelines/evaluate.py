@@ -9,7 +9,7 @@ from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Source
 from onnxrich.engine.readouts import count_decisions
 from onnxrich.engine.result import PassResult
-from onnxrich.engine.runtime import VERSION, Choice
+from onnxrich.engine.runtime import VERSION, Device
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
@@ -22,7 +22,7 @@ from onnxrich.model.file import Model
 from onnxrich.model.parameters import squared_norm
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines.options import PassOptions
-from onnxrich.progress import Progress
+from onnxrich.progress import Progress, Stage
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
@@ -38,7 +38,7 @@ def evaluate_pass(
     result: PassResult,
     model: Model,
     source: Source,
-    choice: Choice,
+    device: Device,
     options: PassOptions,
     *,
     parameter_norm: float | None,
@@ -51,7 +51,7 @@ def evaluate_pass(
         result: result of the pass.
         model: the model that ran.
         source: the rows that it ran over.
-        choice: the device that it ran on.
+        device: the device that it ran on.
         options: options of the verb.
         parameter_norm: ‖θ‖² of the model, None where it is not known.
         layers: numbers of the hidden layers.
@@ -60,9 +60,9 @@ def evaluate_pass(
     Returns:
         The analysis, and the sample over whose eigenfunctions others may be evaluated.
     """
-    options.listen(Progress("computing the metrics"))
+    options.listen(Progress(Stage.METRICS))
     record = replace(
-        _provenance(result, model, source, choice, options.batch_size),
+        _provenance(result, model, source, device, options.batch_size),
         asked=tuple(options.metrics or ()),
         layers=tuple(layers),
     )
@@ -70,7 +70,12 @@ def evaluate_pass(
     sample = Sample.from_moments(result.moments, result.blocks, weight=weight, parameter_norm=parameter_norm)
     if any(METRICS[name].family == "readouts" for name in select(record.asked or None)):
         sample = count_decisions(
-            result.live, source, sample, size=result.batch_size, runs=result.runs, listen=options.listen
+            result.prepared,
+            source,
+            sample,
+            size=result.batch_size,
+            batches_per_product=result.batches_per_product,
+            listen=options.listen,
         )
     return evaluate_sample(sample, record, fitted=fitted), sample
 
@@ -150,22 +155,22 @@ def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
     return [Notice("few_blocks", message)]
 
 
-def _provenance(result: PassResult, model: Model, source: Source, choice: Choice, batch_size: int | None) -> Provenance:
+def _provenance(result: PassResult, model: Model, source: Source, device: Device, batch_size: int | None) -> Provenance:
     """Record where the numbers of a pass come from.
 
     Args:
         result: result of the pass.
         model: the model that ran.
         source: the rows that it ran over.
-        choice: the device that it ran on.
+        device: the device that it ran on.
         batch_size: the batch size that the user asked for.
     """
     head = result.head
     notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
-    if batch_size is not None and result.fixed and batch_size != result.batch_size:
+    if batch_size is not None and result.has_fixed_batch and batch_size != result.batch_size:
         message = f"The model fixes its batch size at {result.batch_size}; --batch-size {batch_size} was not used."
         notices.append(Notice("fixed_batch", message))
-    notices += [*label_notices(result.moments, result.live.labels, source.class_names), *result.notices]
+    notices += [*label_notices(result.moments, result.prepared.first.labels, source.class_names), *result.notices]
     return Provenance(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
         HeadInfo(
@@ -190,16 +195,16 @@ def _provenance(result: PassResult, model: Model, source: Source, choice: Choice
             preprocessing=source.preprocessing,
         ),
         RuntimeInfo(
-            choice.device,
+            device.name,
             result.providers,
             VERSION,
             result.batch_size,
             result.seconds,
-            reason=choice.reason,
-            devices=choice.numbers,
+            reason=device.reason,
+            devices=device.numbers,
             nodes=result.nodes,
             blocks=max(1, len(result.blocks)),
-            runs=result.runs,
+            runs=result.batches_per_product,
             sequence=result.sequence,
             resumed=result.resumed,
         ),

@@ -8,7 +8,7 @@ from onnx import ModelProto
 
 from onnxrich.data.synthetic import synthesize
 from onnxrich.engine.prepared import probe_head
-from onnxrich.engine.runtime import choose
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import OnnxrichError
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.graph import Graph
@@ -89,7 +89,7 @@ def _verified(model: Model, head: Head) -> tuple[float | None, str | None, str]:
     """Residual and kind of rows on made-up inputs; or the reason why the model could not be run on such."""
     try:
         source = synthesize(model, seed=0, rows=ROWS)
-        residual, rows = probe_head(model, head, source, choose("cpu"))
+        residual, rows = probe_head(model, head, source, device=choose_device("cpu"))
     except OnnxrichError as error:
         return None, None, error.found
     return residual, rows, ""

@@ -11,8 +11,8 @@ from onnx import ModelProto
 
 from onnxrich._utils.files import refusal, write_files
 from onnxrich.data.open import open_source
-from onnxrich.engine.prepared import pilot_head
-from onnxrich.engine.runtime import choose
+from onnxrich.engine.prepared import measure_pilot
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.model.file import Model, is_external, iter_tensors, read_model
 from onnxrich.model.head.head import Head, find_head
@@ -37,7 +37,7 @@ def instrument(model: ModelLike, options: InstrumentOptions) -> tuple[str, ...]:
     head = _find_head(loaded, options)
     shift = residual = None
     if options.data is not None:
-        residual, shift = pilot_head(loaded, head, open_source(loaded, options.data), choose("cpu"))
+        residual, shift = measure_pilot(loaded, head, open_source(loaded, options.data), device=choose_device("cpu"))
     patch = patches.instrument_portable(loaded, head, shift, residual)
     _write(loaded, patch.data, Path(options.output), options.force)
     return patch.accumulators

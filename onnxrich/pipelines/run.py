@@ -11,7 +11,7 @@ from onnx import ModelProto
 from onnxrich.data.open import align_classes_with, open_source
 from onnxrich.data.source import Source
 from onnxrich.engine.layers import LayerRequest
-from onnxrich.engine.runtime import choose
+from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
 from onnxrich.errors import DataError
 from onnxrich.frameworks.conversion import as_onnx, rows
@@ -20,8 +20,9 @@ from onnxrich.model.file import Model, read_model
 from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
 from onnxrich.model.patch.instrument import check_not_instrumented
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
+from onnxrich.pipelines.layers import evaluate_layers
 from onnxrich.pipelines.options import ALL_LAYERS, RunOptions
-from onnxrich.progress import Progress, Timing
+from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
 
 
@@ -41,9 +42,9 @@ def run_onnx(
 ) -> Analysis:
     """Measure an ONNX model; results and messages call it by the name, or by its path."""
     timing = Timing()
-    choice = choose(options.device, options.provider)
-    with timing.measure("reading the model"):
-        options.listen(Progress("reading the model"))
+    device = choose_device(options.device, options.provider)
+    with timing.measure(Stage.READING_MODEL):
+        options.listen(Progress(Stage.READING_MODEL))
         loaded = read_model(model)
         check_not_instrumented(loaded)
         loaded = loaded if name is None else replace(loaded, path=name)
@@ -58,25 +59,27 @@ def run_onnx(
             loaded,
             head,
             source,
-            device=choice,
-            batch=options.batch_size,
+            device=device,
+            batch_size=options.batch_size,
             blocks=options.blocks,
             mask=options.mask,
-            saved=options.checkpoint if first else None,
+            checkpoint=options.checkpoint if first else None,
             layers=_layer_request(options) if first else None,
             memory=options.max_memory,
             timing=timing,
             listen=options.listen,
         )
-        with timing.measure("computing the metrics"):
+        layers, notices = evaluate_layers(result, timing=timing, listen=options.listen)
+        result = replace(result, notices=(*result.notices, *notices))
+        with timing.measure(Stage.METRICS):
             analysis, sample = evaluate_pass(
                 result,
                 loaded,
                 source,
-                choice,
+                device,
                 options,
                 parameter_norm=norm,
-                layers=result.layers,
+                layers=layers,
                 fitted=fitted,
             )
         analyses.append(analysis)
@@ -111,4 +114,4 @@ def _layer_request(options: RunOptions) -> LayerRequest | None:
     if options.layers is None:
         return None
     names = None if tuple(options.layers) == (ALL_LAYERS,) else tuple(options.layers)
-    return LayerRequest(names, options.token, options.max_memory, options.blocks)
+    return LayerRequest(names, options.token)

@@ -9,7 +9,8 @@ from typing import Any, Self
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.metrics.registry import METRICS
-from onnxrich.results.layer import METRICS as LAYER_METRICS, Layer
+from onnxrich.results.layer import METRICS as LAYER_METRICS
+from onnxrich.results.layer import Layer
 from onnxrich.results.serialize import from_values, to_values
 
 

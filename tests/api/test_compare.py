@@ -491,22 +491,22 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
 def test_several_devices_are_refused(x: np.ndarray) -> None:
     """Products of features need them on one device."""
     from onnxrich.data.open import open_source
-    from onnxrich.engine import joint_pass as joint
-    from onnxrich.engine.runtime import Choice
+    from onnxrich.engine.joint_pass import measure_jointly
+    from onnxrich.engine.runtime import Device
     from onnxrich.model import file as model
     from onnxrich.model.head import head
 
     read = model.read_model(two_layers())
     pair = [(read, head.find_head(read))] * 2
     with refused(DeviceError, "2 devices", "--device cuda:N"):
-        joint.measure_jointly(pair, open_source(read, x), read, device=Choice("cuda", "", numbers=(0, 1)))
+        measure_jointly(pair, open_source(read, x), read, device=Device("cuda", "", numbers=(0, 1)))
 
 
 def test_products_without_blocks_where_memory_is_short(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """CKA is there, without errors, and a notice says why."""
-    from onnxrich.engine import joint_pass as joint
+    from onnxrich.engine import joint_pass
 
-    monkeypatch.setattr(joint, "BLOCK_BYTES", 8 * 8 * 11 * 3)
+    monkeypatch.setattr(joint_pass, "BLOCK_BYTES", 8 * 8 * 11 * 3)
     found = onnxrich.compare([two_layers(), wide()], x, batch_size=16, device="cpu")
     assert found.cka[0, 1] == Estimate(pytest.approx(cka(features(two_layers(), x), features(wide(), x)), abs=CKA))
     assert [notice.code for notice in found.notices] == ["cka_without_errors"]

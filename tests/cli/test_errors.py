@@ -74,7 +74,9 @@ def test_no_cuda(here: Path) -> None:
     """CUDA that is asked for and not there is a failure, never a silent run on the CPU."""
     done = onnxrich("run", "none.onnx", "--data", "data.npz", "--device", "cuda", cwd=here)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"onnxrich: no CUDA device: .+; needed: CUDA\. Run `onnxrich doctor`, or .+\n", done.stderr)
+    assert re.fullmatch(
+        r"onnxrich: no CUDA device is usable: .+; needed: CUDA\. Run `onnxrich doctor`, or .+\n", done.stderr
+    )
 
 
 @pytest.mark.parametrize("debug", [["--debug", "run"], ["run", "--debug"]])
@@ -106,11 +108,11 @@ USAGE = {
     "no size": [["run", "none.onnx", "--max-memory", "0"], "'0' is no size; write 512M or 4G"],
     "provider": [
         ["run", "none.onnx", "--provider", "nothing"],
-        "no execution provider 'nothing' in ONNX Runtime; needed",
+        "ONNX Runtime has no execution provider 'nothing'; needed",
     ],
     "provider's option": [
         ["compare", "none.onnx", "--provider", "cpu:fast"],
-        "provider option 'fast'; needed: key=value",
+        "provider option 'fast' has no value; needed: key=value",
     ],
     "device and provider": [
         ["track", "none.onnx", "--device", "cuda", "--provider", "cpu"],

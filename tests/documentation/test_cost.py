@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
 
-from onnxrich.engine.sizing import block_count
+from onnxrich.engine.sizing import choose_block_count
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
@@ -70,8 +70,8 @@ def test_the_page_shows_what_the_formulas_give(table: str) -> None:
 
 def test_blocks_of_the_tasks() -> None:
     """Sixteen blocks of ImageNet-1k's moments don't fit into 1 GiB, so there are fewer; CIFAR-10's do."""
-    assert block_count(cost.whole(512, C=10, K=10), None) == 16
-    assert 4 <= block_count(cost.whole(2048, C=1000, K=1000), None) < 16
+    assert choose_block_count(cost.whole(512, C=10, K=10), None) == 16
+    assert 4 <= choose_block_count(cost.whole(2048, C=1000, K=1000), None) < 16
 
 
 @pytest.mark.slow

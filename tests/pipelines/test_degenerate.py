@@ -269,8 +269,8 @@ def test_inputs_that_are_not_finite(bad: float, row: int, batch: int | str) -> N
     x[row, 2] = x[-1, 1] = bad
     with refused(
         DataError,
-        f"input 'x' is not finite in row {row}, which makes the features so; needed: finite numbers. "
-        "Mend or leave out these rows.",
+        f"input 'x' is not finite in row {row}, so the features are not finite; needed: finite numbers. "
+        "Fix or leave out these rows.",
     ):
         run(two_layers(batch), x, batch_size=16)
 

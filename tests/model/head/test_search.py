@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import HeadError
 from onnxrich.model import file as model
 from onnxrich.model.file import Model
@@ -56,7 +56,7 @@ def build(body: str, *, out: str = "float[N,3] y", x: str = "float[N,6] x", opse
 def rows_of(read: Model, found: head.Head, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Features and outputs that the patched model gives."""
     patch = rewrite.instrument(read, found)
-    live = session.Session([read.data, patch.data], folder=None, device=session.choose("cpu"), name="test")
+    live = Session([read.data, patch.data], folder=None, device=choose_device("cpu"), name="test")
     feed = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     feed |= {"x": x, patch.shift: np.zeros((1, patch.edges[-1]))}
     features, outputs = live.run([patch.features, patch.outputs], feed)
