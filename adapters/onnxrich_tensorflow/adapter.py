@@ -17,16 +17,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import _onnxrich_tensorflow_programs as programs
 import numpy as np
-from _onnxrich_arguments import bound
-from _onnxrich_items import Inputs, items
-from _onnxrich_tf2onnx import convert
 from numpy.typing import NDArray
 
 import onnxrich
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks.items import Inputs, items
 from onnxrich.frameworks.registry import Item
+from onnxrich.frameworks.weight_inputs import bound
+from onnxrich_tensorflow import programs
+from onnxrich_tensorflow.convert import convert
 
 
 def is_native(obj: Any) -> bool:
@@ -40,9 +40,9 @@ def is_native(obj: Any) -> bool:
 def load(path: Path) -> Any | None:
     """The model of a `.keras` file, or of the folder of a SavedModel."""
     if path.is_dir() and (path / "saved_model.pb").is_file():
-        import _onnxrich_savedmodel
+        from onnxrich_tensorflow import saved_model
 
-        return _onnxrich_savedmodel.load(path)
+        return saved_model.load(path)
     if path.suffix != ".keras":
         return None
     import keras

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _onnxrich_items import Inputs, items
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks.items import Inputs, items
 from onnxrich.frameworks.registry import LABELS, Item
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import _onnxrich_pretrained
 import numpy as np
-import onnxrich_torch as base
 from numpy.typing import NDArray
+from onnxrich_torch import adapter as base
 
 from onnxrich.errors import AdapterError
 from onnxrich.frameworks.export import peek
 from onnxrich.frameworks.registry import LABELS, Item
+from onnxrich_transformers import pretrained
 
 # What rows are called in mappings, by the first input of the model that is made from them.
 RAW = {
@@ -56,7 +56,7 @@ def load(path: Path) -> Any | None:
     Raises:
         AdapterError: when its weights are pickled or lie elsewhere, or its class is none of transformers' own.
     """
-    config = _onnxrich_pretrained.configuration(path)
+    config = pretrained.configuration(path)
     if config is None:
         return None
     import transformers
@@ -134,10 +134,10 @@ def weights(obj: Any) -> Mapping[str, NDArray[np.generic]]:
 
 
 def callback(*args: Any, **options: Any) -> Any:
-    """A callback for `transformers.Trainer`; arguments as of `_onnxrich_trainer.callback`."""
-    import _onnxrich_trainer
+    """A callback for `transformers.Trainer`; arguments as of `onnxrich_transformers.trainer.callback`."""
+    from onnxrich_transformers import trainer
 
-    return _onnxrich_trainer.callback(*args, **options)
+    return trainer.callback(*args, **options)
 
 
 def _parts(obj: Any) -> tuple[Any, Any]:

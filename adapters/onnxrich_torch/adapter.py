@@ -47,9 +47,9 @@ def load(path: Path) -> Any | None:
     """The exported program of a `.pt2` file."""
     if path.suffix.lower() != ".pt2":
         return None
-    import _onnxrich_pt2
+    from onnxrich_torch import programs
 
-    return _onnxrich_pt2.load(path)
+    return programs.load(path)
 
 
 def batches(obj: Any, loader: Any) -> Iterable[Item]:

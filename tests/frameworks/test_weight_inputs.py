@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from _onnxrich_arguments import bound
+
+from onnxrich.frameworks.weight_inputs import bound
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 18]>

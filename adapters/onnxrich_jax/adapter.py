@@ -20,15 +20,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import _onnxrich_jax_programs as programs
 import numpy as np
-from _onnxrich_arguments import BATCH, bound
-from _onnxrich_items import Inputs, items
 from numpy.typing import NDArray
 
 import onnxrich
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks.items import Inputs, items
 from onnxrich.frameworks.registry import Item
+from onnxrich.frameworks.weight_inputs import BATCH, bound
+from onnxrich_jax import programs
 
 OPSET = 21
 

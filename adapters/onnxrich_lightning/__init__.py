@@ -1,0 +1,5 @@
+"""Lightning for onnxrich."""
+
+from onnxrich_lightning.trainer import callback
+
+__all__ = ["callback"]

@@ -1,0 +1,13 @@
+"""tensorflow for onnxrich."""
+
+from onnxrich_tensorflow.adapter import (
+    batches,
+    callback,
+    forward,
+    is_native,
+    load,
+    to_onnx,
+    weights,
+)
+
+__all__ = ["batches", "callback", "forward", "is_native", "load", "to_onnx", "weights"]

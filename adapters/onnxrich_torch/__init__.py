@@ -1,0 +1,13 @@
+"""torch for onnxrich."""
+
+from onnxrich_torch.adapter import (
+    batches,
+    callback,
+    forward,
+    is_native,
+    load,
+    to_onnx,
+    weights,
+)
+
+__all__ = ["batches", "callback", "forward", "is_native", "load", "to_onnx", "weights"]

@@ -1,0 +1,13 @@
+"""transformers for onnxrich."""
+
+from onnxrich_transformers.adapter import (
+    batches,
+    callback,
+    forward,
+    is_native,
+    load,
+    to_onnx,
+    weights,
+)
+
+__all__ = ["batches", "callback", "forward", "is_native", "load", "to_onnx", "weights"]
