@@ -1,95 +1,88 @@
-"""JAX for onnxrich: flax (nnx and linen), equinox, and plain functions with their parameters.
-
-- A model is an nnx module, an equinox module, or a pair: (linen module, variables) or (function, parameters), where
-  the function is called as function(parameters, x).
-- equinox modules take one row, as their library has it, and are mapped over the batch; so does a pair of an equinox
-  module and its state. Write a module that takes batches as a pair (lambda model, x: model(x), model).
-- Everything runs in inference mode: nnx by `eval()`, equinox by `inference_mode`; parameters of a linen module's
-  `__call__` named train or training are False, deterministic is True.
-- Inputs of the ONNX model have the names of the function's parameters; weights have their path, such as conv/kernel.
-- Nothing says what shapes a JAX model takes: data are needed.
-- Imports no JAX before it is given something of JAX.
-"""
+"""The verbs of the adapter for JAX."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import ModelProto
 
-import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.frameworks.items import Inputs, items
+from onnxrich.frameworks.exporters import explain_errors, quiet
+from onnxrich.frameworks.items import ModelInputs, read_items
 from onnxrich.frameworks.registry import Item
-from onnxrich.frameworks.weight_inputs import BATCH, bound
-from onnxrich_jax import programs
+from onnxrich.frameworks.weight_inputs import BATCH, bind_weights
+from onnxrich_jax.programs import is_program, path_name, to_program
 
 OPSET = 21
 
 
 def is_native(obj: Any) -> bool:
-    """Whether an object is a module of flax or equinox, or a pair of one, or of a function, and its parameters."""
-    return "jax" in sys.modules and programs.is_program(obj)
+    """Whether an object is a module of flax or equinox, or a pair of a module or function and its parameters."""
+    return "jax" in sys.modules and is_program(obj)
 
 
 def load(path: Path) -> Any | None:
-    """None: JAX has no files that hold a model without its code."""
+    """Return None: JAX has no files that hold a model without its code."""
     return None
 
 
 def batches(obj: Any, loader: Any) -> Iterable[Item]:
-    """The items of an iterable by the names of the model's inputs."""
+    """Convert the items of an iterable to arrays by the names of the model's inputs."""
     if loader is None:
         raise AdapterError(
-            "a JAX model without data", "rows to trace it with", "Pass arrays, or an iterable of batches."
+            "a JAX model comes without data", "rows to trace it with", "Pass arrays, or an iterable of batches."
         )
-    program = programs.program(obj)
-    return items(loader, Inputs(program.inputs, program.optional))
+    program = to_program(obj)
+    return read_items(loader, ModelInputs(program.inputs, program.optional))
 
 
 def to_onnx(obj: Any, example: Item, path: Path) -> str:
-    """Write a model by jax2onnx, with its weights as initializers named by their paths."""
+    """Write a model with jax2onnx, its weights as initializers named by their paths."""
     import jax
-    import onnx
 
-    program = programs.program(obj)
-    given, names = list(example), list(program.weights)
+    program = to_program(obj)
+    inputs = list(example)
 
     def call(*arguments: Any) -> Any:
-        return program.forward(arguments[len(given) :], dict(zip(given, arguments, strict=False)))
+        return program.forward(arguments[len(inputs) :], dict(zip(inputs, arguments, strict=False)))
 
-    leaves = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in program.weights.values()]
-    outputs = _output_names(jax.eval_shape(call, *map(_canonical, example.values()), *leaves))
-    model = _converted(call, [*map(_open, example.values()), *leaves], given + names, outputs)
-    onnx.save(bound(model, weights(obj), outputs), path)
+    weight_shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in program.weights.values()]
+    outputs = _output_names(jax.eval_shape(call, *map(_shape, example.values()), *weight_shapes))
+    shapes = [*map(_open_shape, example.values()), *weight_shapes]
+    model = _convert(call, shapes, input_names=[*inputs, *program.weights], output_names=outputs)
+    onnx.save(bind_weights(model, weights(obj), outputs), path)
     return f"jax {jax.__version__}"
 
 
 def forward(obj: Any, given: Item) -> list[NDArray[Any]]:
-    """What the model computes in inference mode."""
+    """Compute the outputs of the model in inference mode."""
     import jax
 
-    program = programs.program(obj)
-    arrays = {name: jax.numpy.asarray(value) for name, value in given.items()}
-    return [np.asarray(value) for value in jax.tree.leaves(program.forward(list(program.weights.values()), arrays))]
+    program = to_program(obj)
+    inputs = {name: jax.numpy.asarray(value) for name, value in given.items()}
+    outputs = program.forward(list(program.weights.values()), inputs)
+    return [np.asarray(value) for value in jax.tree.leaves(outputs)]
 
 
 def weights(obj: Any) -> Mapping[str, NDArray[Any]]:
     """The floating-point leaves of the parameters, by their paths."""
-    return {name: np.asarray(value) for name, value in programs.program(obj).weights.items()}
+    return {name: np.asarray(value) for name, value in to_program(obj).weights.items()}
 
 
 def callback(*args: Any, **options: Any) -> Any:
-    """A function record(step, model) for loops: it calls an `onnxrich.Recorder`, whose arguments these are.
+    """Make a function record(step, model) for loops that calls an `onnxrich.Recorder` of these arguments.
 
     The model is an nnx module, or a new equinox module or pair at each step.
     """
+    import onnxrich
+
     recorder = onnxrich.Recorder(*args, **options)
 
     def record(step: int, model: Any) -> Any:
@@ -98,36 +91,36 @@ def callback(*args: Any, **options: Any) -> Any:
     return record
 
 
-def _converted(call: Callable[..., Any], shapes: list[Any], inputs: list[str], outputs: list[str]) -> Any:
+def _convert(
+    call: Callable[..., Any], shapes: Sequence[Any], *, input_names: list[str], output_names: list[str]
+) -> ModelProto:
+    """Convert a function of arrays with these shapes; jax2onnx takes lists of names."""
     import jax2onnx
 
-    double = any(entry.dtype == np.float64 for entry in shapes)
-    logger = logging.getLogger("jax2onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return jax2onnx.to_onnx(
-                call, shapes, opset=OPSET, enable_double_precision=double, input_names=inputs, output_names=outputs
-            )
-    except Exception as error:
-        raise AdapterError(
-            f"jax2onnx can't convert the model: {type(error).__name__}: {str(error).splitlines()[0]}",
-            "operators that jax2onnx knows, called as it expects",
-            "Pass optional arguments by keyword, write recurrent layers with jax.lax.scan, or export it yourself.",
-        ) from error
-    finally:
-        logger.setLevel(level)
+    explanation = (
+        "jax2onnx can't convert the model",
+        "operators that jax2onnx knows, called as it expects",
+        "Pass optional arguments by keyword, write recurrent layers with jax.lax.scan, or export it yourself.",
+    )
+    with explain_errors(*explanation), quiet("jax2onnx", logging.ERROR):
+        model: ModelProto = jax2onnx.to_onnx(
+            call,
+            list(shapes),
+            opset=OPSET,
+            enable_double_precision=any(shape.dtype == np.float64 for shape in shapes),
+            input_names=input_names,
+            output_names=output_names,
+        )
+    return model
 
 
-def _canonical(array: NDArray[Any]) -> Any:
+def _shape(array: NDArray[Any]) -> Any:
     import jax
 
     return jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
 
 
-def _open(array: NDArray[Any]) -> Any:
+def _open_shape(array: NDArray[Any]) -> Any:
     """The shape of an array with an open first axis."""
     import jax
 
@@ -139,4 +132,4 @@ def _output_names(outputs: Any) -> list[str]:
     import jax
 
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(outputs)[0]]
-    return ["/".join(["output", *filter(None, [programs.path_name(path)])]) for path in paths]
+    return ["/".join(["output", *filter(None, [path_name(path)])]) for path in paths]

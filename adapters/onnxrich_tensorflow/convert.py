@@ -1,52 +1,48 @@
-"""tf2onnx with the operator that Keras' GELU needs, and an error where it would write an operator that ONNX lacks."""
+"""Conversion by tf2onnx, with the operator of Keras' GELU, and an error where its model holds a non-ONNX operator."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import ModelProto
 
 from onnxrich.errors import AdapterError
-from onnxrich.frameworks.registry import quiet
+from onnxrich.frameworks.exporters import explain_errors, quiet
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-# The highest that tf2onnx writes.
+# The highest version of the operator set that tf2onnx writes.
 OPSET = 18
 
 
-def convert(function: Callable[..., Any], signature: Sequence[Any]) -> ModelProto:
-    """The ONNX model of a function of tensors that returns tensors by name.
+def convert_function(function: Callable[..., Any], signature: Sequence[Any]) -> ModelProto:
+    """Convert a function of tensors that returns tensors by name.
 
     Args:
-        function: takes tensors.
-        signature: a TensorSpec for each, with its name.
+        function: the function.
+        signature: a TensorSpec with a name for each argument.
 
     Raises:
         AdapterError: when tf2onnx doesn't know one of its operators.
     """
-    import onnx
     import tensorflow as tf
     import tf2onnx
 
-    try:
-        # It logs what it tries and gives up; what matters is raised.
-        with quiet("tf2onnx", logging.CRITICAL):
-            model: ModelProto = tf2onnx.convert.from_function(
-                tf.function(function, autograph=False),
-                input_signature=signature,
-                opset=OPSET,
-                custom_op_handlers={"Erfc": (_erfc, [])},
-            )[0]
-    except Exception as error:
-        raise AdapterError(
-            f"tf2onnx can't convert the model: {type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            "operators that tf2onnx knows",
-            "Replace the layer that it names, or export the model yourself.",
-        ) from error
+    explanation = (
+        "tf2onnx can't convert the model",
+        "operators that tf2onnx knows",
+        "Replace the layer that tf2onnx names, or export the model yourself.",
+    )
+    # It logs each attempt that it gives up; failures are raised.
+    with explain_errors(*explanation), quiet("tf2onnx", logging.CRITICAL):
+        model: ModelProto = tf2onnx.convert.from_function(
+            tf.function(function, autograph=False),
+            input_signature=signature,
+            opset=OPSET,
+            custom_op_handlers={"Erfc": (_convert_erfc, [])},
+        )[0]
     unknown = [node for node in model.graph.node if not onnx.defs.has(node.op_type, OPSET, node.domain)]
     if unknown:
         raise AdapterError(
@@ -57,14 +53,14 @@ def convert(function: Callable[..., Any], signature: Sequence[Any]) -> ModelProt
     return model
 
 
-def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
-    """Writes erfc(x) as 1 − erf(x): where that cancels, the result is within float32's eps of 0, which GELU adds up."""
+def _convert_erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Write erfc(x) as 1 − erf(x): where this cancels, the result is within float32's eps of 0, which GELU adds up."""
     output = node.output[0]
-    kind, shape = context.get_dtype(output), context.get_shape(output)
+    dtype, shape = context.get_dtype(output), context.get_shape(output)
     context.remove_node(name)
-    erf = context.make_node("Erf", [node.input[0]], dtypes=[kind], shapes=[shape])
+    erf = context.make_node("Erf", [node.input[0]], dtypes=[dtype], shapes=[shape])
     one = context.make_const(f"{name}_one", np.array(1, np.float32))
-    cast = context.make_node("CastLike", [one.output[0], erf.output[0]], dtypes=[kind], shapes=[[]])
+    cast = context.make_node("CastLike", [one.output[0], erf.output[0]], dtypes=[dtype], shapes=[[]])
     context.make_node(
-        "Sub", [cast.output[0], erf.output[0]], outputs=[output], name=name, dtypes=[kind], shapes=[shape]
+        "Sub", [cast.output[0], erf.output[0]], outputs=[output], name=name, dtypes=[dtype], shapes=[shape]
     )

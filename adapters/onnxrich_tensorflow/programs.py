@@ -20,8 +20,8 @@ class Program:
     """A model as a function.
 
     Attributes:
-        call: from input tensors by name, and tensors for `weights` in this order or none for the present values, to
-            outputs by name.
+        call: computes outputs by name from input tensors by name and from tensors for `weights` in this order. No
+            tensors for weights stand for the present values.
         weights: floating-point variables by path.
         specs: TensorSpec of each input by name; None where the model doesn't declare it.
     """
@@ -41,12 +41,12 @@ class Program:
         Raises:
             AdapterError: when the model doesn't declare the shapes of its inputs.
         """
-        for name, entry in self.specs.items():
-            if entry is None or entry.shape.rank is None or None in entry.shape[1:]:
+        for name, spec in self.specs.items():
+            if spec is None or spec.shape.rank is None or None in spec.shape[1:]:
                 raise AdapterError(
-                    f"input {name!r} of no declared shape", "data, or shapes", "Pass arrays or a dataset."
+                    f"the model declares no shape for input {name!r}", "data, or shapes", "Pass arrays or a dataset."
                 )
-        return {name: np.zeros((2, *entry.shape[1:]), entry.dtype.as_numpy_dtype) for name, entry in self.specs.items()}
+        return {name: np.zeros((2, *spec.shape[1:]), spec.dtype.as_numpy_dtype) for name, spec in self.specs.items()}
 
 
 def is_saved_model(obj: Any) -> bool:
@@ -54,102 +54,104 @@ def is_saved_model(obj: Any) -> bool:
     return type(obj).__module__.startswith("tensorflow.") and hasattr(obj, "signatures")
 
 
-def program(obj: Any) -> Program:
-    """A model as a function.
+def to_program(obj: Any) -> Program:
+    """Convert a model to a function.
 
     Raises:
-        AdapterError: for a Keras model of another backend or without weights as yet, or a SavedModel without its
-            serving signature.
+        AdapterError: for a Keras model of another backend or without weights, or a SavedModel without its serving
+            signature.
     """
     if is_saved_model(obj):
-        return _saved(obj)
+        return _from_saved_model(obj)
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise AdapterError(
-            f"a Keras model of the {keras.backend.backend()} backend",
-            "one of the TensorFlow backend",
+            f"the Keras model is of the {keras.backend.backend()} backend",
+            "a model of the TensorFlow backend",
             "Set KERAS_BACKEND=tensorflow, and load or train the model there.",
         )
     if not obj.built:
         raise AdapterError(
-            f"the Keras model {obj.name!r}, which has no weights as yet", "a built model", "Call it on a batch first."
+            f"the Keras model {obj.name!r} has no weights yet", "a built model", "Call it on a batch first."
         )
-    return _keras(obj)
+    return _from_keras(obj)
 
 
-def _saved(obj: Any) -> Program:
+def _from_saved_model(obj: Any) -> Program:
     if SERVING not in obj.signatures:
         raise AdapterError(
-            f"a SavedModel with signatures {', '.join(obj.signatures) or 'none'}",
+            f"the SavedModel has the signatures {', '.join(obj.signatures) or 'none'}",
             SERVING,
             "Save it with model.export(folder), or tf.saved_model.save(…, signatures=…).",
         )
     signature = obj.signatures[SERVING]
-    return Program(lambda given, _: signature(**given), {}, dict(signature.structured_input_signature[1]))
+    return Program(lambda inputs, _: signature(**inputs), {}, dict(signature.structured_input_signature[1]))
 
 
-def _keras(model: Any) -> Program:
+def _from_keras(model: Any) -> Program:
     import keras
 
     variables: dict[str, Any] = {}
     for variable in model.variables:
         if keras.backend.is_float_dtype(variable.dtype):
-            # Layers of one name in a model that names them by hand have the same path.
-            twins = sum(name.partition("~")[0] == variable.path for name in variables)
-            variables[f"{variable.path}~{twins}" if twins else variable.path] = variable
-    specs = _inputs(model)
+            # Layers that a user gave the same name have the same path.
+            namesakes = sum(name.partition("~")[0] == variable.path for name in variables)
+            variables[f"{variable.path}~{namesakes}" if namesakes else variable.path] = variable
+    specs = _input_specs(model)
 
-    def call(given: Mapping[str, Any], weights: Sequence[Any]) -> Mapping[str, Any]:
+    def call(inputs: Mapping[str, Any], weights: Sequence[Any]) -> Mapping[str, Any]:
         with keras.StatelessScope(state_mapping=list(zip(variables.values(), weights, strict=False))):
-            return _outputs(model, model(*_arguments(model, specs, given), training=False))
+            return _named_outputs(model, model(*_arguments(model, specs, inputs), training=False))
 
     return Program(call, variables, specs)
 
 
-def _inputs(model: Any) -> Mapping[str, Any]:
-    """What a model declares of its inputs: all of functional ones, names at least of others."""
+def _input_specs(model: Any) -> Mapping[str, Any]:
+    """TensorSpecs of a functional model's inputs by name; None for those of a subclassed model."""
     import tensorflow as tf
 
-    declared = getattr(model, "inputs", None) or []
-    if not declared:
-        return dict.fromkeys(_parameters(model))
-    # Keras makes up such names where the user gave none.
-    names = [entry.name for entry in declared]
-    made_up = [name.startswith("keras_tensor") for name in names]
-    renamed = [f"input_{i}" if len(names) > 1 else "input" for i in range(len(names))]
-    names = [new if fake else name for name, new, fake in zip(names, renamed, made_up, strict=True)]
+    tensors = getattr(model, "inputs", None) or []
+    if not tensors:
+        return dict.fromkeys(_call_parameters(model))
+    names = [f"input_{index}" for index in range(len(tensors))] if len(tensors) > 1 else ["input"]
+    # Keras generates such names where the user gave none.
+    names = [
+        name if tensor.name.startswith("keras_tensor") else tensor.name
+        for name, tensor in zip(names, tensors, strict=True)
+    ]
     return {
-        name: tf.TensorSpec(entry.shape, entry.dtype, name=name) for name, entry in zip(names, declared, strict=True)
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name=name) for name, tensor in zip(names, tensors, strict=True)
     }
 
 
-def _parameters(model: Any) -> list[str]:
-    """What a subclassed model's `call` needs."""
-    found = inspect.signature(model.call).parameters.values()
+def _call_parameters(model: Any) -> list[str]:
+    """Names of the required parameters of a subclassed model's `call`."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [entry for entry in found if entry.kind not in kinds and entry.default is inspect.Parameter.empty]
-    return [entry.name for entry in named if entry.name not in ("training", "mask")] or ["input"]
+    parameters = inspect.signature(model.call).parameters.values()
+    required = [
+        entry.name for entry in parameters if entry.kind not in kinds and entry.default is inspect.Parameter.empty
+    ]
+    return [name for name in required if name not in ("training", "mask")] or ["input"]
 
 
-def _arguments(model: Any, specs: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
-    """The inputs in the structure in which the model takes them."""
+def _arguments(model: Any, specs: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[Any]:
+    """The inputs in the structure that the model takes."""
     import keras
 
-    values = [given[name] for name in specs]
+    values = [inputs[name] for name in specs]
     if not getattr(model, "inputs", None):
         return values
     structure = getattr(model, "_inputs_struct", None)
     return [values[0] if structure is None else keras.tree.pack_sequence_as(structure, values)]
 
 
-def _outputs(model: Any, outputs: Any) -> Mapping[str, Any]:
-    """Outputs by the names of layers, or of a mapping's keys; "output" where there are none."""
+def _named_outputs(model: Any, outputs: Any) -> Mapping[str, Any]:
+    """Outputs by the keys of a mapping or the names of layers; a single output is "output"."""
     import keras
 
     if isinstance(outputs, Mapping):
         return {f"output/{key}": value for key, value in outputs.items()}
     values = keras.tree.flatten(outputs)
-    names = getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(values))]
-    names = names if len(values) > 1 else ["output"]
-    return dict(zip(names, values, strict=True))
+    names = getattr(model, "output_names", None) or [f"output_{index}" for index in range(len(values))]
+    return dict(zip(names if len(values) > 1 else ["output"], values, strict=True))

@@ -1,11 +1,11 @@
-"""Load a SavedModel without running what somebody may have put into it.
+"""SavedModels, loaded without running what a stranger may have put into them.
 
 A SavedModel is a program of TensorFlow's operators, some of which write files, read them, or call Python, and parts of
-it run as it is loaded. So only programs that need none of that are handed on:
+it run as it is loaded. So only programs that need none of that pass:
 
-1. It is of TensorFlow 2: functions, and objects that name them; the graph around them is not run.
-2. All functions that can be called, and those that they call, are made of operators that tf2onnx knows, and of what
-   passes variables and calls on. What saves and restores is made of others, and can't be called.
+1. The program is of TensorFlow 2: functions, and objects that name them. The graph around them is not run.
+2. All functions that objects name, and those that they call, consist of operators that tf2onnx knows, and of operators
+   that pass variables and calls on. Functions that save and restore consist of others, but no object names them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxrich._utils.files import open_regular
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks.untrusted import read_bytes
 
-# What tf2onnx sees no more, because variables became constants and calls their bodies. `Assert` may raise.
+# Operators that tf2onnx no longer sees, because variables became constants and calls their bodies. `Assert` may raise.
 _PLUMBING = frozenset({
     "Const", "Placeholder", "NoOp", "PartitionedCall", "StatefulPartitionedCall", "VarHandleOp", "ReadVariableOp",
     "VarIsInitializedOp", "DisableCopyOnRead", "ResourceGather", "Assert", "StopGradient", "PreventGradient",
@@ -26,40 +26,43 @@ _PLUMBING = frozenset({
 })  # fmt: skip
 
 
-def load(path: Path) -> Any:
-    """The model of a folder.
+def load_saved_model(path: Path) -> Any:
+    """Load the model of a folder.
 
     Raises:
-        AdapterError: when it is none, or holds operators that do more than compute.
+        AdapterError: when the folder holds no SavedModel, or operators that do more than compute.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel()
-    with open_regular(path / "saved_model.pb", AdapterError, "a readable SavedModel") as file:
-        content = file.read()
+    content = read_bytes(path / "saved_model.pb", "a readable SavedModel")
     try:
         proto.ParseFromString(content)
     except DecodeError as error:
-        raise _refused(path, "no SavedModel in its saved_model.pb") from error
+        raise AdapterError(
+            f"{path} holds no SavedModel in its saved_model.pb",
+            "a folder that tf.saved_model.save wrote",
+            "Save the model again.",
+        ) from error
     if len(proto.meta_graphs) != 1 or not proto.meta_graphs[0].HasField("object_graph_def"):  # Case 1
-        raise _refused(path, "a graph of TensorFlow 1")
-    strange = sorted(set(_callable(proto.meta_graphs[0])) - _known())
-    if strange:  # Case 2
-        raise _refused(path, f"the operator {strange[0]}")
+        raise _refusal(path, "a graph of TensorFlow 1")
+    unknown = sorted(set(_callable_operators(proto.meta_graphs[0])) - _known_operators())
+    if unknown:  # Case 2
+        raise _refusal(path, f"the operator {unknown[0]}")
     return tf.saved_model.load(str(path))
 
 
-def _known() -> frozenset[str]:
-    from tf2onnx import tfonnx  # which registers its operators
+def _known_operators() -> frozenset[str]:
+    from tf2onnx import tfonnx  # this import registers the operators
 
     domains = tfonnx.handler.tf_op.get_opsets().values()
     return _PLUMBING | frozenset(name for opsets in domains for opset in opsets for name in opset)
 
 
-def _callable(graph: Any) -> Iterator[str]:
-    """The operators of all functions that objects of the model name, and of those that these call."""
+def _callable_operators(graph: Any) -> Iterator[str]:
+    """Operators of all functions that objects of the model name, and of the functions that these call."""
     library: Mapping[str, Any] = {function.signature.name: function for function in graph.graph_def.library.function}
     pending, seen = list(graph.object_graph_def.concrete_functions), set[str]()
     while pending:
@@ -73,12 +76,12 @@ def _callable(graph: Any) -> Iterator[str]:
             else:
                 yield node.op
             for value in node.attr.values():
-                pending.extend(part.name for part in (value.func, *value.list.func) if part.name)
+                pending.extend(function.name for function in (value.func, *value.list.func) if function.name)
 
 
-def _refused(path: Path, what: str) -> AdapterError:
+def _refusal(path: Path, content: str) -> AdapterError:
     return AdapterError(
-        f"{path} holds {what}, and a SavedModel can run whatever its operators do",
+        f"{path} holds {content}, and a SavedModel can run whatever its operators do",
         "functions of TensorFlow 2 that only compute",
-        "Load it in Python, where you trust it, and pass the object: tf.saved_model.load(folder).",
+        "If you trust the folder, load it in Python and pass the object: tf.saved_model.load(folder).",
     )

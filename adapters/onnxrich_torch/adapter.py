@@ -1,10 +1,4 @@
-"""PyTorch for onnxrich: modules and exported programs, data loaders, tensors.
-
-- Inputs of the ONNX model have the names of `forward`'s parameters.
-- Items of a loader are (inputs…, labels), (inputs…), a tensor, or a mapping by parameter name.
-- Modules are exported in evaluation mode, and left as they were, as are PyTorch's random numbers.
-- Imports no PyTorch before it is given something of PyTorch.
-"""
+"""The verbs of the adapter for PyTorch."""
 
 from __future__ import annotations
 
@@ -20,19 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.frameworks.registry import LABELS, Item, converted, quiet
+from onnxrich.frameworks.exporters import quiet
+from onnxrich.frameworks.registry import LABELS, Item, converted
+from onnxrich_torch.programs import load_program
 
-# Bytes of weights above which they go to a file of their own: one protobuf file holds 2 GiB.
-LARGEST_IN_FILE = 2**30
+# Bytes of weights above which they go to a file of their own: a protobuf file holds 2 GiB at most.
+MAX_INLINE_BYTES = 2**30
 _END = object()
 
 
 def is_native(obj: Any) -> bool:
-    """Whether an object is a module or an exported program; those of transformers and Keras have adapters of theirs."""
+    """Whether an object is a module or an exported program, and no model of transformers or Keras."""
     torch = sys.modules.get("torch")
-    if torch is None or is_pretrained(obj) or any(part.__module__.startswith("keras.") for part in type(obj).__mro__):
+    if torch is None or is_pretrained(obj) or any(base.__module__.startswith("keras.") for base in type(obj).__mro__):
         return False
     return isinstance(obj, torch.nn.Module | torch.export.ExportedProgram)
 
@@ -44,149 +39,154 @@ def is_pretrained(obj: Any) -> bool:
 
 
 def load(path: Path) -> Any | None:
-    """The exported program of a `.pt2` file."""
-    if path.suffix.lower() != ".pt2":
-        return None
-    from onnxrich_torch import programs
-
-    return programs.load(path)
+    """Load the exported program of a `.pt2` file."""
+    return load_program(path) if path.suffix.lower() == ".pt2" else None
 
 
 def batches(obj: Any, loader: Any) -> Iterable[Item]:
-    """The items of a loader by the names of the module's inputs; a program has an example of its own."""
+    """Convert the items of a loader to arrays by the names of the module's inputs.
+
+    Without a loader, the only item is the example that an exported program holds.
+    """
     if loader is None:
-        return [_own_example(obj)]
-    names = _parameters(obj)
+        return [_stored_example(obj)]
+    parameters = _parameters(obj)
     if isinstance(loader, Mapping) or hasattr(loader, "shape"):
-        return [_named(loader, names)]
-    apart = _Apart(loader)
-    return converted(iter(apart) if isinstance(loader, Iterator) else apart, lambda item: _named(item, names))
+        return [_bind(loader, parameters)]
+    isolated = _IsolatedLoader(loader)
+    items = iter(isolated) if isinstance(loader, Iterator) else isolated
+    return converted(items, lambda item: _bind(item, parameters))
 
 
 @dataclass(frozen=True, eq=False)
-class _Apart:
-    """A loader that draws its random numbers apart: a training goes on as if nobody had looked at the data."""
+class _IsolatedLoader:
+    """A loader with its own stream of random numbers, so that reading it doesn't change a training."""
 
     loader: Iterable[Any]
 
     def __iter__(self) -> Iterator[Any]:
         import torch
 
-        own, items = torch.get_rng_state(), None
+        own_state, items = torch.get_rng_state(), None
         while True:
-            outside = torch.get_rng_state()
-            torch.set_rng_state(own)
+            outer_state = torch.get_rng_state()
+            torch.set_rng_state(own_state)
             try:
                 items = iter(self.loader) if items is None else items
                 item = next(items, _END)
             finally:
-                own = torch.get_rng_state()
-                torch.set_rng_state(outside)
+                own_state = torch.get_rng_state()
+                torch.set_rng_state(outer_state)
             if item is _END:
                 return
             yield item
 
 
 def to_onnx(obj: Any, example: Item, path: Path) -> str:
-    """Write a module or a program by PyTorch's dynamo exporter."""
+    """Write a module or a program with PyTorch's dynamo exporter."""
     import torch
 
-    options: dict[str, Any] = {"external_data": sum(_sizes(obj)) > LARGEST_IN_FILE}
+    options: dict[str, Any] = {"external_data": _weight_bytes(obj) > MAX_INLINE_BYTES}
     if isinstance(obj, torch.nn.Module):
-        axes = {name: _axes(array) for name, array in example.items()}
+        axes = {name: _dynamic_axes(array) for name, array in example.items()}
         options |= {"kwargs": _tensors(obj, example), "dynamic_shapes": axes}
     names = {"input_names": list(example), "output_names": list(_outputs(obj, example))}
-    # It tells about optional packages and about its own plans on every call.
-    with _evaluating(obj), quiet("torch.onnx", logging.ERROR):
-        # Not optimised: so each weight keeps its name and its values, and a training can swap them; the runtime
+    # The exporter reports optional packages and its own plans on every call.
+    with _evaluation_mode(obj), quiet("torch.onnx", logging.ERROR):
+        # Without optimisation each weight keeps its name and its values, so that a recorder can swap it. The runtime
         # optimises by itself.
         torch.onnx.export(obj, (), path, dynamo=True, verbose=False, optimize=False, **names, **options)
     return f"torch {torch.__version__.partition('+')[0]}"
 
 
 def forward(obj: Any, given: Item) -> Sequence[NDArray[np.generic]]:
-    """What the module computes, as arrays."""
+    """Compute the outputs of the module as arrays."""
     return list(_outputs(obj, given).values())
 
 
 def weights(obj: Any) -> Mapping[str, NDArray[np.generic]]:
     """Parameters and buffers by their names in the state dict."""
-    return {name: _array(tensor) for name, tensor in _module(obj).state_dict().items()}
+    return {name: _to_array(tensor) for name, tensor in _module(obj).state_dict().items()}
 
 
 def callback(*args: Any, **options: Any) -> Any:
-    """An `onnxrich.Recorder`, for loops of one's own; Lightning and the Trainer of transformers have theirs."""
+    """Make an `onnxrich.Recorder` for a loop of one's own; Lightning and transformers have callbacks of their own."""
+    import onnxrich
+
     return onnxrich.Recorder(*args, **options)
 
 
-def _own_example(obj: Any) -> Item:
+def _stored_example(obj: Any) -> Item:
     example = getattr(obj, "example_inputs", None)
     if example is None:
         raise AdapterError(
-            f"{type(obj).__qualname__} without data",
-            "rows that show what it takes",
+            f"{type(obj).__qualname__} comes without data",
+            "rows that show what the model takes",
             "Pass a DataLoader, a tensor, or an item of a loader; on the command line --data FILE.npz.",
         )
     args, kwargs = example
-    named = dict(zip((name for name, _ in _parameters(obj)), args, strict=False)) | kwargs
-    return {name: _array(value) for name, value in named.items()}
+    tensors = dict(zip((name for name, _ in _parameters(obj)), args, strict=False)) | kwargs
+    return {name: _to_array(value) for name, value in tensors.items()}
 
 
 def _module(obj: Any) -> Any:
-    """The module, or what runs an exported program as one."""
+    """The module, or the module that runs an exported program."""
     import torch
 
     return obj.module(check_guards=False) if isinstance(obj, torch.export.ExportedProgram) else obj
 
 
-def _sizes(obj: Any) -> list[int]:
-    return [tensor.nbytes for tensor in _module(obj).state_dict().values()]
+def _weight_bytes(obj: Any) -> int:
+    return sum(tensor.nbytes for tensor in _module(obj).state_dict().values())
 
 
 def _parameters(obj: Any) -> list[tuple[str, bool]]:
-    """Names of what `forward` takes, and whether it must be given."""
+    """Names of `forward`'s parameters except labels, and whether each is required."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    found = inspect.signature(_module(obj).forward).parameters.values()
-    taken = [entry for entry in found if entry.kind in kinds and entry.name != LABELS]
-    return [(entry.name, entry.default is inspect.Parameter.empty) for entry in taken]
+    signature = inspect.signature(_module(obj).forward).parameters.values()
+    parameters = [entry for entry in signature if entry.kind in kinds and entry.name != LABELS]
+    return [(entry.name, entry.default is inspect.Parameter.empty) for entry in parameters]
 
 
-def _named(item: Any, names: Sequence[tuple[str, bool]]) -> Item:
+def _bind(item: Any, parameters: Sequence[tuple[str, bool]]) -> Item:
+    """Convert an item to arrays by parameter name; parts behind the inputs are labels."""
     if isinstance(item, Mapping):
-        known = {name for name, _ in names} | {LABELS}
-        return {name: _array(value) for name, value in item.items() if name in known}
+        known = {name for name, _ in parameters} | {LABELS}
+        return {name: _to_array(value) for name, value in item.items() if name in known}
     parts = list(item) if isinstance(item, tuple | list) else [item]
     if len(parts) == 2 and isinstance(parts[0], tuple | list):
         parts = [*parts[0], parts[1]]
-    needed = sum(required for _, required in names)
-    given = len(parts) if len(parts) <= max(needed, 1) else len(parts) - 1
-    if not needed <= given <= len(names):
+    required = sum(is_required for _, is_required in parameters)
+    count = len(parts) if len(parts) <= max(required, 1) else len(parts) - 1
+    if not required <= count <= len(parameters):
         raise AdapterError(
-            f"an item of {len(parts)} parts for inputs {', '.join(name for name, _ in names) or 'unknown'}",
-            "the inputs in this order, and the labels behind them",
+            f"an item has {len(parts)} parts for the inputs {', '.join(name for name, _ in parameters) or 'unknown'}",
+            "the inputs in this order, followed by the labels",
             "Yield mappings from input name to tensor, labels under the key 'labels'.",
         )
-    named = {name: _array(part) for (name, _), part in zip(names, parts[:given], strict=False)}
-    return named | ({LABELS: _array(parts[-1])} if given < len(parts) else {})
+    arrays = {name: _to_array(part) for (name, _), part in zip(parameters, parts[:count], strict=False)}
+    return arrays | ({LABELS: _to_array(parts[-1])} if count < len(parts) else {})
 
 
-def _array(value: Any) -> NDArray[Any]:
+def _to_array(value: Any) -> NDArray[Any]:
+    """Convert a tensor or an array-like value to NumPy, which has no bfloat16."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        return value.numpy()  # type: ignore[no-any-return]
+        tensor = value.detach().cpu()
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        return tensor.numpy()  # type: ignore[no-any-return]
     return np.asarray(value)
 
 
-def _tensors(obj: Any, given: Item) -> dict[str, Any]:
+def _tensors(module: Any, item: Item) -> dict[str, Any]:
+    """The arrays of an item as tensors on the module's device."""
     import torch
 
-    device = next((tensor.device for tensor in obj.state_dict().values()), torch.device("cpu"))
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in given.items()}
+    device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in item.items()}
 
 
-def _axes(array: NDArray[Any]) -> dict[int, Any]:
-    """Which axes of an input are open: that of rows, and that of tokens where the model leaves it open."""
+def _dynamic_axes(array: NDArray[Any]) -> dict[int, Any]:
+    """The open axes of an input: that of rows, and that of tokens where the model leaves it open."""
     import torch
 
     if not array.ndim:
@@ -195,38 +195,38 @@ def _axes(array: NDArray[Any]) -> dict[int, Any]:
     return {0: torch.export.Dim("batch"), **tokens}
 
 
-def _outputs(obj: Any, given: Item) -> dict[str, NDArray[Any]]:
-    """What the module gives, by the place in its result: keys of mappings, else numbers."""
+def _outputs(obj: Any, item: Item) -> dict[str, NDArray[Any]]:
+    """The outputs of a module by their keys or positions in its result."""
     import torch
     from torch.utils import _pytree
 
     module = _module(obj)
-    # A program insists on the arguments that it was exported with.
+    # A program takes its arguments only as it was exported: by position or by name.
     positional = 0 if module is obj else len(obj.example_inputs[0])
-    named = list(_tensors(module, given).items())
-    values = [tensor for _, tensor in named[:positional]]
-    with _evaluating(module), torch.no_grad():
-        leaves = _pytree.tree_flatten_with_path(module(*values, **dict(named[positional:])))[0]
-    found = {_place(path): _array(leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)}
-    return {"output": found["output_"]} if list(found) == ["output_"] else found
+    tensors = list(_tensors(module, item).items())
+    args = [tensor for _, tensor in tensors[:positional]]
+    with _evaluation_mode(module), torch.no_grad():
+        leaves = _pytree.tree_flatten_with_path(module(*args, **dict(tensors[positional:])))[0]
+    outputs = {_output_name(path): _to_array(leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)}
+    return {"output": outputs["output_"]} if list(outputs) == ["output_"] else outputs
 
 
-def _place(path: Any) -> str:
+def _output_name(path: Any) -> str:
     keys = [str(getattr(part, "key", getattr(part, "idx", ""))) for part in path]
     return "_".join(keys) if keys and not keys[0].isdigit() else f"output_{'_'.join(keys)}"
 
 
 @contextlib.contextmanager
-def _evaluating(obj: Any) -> Iterator[None]:
-    """Evaluation mode, and afterwards modes and random numbers as before; a program is what it was exported as."""
+def _evaluation_mode(obj: Any) -> Iterator[None]:
+    """Evaluate a module, and restore modes and random numbers; a program keeps the mode of its export."""
     import torch
 
-    modes = [(part, part.training) for part in _module(obj).modules()]
-    for part, _ in modes:
-        part.training = False
+    modes = [(module, module.training) for module in _module(obj).modules()]
+    for module, _ in modes:
+        module.training = False
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for module, training in modes:
+            module.training = training

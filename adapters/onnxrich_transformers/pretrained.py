@@ -1,4 +1,4 @@
-"""What a folder that `save_pretrained` wrote may say: nothing that leads out of it, to code, or to pickles."""
+"""Checks of a folder that `save_pretrained` wrote: nothing may lead out of it, to code, or to pickles."""
 
 from __future__ import annotations
 
@@ -7,78 +7,70 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxrich._utils.files import open_regular
 from onnxrich.errors import AdapterError
+from onnxrich.frameworks.untrusted import read_bytes, walk_entries
 
 CONFIG, INDEX, LORA = "config.json", "*.safetensors.index.json", "adapter_config.json"
 
 
-def configuration(path: Path) -> Mapping[str, Any] | None:
-    """The configuration of a folder whose weights may be read, None where it is no model of transformers.
+def read_configuration(path: Path) -> Mapping[str, Any] | None:
+    """Read the configuration of a folder; None where it holds no model of transformers.
 
     1. Weights are in safetensors of the folder itself.
-    2. No part of the computation is to be fetched from elsewhere.
+    2. No part of the computation is fetched from elsewhere.
 
     Raises:
-        AdapterError: when it asks for something else.
+        AdapterError: when the folder breaks one of these rules.
     """
     if not (path.is_dir() and (path / CONFIG).is_file()):
         return None
-    config = _read(path / CONFIG)
-    if "model_type" not in config:
+    configuration = _read_json(path / CONFIG)
+    if "model_type" not in configuration:
         return None
     if not list(path.glob("*.safetensors")):  # Case 1
         raise AdapterError(
-            f"{path} holds no safetensors: weights in pickles run whatever code somebody put into them",
+            f"{path} holds no safetensors, and loading weights from a pickle can run any code that its author put "
+            "into it",
             "model.safetensors",
-            "Save the model again where you trust it: model.save_pretrained(folder, safe_serialization=True).",
+            "If you trust the model, save it again: model.save_pretrained(folder, safe_serialization=True).",
         )
     if (path / LORA).exists():
-        raise _refused(path, f"a file {LORA}, which names other weights")
-    outside = [name for name in _weights(path, config) if not _plain(name)]
+        raise _refusal(path, f"holds a file {LORA}, which names other weights")
+    outside = [name for name in _weight_files(path, configuration) if not _is_inside(name)]
     if outside:
-        raise _refused(path, f"weights in {outside[0]!r}")
-    for key, value in _walk(config):  # Case 2
+        raise _refusal(path, f"names weights in {outside[0]!r}")
+    for key, value in walk_entries(configuration):  # Case 2
         if key.endswith("_implementation") and "/" in str(value):
-            raise _refused(path, f"{key} = {value!r}")
-    return config
+            raise _refusal(path, f"sets {key} = {value!r}")
+    return configuration
 
 
-def _weights(path: Path, config: Mapping[str, Any]) -> Iterator[Any]:
-    if "transformers_weights" in config:
-        yield config["transformers_weights"]
+def _weight_files(path: Path, configuration: Mapping[str, Any]) -> Iterator[Any]:
+    """Names of files of weights, as configuration and index state them."""
+    if "transformers_weights" in configuration:
+        yield configuration["transformers_weights"]
     for index in path.glob(INDEX):
-        named = _read(index).get("weight_map")
-        yield from named.values() if isinstance(named, dict) else [named]
+        weight_map = _read_json(index).get("weight_map")
+        yield from weight_map.values() if isinstance(weight_map, dict) else [weight_map]
 
 
-def _plain(name: Any) -> bool:
+def _is_inside(name: Any) -> bool:
+    """Whether a name is that of a safetensors file, or of an index, in the folder itself."""
     return isinstance(name, str) and not {"/", "\\", "\0"} & set(name) and name.endswith((".safetensors", INDEX[1:]))
 
 
-def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """All keys of a document with their values."""
-    pending = [value]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, dict):
-            yield from part.items()
-            pending.extend(part.values())
-        elif isinstance(part, list):
-            pending.extend(part)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    with open_regular(path, AdapterError, "a readable file") as file:
-        content = file.read()
+def _read_json(path: Path) -> Mapping[str, Any]:
+    content = read_bytes(path, "a readable file")
     try:
-        found = json.loads(content)
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{path} is no JSON", "a whole JSON file", "Save the model again.") from error
-    return found if isinstance(found, dict) else {}
+        raise AdapterError(f"{path} is no valid JSON", "a whole JSON file", "Save the model again.") from error
+    return document if isinstance(document, dict) else {}
 
 
-def _refused(path: Path, what: str) -> AdapterError:
+def _refusal(path: Path, statement: str) -> AdapterError:
     return AdapterError(
-        f"{path} says {what}", "weights and code of the folder and of transformers alone", "Load it where you trust it."
+        f"{path} {statement}",
+        "only weights of the folder, and code of transformers",
+        "If you trust the folder, load the model in Python and pass the object.",
     )

@@ -22,7 +22,7 @@ import numpy as np
 from onnxrich._utils.files import write_files
 from onnxrich.api.loggers import Log, active
 from onnxrich.errors import DataError, Notice
-from onnxrich.frameworks import registry as plugins
+from onnxrich.frameworks.registry import find_adapter, join_labels, model_title
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -87,7 +87,7 @@ class Recorder:
 
             files.check(folder, force=force)
         self._options = options
-        self._sample, self._labels = plugins.join_labels(sample, labels)
+        self._sample, self._labels = join_labels(sample, labels)
         self._folder = None if folder is None else Path(folder)
         self._log = log
         self._live: _Live | None = None
@@ -107,7 +107,7 @@ class Recorder:
 
         self._live, notices = self._renewed(model, step)
         results = pipeline.run(
-            self._live.model, self._live.sample, self._labels, name=plugins.model_title(model), **self._options
+            self._live.model, self._live.sample, self._labels, name=model_title(model), **self._options
         )
         record = replace(results.record, notices=(*results.record.notices, *notices))
         found = Analysis(record, results.metrics, results.curves, (*results.notices, *notices), results.moments)
@@ -119,7 +119,7 @@ class Recorder:
     def _renewed(self, model: Any, step: int) -> tuple[_Live, tuple[Notice, ...]]:
         """The exported model with the weights of this moment, and what there is to say of that."""
         if self._live is None:
-            adapter = plugins.find_adapter(model)
+            adapter = find_adapter(model)
             return _exported(adapter, model, _joined(adapter.batches(model, self._sample)), step), ()
         if _swapped(self._live, model, step):
             return self._live, ()
@@ -129,16 +129,16 @@ class Recorder:
 def _exported(adapter: Adapter, model: Any, sample: Item, step: int) -> _Live:
     import onnx
 
-    from onnxrich.frameworks import export as exporting
-    from onnxrich.frameworks import weights as swapping
+    from onnxrich.frameworks.export import write_export
+    from onnxrich.frameworks.weights import weight_sources
     from onnxrich.model.file import is_external
 
     with contextlib.ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxrich-"))) / "model.onnx"
-        exporting.write(adapter, model, sample, path, step=step)
+        write_export(adapter, model, sample, path=path, step=step)
         proto = onnx.load(path, load_external_data=False)
         if not any(map(is_external, proto.graph.initializer)):
-            return _Live(adapter, sample, proto, swapping.weight_sources(proto, adapter.weights(model)))
+            return _Live(adapter, sample, proto, weight_sources(proto, adapter.weights(model)))
         live = _Live(adapter, sample, path, {})
         # The files stay for as long as what names them.
         weakref.finalize(live, stack.pop_all().close)
@@ -149,17 +149,16 @@ def _swapped(live: _Live, model: Any, step: int) -> bool:
     """Put the model's weights into the exported model; whether that then computes what the framework computes."""
     if isinstance(live.model, Path):
         return False
-    from onnxrich.frameworks import parity
-    from onnxrich.frameworks import weights as swapping
+    from onnxrich.frameworks.parity import example_rows, measure_deviation
+    from onnxrich.frameworks.weights import swap_weights
     from onnxrich.model import file as models
 
-    swapping.swap_weights(live.model, live.places, live.adapter.weights(model))
+    swap_weights(live.model, live.places, live.adapter.weights(model))
     for entry in live.model.metadata_props:
         if entry.key == "onnxrich.step":
             entry.value = str(step)
-    rows = parity.cut(live.sample, parity.FEWEST, parity.MOST)
-    error, allowed = parity.distance(models.read(live.model), partial(live.adapter.forward, model), rows)
-    return error <= allowed
+    forward = partial(live.adapter.forward, model)
+    return measure_deviation(models.read(live.model), forward, example_rows(live.sample)).is_rounding
 
 
 def _joined(items: Any) -> Item:

@@ -256,11 +256,11 @@ def run(
             raise
     else:
         # ONNX and its runtime take longer to import than all the rest, and an isolated run has no use for them here.
-        from onnxrich.frameworks import conversion as native
+        from onnxrich.frameworks.conversion import as_onnx, convert_data
         from onnxrich.pipelines import run as pipeline
 
-        with native.as_onnx(model, data, labels) as (given, rows, marks, name):
-            others["eval_data"], others["eval_labels"] = native.rows(model, eval_data, eval_labels)
+        with as_onnx(model, data, labels) as (given, rows, marks, name):
+            others["eval_data"], others["eval_labels"] = convert_data(model, eval_data, eval_labels)
             results = pipeline.run(given, rows, marks, name=name, listen=listen, **others, **options)
     return Analysis.of(results)
 
