@@ -22,7 +22,7 @@ def test_read_bytes(tmp_path: Path) -> None:
     """A regular file is read whole; a folder is refused with what was needed."""
     (tmp_path / "model").write_bytes(b"content")
     assert read_bytes(tmp_path / "model", "a model") == b"content"
-    with pytest.raises(AdapterError, match="is a folder.*a model"):
+    with pytest.raises(AdapterError, match=r"is a folder.*a model"):
         read_bytes(tmp_path, "a model")
 
 
