@@ -199,11 +199,11 @@ def test_several_inputs_and_outputs() -> None:
         model = randomised(keras.Model(entry, heads))
         rng = np.random.default_rng(0)
         x = {"numbers": rng.normal(size=(N, 6)).astype(np.float32), "kind": rng.integers(0, 7, (N, 1))}
-        given = list(x.values()) if isinstance(entry, list) else dict(zip(entry, x.values(), strict=True))
-        features = np.asarray(keras.Model(entry, hidden)(given))
+        inputs = list(x.values()) if isinstance(entry, list) else dict(zip(entry, x.values(), strict=True))
+        features = np.asarray(keras.Model(entry, hidden)(inputs))
         head = model.get_layer("class")
         outputs = features @ np.asarray(head.kernel) + np.asarray(head.bias)
-        analysis = onnxrich.run(model, [(tuple(given) if isinstance(given, list) else given, marks())], head=1)
+        analysis = onnxrich.run(model, [(tuple(inputs) if isinstance(inputs, list) else inputs, marks())], head=1)
         assert_parity(analysis, features, outputs, marks())
 
 

@@ -22,13 +22,13 @@ torch = pytest.importorskip("torch")
 THROUGH_FLOAT32 = 4e-5
 
 
-def hooked(model: Any, head: Any, given: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def hooked(model: Any, head: Any, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """What PyTorch's own hook sees before a head, and behind it, in evaluation mode and in float64."""
     seen: list[Any] = []
-    handle = head.register_forward_hook(lambda _, inputs, made: seen.extend([inputs[0], made]))
+    handle = head.register_forward_hook(lambda _, args, output: seen.extend([args[0], output]))
     model.eval()
     with torch.no_grad():
-        model(**given)
+        model(**inputs)
     handle.remove()
     features, outputs = (part.double().numpy() for part in seen)
     return features, outputs
@@ -42,8 +42,8 @@ def test_text_in_a_folder(tmp_path: Path) -> None:
     rows = [{"text": text, "label": int(label)} for text, label in zip(texts(), labels, strict=True)]
     model = load_model(tmp_path / "model")[1]
     analysis = onnxrich.run(tmp_path / "model", rows)
-    given = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
-    features, outputs = hooked(model, model.classifier, given)
+    inputs = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
+    features, outputs = hooked(model, model.classifier, inputs)
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
     assert analysis.metrics["accuracy"] == pytest.approx((outputs.argmax(1) == labels).mean())
     (item,) = find_adapter(model).batches(model, rows)
@@ -51,11 +51,11 @@ def test_text_in_a_folder(tmp_path: Path) -> None:
     for data in ({"text": texts(), "label": labels}, iter(rows), list(zip(texts(), labels, strict=True))):
         (same,) = find_adapter(model).batches(model, data)
         assert all(np.array_equal(same[name], array) for name, array in item.items())
-    done = onnxrich.export(tmp_path / "model", tmp_path / "bert.onnx")
-    assert done.inputs == ("input_ids", "attention_mask")
-    assert done.outputs == ("logits",)
-    assert done.framework.startswith("transformers ")
-    tokens = {name: array.numpy() for name, array in given.items() if name in done.inputs}
+    export = onnxrich.export(tmp_path / "model", tmp_path / "bert.onnx")
+    assert export.inputs == ("input_ids", "attention_mask")
+    assert export.outputs == ("logits",)
+    assert export.framework.startswith("transformers ")
+    tokens = {name: array.numpy() for name, array in inputs.items() if name in export.inputs}
     again = onnxrich.run(tmp_path / "bert.onnx", tokens)
     assert again.metrics["d_lr"] == pytest.approx(analysis.metrics["d_lr"], abs=1e-6)
 
@@ -72,11 +72,11 @@ def test_language_model() -> None:
         )
     )  # fmt: skip
     analysis = onnxrich.run((model, tokenizer()), texts())
-    given = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
-    given.pop("token_type_ids", None)
-    kept = given["attention_mask"].numpy() == 1
-    features, outputs = (part[kept] for part in hooked(model, model.lm_head, given))
-    assert (analysis.record.head.rows, analysis.record.data.n) == ("token", kept.sum())
+    inputs = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
+    inputs.pop("token_type_ids", None)
+    is_token = inputs["attention_mask"].numpy() == 1
+    features, outputs = (part[is_token] for part in hooked(model, model.lm_head, inputs))
+    assert (analysis.record.head.rows, analysis.record.data.n) == ("token", is_token.sum())
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
     assert model.config.use_cache is True
 
@@ -121,8 +121,8 @@ def test_sounds() -> None:
     sounds = [rng.standard_normal(400 + 10 * (at % 7)).astype(np.float32) for at in range(ROWS)]
     rows = [{"audio": {"array": sound, "sampling_rate": 16_000}} for sound in sounds]
     analysis = onnxrich.run((model, extractor), rows)
-    given = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
-    features, outputs = hooked(model, model.classifier, given)
+    inputs = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
+    features, outputs = hooked(model, model.classifier, inputs)
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
 
 
@@ -186,13 +186,13 @@ def test_trainer(tmp_path: Path) -> None:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     encoded = tokenizer()(texts(), padding=True, return_tensors="pt")
-    given = {name: encoded[name] for name in ("input_ids", "attention_mask")} | {"labels": torch.arange(ROWS) % 3}
-    rows = [{name: value[at] for name, value in given.items()} for at in range(ROWS)]
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")} | {"labels": torch.arange(ROWS) % 3}
+    rows = [{name: value[at] for name, value in inputs.items()} for at in range(ROWS)]
     model, expected = bert(), {}
 
     class Truth(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            features, outputs = hooked(model, model.classifier, given)
+            features, outputs = hooked(model, model.classifier, inputs)
             expected[state.global_step] = oracle.d_lr(features, outputs)
             model.train()
 
@@ -202,11 +202,11 @@ def test_trainer(tmp_path: Path) -> None:
         output_dir=str(tmp_path / "out"), num_train_epochs=2, per_device_train_batch_size=20, report_to=["tensorboard"],
         save_strategy="no", disable_tqdm=True, use_cpu=True, learning_rate=1e-2,
     )  # fmt: skip
-    measured = onnxrich_transformers.callback(given, tmp_path / "records")
+    measured = onnxrich_transformers.callback(inputs, tmp_path / "records")
     Trainer(model, arguments, train_dataset=rows, callbacks=[Truth(), measured]).train()
     documents = [json.loads(path.read_text()) for path in sorted((tmp_path / "records").glob("*.json"))]
-    found = {document["model"]["step"]: document["metrics"]["d_lr"] for document in documents}
+    recorded = {document["model"]["step"]: document["metrics"]["d_lr"] for document in documents}
     assert list(expected) == [0, 2, 4]
-    assert found == pytest.approx(expected, abs=THROUGH_FLOAT32)
+    assert recorded == pytest.approx(expected, abs=THROUGH_FLOAT32)
     events = EventAccumulator(str(tmp_path / "out" / "runs" / "onnxrich")).Reload()
     assert [event.step for event in events.Scalars("onnxrich/d_lr")] == [0, 2, 4]
