@@ -44,7 +44,7 @@ def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, An
         yield model, data, labels, None
         return
     adapter = find_adapter(model)
-    example, items, labels = _read_items(adapter, model, data, labels)
+    example, items, labels = _read_items(adapter, model, data, labels=labels)
     with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
         path = Path(folder) / "model.onnx"
         write_export(adapter, model, example, path=path)
@@ -60,14 +60,14 @@ def convert_data(model: Any, data: Any, labels: Any = None) -> tuple[Any, Any]:
     """
     if data is None or _is_onnx(model):
         return data, labels
-    return _read_items(find_adapter(model), model, data, labels)[1:]
+    return _read_items(find_adapter(model), model, data, labels=labels)[1:]
 
 
 def _is_onnx(model: Any) -> bool:
     return isinstance(model, str | os.PathLike | bytes | ModelProto)
 
 
-def _read_items(adapter: Adapter, model: Any, data: Any, labels: Any) -> tuple[Item, Any, Any]:
+def _read_items(adapter: Adapter, model: Any, data: Any, *, labels: Any) -> tuple[Item, Any, Any]:
     """The first item, all data or None, and the labels that are not part of the items."""
     if isinstance(data, str | os.PathLike):
         raise DataError(
