@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxrich_torch
 from numpy.typing import NDArray
-from onnxrich_torch.adapter import is_pretrained
 
+import onnxrich_torch
 from onnxrich.errors import AdapterError
 from onnxrich.frameworks.items import peek
 from onnxrich.frameworks.registry import LABELS, Item
+from onnxrich_torch.adapter import is_pretrained
 from onnxrich_transformers.pretrained import read_configuration
 
 # Columns of raw rows, by the first input of the model, which a processor makes from them.

@@ -175,7 +175,6 @@ def test_refusals() -> None:
 def test_record(kind: str, tmp_path: Path) -> None:
     """A loop records D_LR of each step's own weights from one export."""
     import onnxrich_jax
-
     from adapters import _jax_models
 
     model, labels = case(kind), marks()

@@ -248,8 +248,9 @@ def test_refusals(tmp_path: Path) -> None:
 def test_callback(tmp_path: Path) -> None:
     """A callback of `fit` records D_LR of each epoch from one export, and doesn't disturb the training."""
     import keras
-    import onnxrich_tensorflow
     from adapters._keras_models import Case, cnn
+
+    import onnxrich_tensorflow
 
     def trained(*callbacks: Any) -> Case:
         keras.utils.set_random_seed(3)

@@ -181,9 +181,10 @@ def test_code_in_a_folder(tmp_path: Path) -> None:
 
 def test_trainer(tmp_path: Path) -> None:
     """The callback of a Trainer measures before the first step and after each epoch, and logs beside the Trainer."""
-    import onnxrich_transformers
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    import onnxrich_transformers
 
     encoded = tokenizer()(texts(), padding=True, return_tensors="pt")
     inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")} | {"labels": torch.arange(ROWS) % 3}
