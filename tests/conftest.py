@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxrich.frameworks import registry as plugins
+from onnxrich.frameworks.registry import load_adapters
 
 # Started in the background, a process ignores interrupts, and so would all that it starts; tests of Ctrl-C need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -19,8 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of the path to install adapters in."""
     monkeypatch.syspath_prepend(tmp_path)
-    plugins.adapters.cache_clear()
+    load_adapters.cache_clear()
     yield tmp_path
     for file in tmp_path.glob("*.py"):
         sys.modules.pop(file.stem, None)
-    plugins.adapters.cache_clear()
+    load_adapters.cache_clear()

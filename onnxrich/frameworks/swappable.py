@@ -16,8 +16,8 @@ import onnx
 from onnx import ModelProto
 
 from onnxrich.errors import DataError
-from onnxrich.frameworks import parity
-from onnxrich.frameworks.export import write
+from onnxrich.frameworks.export import write_export
+from onnxrich.frameworks.parity import example_rows, measure_deviation
 from onnxrich.frameworks.registry import Adapter, Item, find_adapter
 from onnxrich.frameworks.weights import WeightSource, swap_weights, weight_sources
 from onnxrich.model.file import is_external, read_model
@@ -49,7 +49,7 @@ class SwappableModel:
     def _exported(cls, adapter: Adapter, model: Any, sample: Item, step: int) -> SwappableModel:
         with contextlib.ExitStack() as stack:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxrich-"))) / "model.onnx"
-            write(adapter, model, sample, path, step=step)
+            write_export(adapter, model, sample, path=path, step=step)
             proto = onnx.load(path, load_external_data=False)
             if not any(map(is_external, proto.graph.initializer)):
                 return cls(adapter, sample, proto, weight_sources(proto, adapter.weights(model)))
@@ -72,9 +72,8 @@ class SwappableModel:
         for entry in self.model.metadata_props:
             if entry.key == "onnxrich.step":
                 entry.value = str(step)
-        rows = parity.cut(self.sample, parity.FEWEST, parity.MOST)
-        error, allowed = parity.distance(read_model(self.model), partial(self.adapter.forward, model), rows)
-        return error <= allowed
+        forward = partial(self.adapter.forward, model)
+        return measure_deviation(read_model(self.model), forward, example_rows(self.sample)).is_rounding
 
 
 def _join_items(items: Any) -> Item:

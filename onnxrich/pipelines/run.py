@@ -14,7 +14,7 @@ from onnxrich.engine.layers import LayerRequest
 from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
 from onnxrich.errors import DataError
-from onnxrich.frameworks.conversion import as_onnx, rows
+from onnxrich.frameworks.conversion import as_onnx, convert_data
 from onnxrich.metrics.base import Sample
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
@@ -29,7 +29,7 @@ from onnxrich.results.analysis import Analysis
 def run(model: Any, options: RunOptions) -> Analysis:
     """Measure a model, also one of a framework, which is exported for the run."""
     with as_onnx(model, options.data, options.labels) as (onnx_model, data, labels, name):
-        eval_data, eval_labels = rows(model, options.eval_data, options.eval_labels)
+        eval_data, eval_labels = convert_data(model, options.eval_data, options.eval_labels)
         return run_onnx(
             onnx_model,
             replace(options, data=data, labels=labels, eval_data=eval_data, eval_labels=eval_labels),

@@ -8,10 +8,10 @@ import shlex
 import click
 import pytest
 from cli._processes import onnxrich
-from onnxrich.cli.help import SECTIONS, LongCommand
 
 from onnxrich import __version__
 from onnxrich.cli import cli
+from onnxrich.cli.help import SECTIONS, LongCommand
 
 COMMANDS = sorted(cli.commands)
 

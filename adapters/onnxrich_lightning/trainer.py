@@ -1,8 +1,4 @@
-"""A callback for Lightning's Trainer, of `lightning` and of `pytorch_lightning`.
-
-- It measures before the first step and at the end of epochs, on the process of rank zero alone.
-- Numbers go to the trainer's loggers: TensorBoard, MLflow, Weights & Biases, CSV.
-"""
+"""The callback for Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -10,17 +6,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import onnxrich
-
 
 def callback(*args: Any, every: int = 1, **options: Any) -> Any:
-    """A callback that calls an `onnxrich.Recorder` with the module that is trained.
+    """Make a callback that calls an `onnxrich.Recorder` with the module in training.
 
     Args:
         args: sample and folder, as of `onnxrich.Recorder`.
-        every: epochs from one measurement to the next.
+        every: number of epochs from one measurement to the next.
         options: as of `onnxrich.Recorder`.
     """
+    import onnxrich
+
     loggers: list[Any] = []
 
     def log(values: Mapping[str, float], step: int) -> None:
@@ -29,16 +25,16 @@ def callback(*args: Any, every: int = 1, **options: Any) -> Any:
 
     recorder = onnxrich.Recorder(*args, **{"log": log} | options)
 
-    class Richness(_base()):  # type: ignore[misc]
+    class Richness(_callback_class()):  # type: ignore[misc]
         """Measures the module."""
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            """Measure what the training begins with."""
+            """Measure the module before the first step."""
             loggers[:] = trainer.loggers
             self._measure(trainer, pl_module)
 
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-            """Measure what an epoch has made of it."""
+            """Measure the module after an epoch."""
             if (trainer.current_epoch + 1) % every == 0:
                 self._measure(trainer, pl_module)
 
@@ -49,8 +45,8 @@ def callback(*args: Any, every: int = 1, **options: Any) -> Any:
     return Richness()
 
 
-def _base() -> Any:
-    """The class of callbacks of the package that is in use: there are two of the same content."""
+def _callback_class() -> Any:
+    """The base class of callbacks, from the one of two equal packages that the caller has imported."""
     if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
         return sys.modules["pytorch_lightning"].Callback
     import lightning.pytorch
