@@ -70,9 +70,13 @@ class WorkOptions:
         return self.progress or (lambda _: None)
 
     def given(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by name."""
+        """Return the options that differ from their defaults, by name. Data may be arrays, which have no truth value."""
         values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
-        return {name: value for name, (value, default) in values.items() if value is not default and value != default}
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if value is not default and not (isinstance(value, str | int) and value == default)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
