@@ -57,7 +57,7 @@ from onnxrich.model.head import head
 from onnxrich.metrics.richness import from_moments
 read = model.read_model(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
-made = stream.run(read, head.find_head(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
+made = stream.measure_one(read, head.find_head(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
 print(from_moments(made.moments).d_lr)
 """
 
