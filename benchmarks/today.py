@@ -57,8 +57,9 @@ from onnxrich.model.head import head
 from onnxrich.metrics.richness import from_moments
 read = model.read_model(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
-made = stream.measure_one(read, head.find_head(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
-print(from_moments(made.moments).d_lr)
+device, blocks = session.choose("cpu"), int(sys.argv[2])
+result = stream.measure_one(read, head.find_head(read), source, device=device, batch=512, blocks=blocks)
+print(from_moments(result.moments).d_lr)
 """
 
 
