@@ -49,16 +49,18 @@ for kernel in (K, P):
 # intervals; 16 are the default.
 OURS = """
 import sys, numpy as np
-from onnxrich.data import open as sources
-from onnxrich.engine.runtime import choose_device
+from onnxrich.data.open import open_source
+from onnxrich.engine.runtime.devices import choose_device
 from onnxrich.engine.single_pass import measure_one
-from onnxrich.model import file as model
-from onnxrich.model.head import head
-from onnxrich.metrics.richness import from_moments
-read = model.read(f"{sys.argv[1]}/model.onnx")
-source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
-made = measure_one(read, head.find(read), source, device=choose_device("cpu"), batch_size=512, blocks=int(sys.argv[2]))
-print(from_moments(made.moments).d_lr)
+from onnxrich.metrics.richness import compute_richness
+from onnxrich.metrics.sample import Sample
+from onnxrich.model.file import read_model
+from onnxrich.model.head.head import find_head
+read = read_model(f"{sys.argv[1]}/model.onnx")
+source = open_source(read, f"{sys.argv[1]}/x.npy")
+device, blocks = choose_device("cpu"), int(sys.argv[2])
+result = measure_one(read, find_head(read), source, device=device, batch_size=512, blocks=blocks)
+print(compute_richness(Sample(result.moments)).d_lr)
 """
 
 

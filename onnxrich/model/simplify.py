@@ -1,7 +1,7 @@
-"""Simplification of a model: inlines what hides tensors from the outputs of the graph.
+"""Simplification of models whose tensors are hidden: a hidden tensor can't be an output of the graph.
 
-These hide tensors: local functions, branches that a constant decides, activations fused into a layer, and the bodies
-of loops. A model with any of them is copied and rewritten. All other models go to the runtime as the bytes they are.
+Local functions, branches that a constant decides, activations fused into a layer and the bodies of loops hide tensors.
+A model with any of them is copied and rewritten. All others go to the runtime unchanged.
 """
 
 from __future__ import annotations
@@ -212,11 +212,15 @@ def _lift_from(graph: GraphProto, loop: NodeProto) -> list[NodeProto]:
     states, offset = (len(loop.input) - 2, 1) if scanned is None else (len(loop.input) - scanned, 0)
     nodes: list[NodeProto] = []
     for outer in range(max(states, 0), len(loop.output)):
-        inner = outer + offset
-        if loop.output[outer] and inner < len(body.output):
-            tensor, tail = _find_tail(body, body.output[inner].name)
-            if any(node.op_type in ("Gemm", "MatMul") for node in tail):
-                nodes += _lift_tail(graph, loop, body, (outer, inner), tensor, tail)
+        final, inner = loop.output[outer], outer + offset
+        if not final or inner >= len(body.output):
+            continue
+        source, tail = _find_tail(body, body.output[inner].name)
+        if any(node.op_type in ("Gemm", "MatMul") for node in tail):
+            prefix = f"{final}/lifted/"
+            loop.output[outer] = f"{prefix}{source}"
+            nodes += _copy_tail(graph, body, tail, source=source, prefix=prefix, final=final)
+            _stack(body, inner, source, f"{prefix}stacked")
     return nodes
 
 
@@ -247,29 +251,29 @@ def _treats_rows_alike(node: NodeProto, source: str) -> bool:
     return node.op_type not in ("Gemm", "MatMul", "Div") or node.input[0] == source
 
 
-def _lift_tail(
-    graph: GraphProto, loop: NodeProto, body: GraphProto, output: tuple[int, int], tensor: str, tail: list[NodeProto]
+def _stack(body: GraphProto, index: int, tensor: str, name: str) -> None:
+    """Let an output of a loop's body stack another tensor, under a new name."""
+    elements = body.output[index].type.tensor_type.elem_type
+    # Behind an Identity, because the runtime does not accept an input of the body as its output.
+    body.node.append(helper.make_node("Identity", [tensor], [name]))
+    body.output[index].CopyFrom(helper.make_tensor_value_info(name, elements, None))
+
+
+def _copy_tail(
+    graph: GraphProto, body: GraphProto, tail: list[NodeProto], *, source: str, prefix: str, final: str
 ) -> list[NodeProto]:
-    """Let a loop stack the tensor before a tail, and apply the tail behind the loop.
+    """Copy a tail to the main graph.
 
     Args:
         graph: the main graph, which gets the weights of the body.
-        loop: the loop.
-        body: its body.
-        output: numbers of the stacked output, of the loop and of its body.
-        tensor: the tensor before the tail.
-        tail: the nodes, in order.
+        body: the body of the loop.
+        tail: its nodes, in order.
+        source: the tensor before the tail.
+        prefix: begins the new names of tensors.
+        final: the new name of the last tensor.
     """
-    outer, inner = output
-    final = loop.output[outer]
-    prefix = f"{final}/lifted/"
-    renamed = _copy_weights(graph, body, prefix)
-    elements = body.output[inner].type.tensor_type.elem_type
-    # Behind an Identity, because the runtime does not accept an input of the body as its output.
-    body.node.append(helper.make_node("Identity", [tensor], [f"{prefix}stacked"]))
-    body.output[inner].CopyFrom(helper.make_tensor_value_info(f"{prefix}stacked", elements, None))
-    loop.output[outer] = renamed[tensor] = f"{prefix}{tensor}"
-    lifted: list[NodeProto] = []
+    renamed = _copy_weights(graph, body, prefix) | {source: f"{prefix}{source}"}
+    copies: list[NodeProto] = []
     for node in tail:
         copy = NodeProto()
         copy.CopyFrom(node)
@@ -277,8 +281,8 @@ def _lift_tail(
         del copy.input[:]
         copy.input.extend(renamed.get(name, name) for name in node.input)
         copy.output[0] = renamed[node.output[0]]
-        lifted += _without_gemm(copy)
-    return lifted
+        copies += _without_gemm(copy)
+    return copies
 
 
 def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str) -> dict[str, str]:

@@ -70,7 +70,7 @@ class WorkOptions:
         return self.progress or (lambda _: None)
 
     def given(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults, by name. Data may be arrays, which have no truth value."""
+        """Return the options that differ from their defaults, by name; arrays have no truth value."""
         values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
         return {
             name: value

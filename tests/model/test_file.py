@@ -1,4 +1,4 @@
-"""Reading model files: what is told about them, and that broken and hostile ones end in an error."""
+"""Model files are described as they are, and broken or hostile ones end in an error."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from zoo_text import build, refused, two_layers, whole, within
 
 from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError
-from onnxrich.model import file as model
-from onnxrich.model.file import Input
+from onnxrich.model.file import Input, is_external, iter_tensors, read_model
 
 BYTES = two_layers().SerializeToString()
 
@@ -39,37 +38,37 @@ def external(location: str | None, **entries: object) -> ModelProto:
     return proto
 
 
-# What is told
+# What a model says of itself
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "proto"])
 def test_sources_of_a_model(kind: str, tmp_path: Path) -> None:
     """A path, its text, bytes and a ModelProto give the same model; the digest is that of the bytes as given."""
     path = written(tmp_path, two_layers())
-    given_as = {"path": path, "text": str(path), "bytes": BYTES, "proto": two_layers()}[kind]
-    read = model.read_model(given_as)
-    assert read.sha256 == hashlib.sha256(BYTES).hexdigest()
-    assert read.data == BYTES
-    assert read.proto == two_layers()
+    source = {"path": path, "text": str(path), "bytes": BYTES, "proto": two_layers()}[kind]
+    model = read_model(source)
+    assert model.sha256 == hashlib.sha256(BYTES).hexdigest()
+    assert model.data == BYTES
+    assert model.proto == two_layers()
     in_memory = kind in ("bytes", "proto")
-    assert read.path == {"bytes": "<bytes>", "proto": "<ModelProto>"}.get(kind, str(path))
-    assert read.folder == (None if in_memory else tmp_path)
+    assert model.path == {"bytes": "<bytes>", "proto": "<ModelProto>"}.get(kind, str(path))
+    assert model.folder == (None if in_memory else tmp_path)
 
 
 def test_digest_of_a_model_that_is_simplified() -> None:
     """Where functions are put in place, the digest stays that of the file."""
     proto = with_function(lambda _: None)
-    read = model.read_model(proto.SerializeToString())
-    assert not read.proto.functions
-    assert read.sha256 == hashlib.sha256(proto.SerializeToString()).hexdigest()
-    assert read.data == read.proto.SerializeToString()
+    model = read_model(proto.SerializeToString())
+    assert not model.proto.functions
+    assert model.sha256 == hashlib.sha256(proto.SerializeToString()).hexdigest()
+    assert model.data == model.proto.SerializeToString()
 
 
 def test_reading_changes_nothing() -> None:
     """The ModelProto that was passed is as it was."""
     proto = with_function(lambda _: None)
     before = proto.SerializeToString()
-    model.read_model(proto)
+    read_model(proto)
     assert proto.SerializeToString() == before
 
 
@@ -78,43 +77,43 @@ def test_reading_changes_nothing() -> None:
     [([("", 17)], 17), ([("ai.onnx.ml", 3), ("", 9)], 9), ([("ai.onnx", 13), ("com.microsoft", 99)], 13)],
 )
 def test_opset(imports: list[tuple[str, int]], opset: int) -> None:
-    """The version told is that of the default operator set, under either of its names."""
+    """The version is that of the default operator set, under either of its names."""
     proto = two_layers()
     del proto.opset_import[:]
     proto.opset_import.extend(helper.make_opsetid(*entry) for entry in imports)
-    assert model.read_model(proto).opset == opset
+    assert read_model(proto).opset == opset
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "told"),
+    ("name", "version", "expected"),
     [("pytorch", "2.6.0", "pytorch 2.6.0"), ("tf2onnx", "", "tf2onnx"), ("", "", "unknown"), ("", "7", "7")],
 )
-def test_producer(name: str, version: str, told: str) -> None:
-    """The exporter is told as the file states it."""
+def test_producer(name: str, version: str, expected: str) -> None:
+    """The exporter is named as the file states it."""
     proto = two_layers()
     proto.producer_name, proto.producer_version = name, version
-    assert model.read_model(proto).producer == told
+    assert read_model(proto).producer == expected
 
 
 def test_parameters() -> None:
     """Parameters are the elements of all initializers that hold no indices, those in other files included."""
     body = "b = Reshape(x, shape)\n a = MatMul(b, w1)\n h = Relu(a)\n m = MatMul(h, w2)\n y = Add(m, one)"
     weights = {"shape": np.array([-1, 6]), "one": np.float32(1)}
-    assert model.read_model(build(body, **weights)).parameters == 6 * 8 + 8 * 3 + 1
+    assert read_model(build(body, **weights)).parameters == 6 * 8 + 8 * 3 + 1
     proto = build(body, **weights)
     proto.graph.sparse_initializer.add(
         values=numpy_helper.from_array(np.ones(2, np.float32), "s"),
         indices=numpy_helper.from_array(np.array([0, 5])),
         dims=[100, 10],
     )
-    assert model.read_model(proto).parameters == 6 * 8 + 8 * 3 + 1 + 1000
+    assert read_model(proto).parameters == 6 * 8 + 8 * 3 + 1 + 1000
 
 
 def test_parameters_beyond_64_bits() -> None:
     """Sizes that a file merely claims are counted as it claims them, without wrapping around."""
     proto = two_layers()
     proto.graph.initializer.add(name="huge", data_type=TensorProto.FLOAT, dims=[2**40, 2**40])
-    assert model.read_model(proto).parameters == 6 * 8 + 8 * 3 + 2**80
+    assert read_model(proto).parameters == 6 * 8 + 8 * 3 + 2**80
 
 
 @pytest.mark.parametrize(
@@ -128,20 +127,20 @@ def test_parameters_beyond_64_bits() -> None:
     ],
 )  # fmt: skip
 def test_inputs(text: str, dtype: str | None, shape: tuple[object, ...] | None) -> None:
-    """Inputs are told with their type and shape; what is no numeric tensor has no type."""
+    """Inputs have their type and shape; an input that is no numeric tensor has no type."""
     proto = build("y = MatMul(h, w2)", x=f"float[N,8] h, {text}")
-    told = model.read_model(proto).inputs[1]
-    assert told.name == "x"
-    assert (None if told.dtype is None else told.dtype.name) == dtype
+    entry = read_model(proto).inputs[1]
+    assert entry.name == "x"
+    assert (None if entry.dtype is None else entry.dtype.name) == dtype
     if text != "float[] x":  # the parser takes empty brackets for a scalar's
-        assert told.shape == shape
+        assert entry.shape == shape
 
 
 def test_input_without_a_type() -> None:
     """An input about which the file says nothing has neither type nor shape."""
     proto = two_layers()
     proto.graph.input[0].ClearField("type")
-    assert model.read_model(proto).inputs == (Input("x", None, None),)
+    assert read_model(proto).inputs == (Input("x", None, None),)
 
 
 @pytest.mark.parametrize("size", [-1, -(2**63)])
@@ -149,14 +148,14 @@ def test_negative_sizes_are_unknown(size: int) -> None:
     """A negative size is what some exporters write for a free one."""
     proto = two_layers()
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
-    assert model.read_model(proto).inputs[0].shape == (None, 6)
+    assert read_model(proto).inputs[0].shape == (None, 6)
 
 
 def test_initializers_are_no_inputs() -> None:
     """Old models list their weights as inputs too: they need not be fed."""
     proto = two_layers()
     proto.graph.input.append(helper.make_tensor_value_info("w1", TensorProto.FLOAT, [6, 8]))
-    assert [entry.name for entry in model.read_model(proto).inputs] == ["x"]
+    assert [entry.name for entry in read_model(proto).inputs] == ["x"]
 
 
 # Files that are no models
@@ -185,24 +184,24 @@ def test_files_that_are_no_models(content: bytes, message: str, tmp_path: Path) 
     """Empty files, texts, other formats and pointers are refused with what they are and what to do."""
     (tmp_path / "net.onnx").write_bytes(content)
     with refused(ModelError, str(tmp_path / "net.onnx"), message):
-        model.read_model(tmp_path / "net.onnx")
+        read_model(tmp_path / "net.onnx")
     with refused(ModelError, "<bytes>", message):
-        model.read_model(content)
+        read_model(content)
 
 
 def test_truncated_anywhere() -> None:
     """Cut off at any byte, a model is refused."""
     for length in range(len(BYTES)):
         with refused(ModelError, "<bytes>", "Export or copy the model again."):
-            model.read_model(BYTES[:length])
+            read_model(BYTES[:length])
 
 
 def test_without_operator_set() -> None:
-    """A model that ends before its operator set is told apart from one without a graph."""
+    """A model that ends before its operator set has another message than one without a graph."""
     proto = two_layers()
     del proto.opset_import[:]
     with refused(ModelError, "<ModelProto> holds no version of the operator set; needed: a whole ONNX model."):
-        model.read_model(proto)
+        read_model(proto)
 
 
 @settings(max_examples=300, deadline=None)
@@ -213,26 +212,26 @@ def test_any_damage_is_an_error_or_none(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        read = model.read_model(bytes(content))
+        model = read_model(bytes(content))
     except ModelError:
         return
-    assert len(read.sha256) == 64
-    assert all(isinstance(entry.name, str) for entry in read.inputs)
-    assert isinstance(read.producer, str)
-    assert isinstance(read.opset + read.parameters, int)
+    assert len(model.sha256) == 64
+    assert all(isinstance(entry.name, str) for entry in model.inputs)
+    assert isinstance(model.producer, str)
+    assert isinstance(model.opset + model.parameters, int)
 
 
 def test_fifo(tmp_path: Path) -> None:
     """A FIFO is refused at once: opening it would wait for ever."""
     os.mkfifo(tmp_path / "net.onnx")
     with within(5), refused(ModelError, "net.onnx is no regular file; needed: a readable ONNX file. Pass the path of"):
-        model.read_model(tmp_path / "net.onnx")
+        read_model(tmp_path / "net.onnx")
 
 
 def test_device() -> None:
     """A device that never ends is no regular file."""
     with within(5), refused(ModelError, "/dev/zero is no regular file"):
-        model.read_model("/dev/zero")
+        read_model("/dev/zero")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +251,7 @@ def test_paths(name: str, message: str, tmp_path: Path) -> None:
     written(tmp_path, two_layers())
     (tmp_path / "circle").symlink_to("circle")
     with refused(ModelError, message):
-        model.read_model(f"{tmp_path}/{name}")
+        read_model(f"{tmp_path}/{name}")
 
 
 def test_file_beyond_protobuf(tmp_path: Path) -> None:
@@ -263,7 +262,7 @@ def test_file_beyond_protobuf(tmp_path: Path) -> None:
         ModelError,
         "net.onnx has 2,147,483,648 bytes; needed: at most 2 GiB in one protobuf file. Save the model with external",
     ):
-        model.read_model(tmp_path / "net.onnx")
+        read_model(tmp_path / "net.onnx")
 
 
 def test_open_regular_leaves_nothing_open(tmp_path: Path) -> None:
@@ -292,7 +291,7 @@ def test_names_that_are_no_text(old: bytes, new: bytes) -> None:
         ModelError,
         f"<bytes> contains the name {new[1:]!r}, which is not UTF-8; needed: names in UTF-8. Export the model again.",
     ):
-        model.read_model(content)
+        read_model(content)
 
 
 def test_names_in_subgraphs_and_functions() -> None:
@@ -301,15 +300,15 @@ def test_names_in_subgraphs_and_functions() -> None:
         content = proto.SerializeToString()
         assert content.count(b"\x06hidden")
         with refused(ModelError, "contains the name b'hidde\\xff', which is not UTF-8"):
-            model.read_model(content.replace(b"\x06hidden", b"\x06hidde\xff"))
+            read_model(content.replace(b"\x06hidden", b"\x06hidde\xff"))
 
 
 def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     """Control characters of a path or of a name arrive escaped in the message."""
     with refused(ModelError, "\\x1b[31mred"):
-        model.read_model(f"{tmp_path}/\x1b[31mred")
+        read_model(f"{tmp_path}/\x1b[31mred")
     with refused(ModelError, "\\x1b[2J"):
-        model.read_model(written(tmp_path, external("\x1b[2J")))
+        read_model(written(tmp_path, external("\x1b[2J")))
 
 
 # External data
@@ -317,14 +316,14 @@ def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["w.bin", "./w.bin", "sub/../w.bin", "sub/w.bin", "link", "Ω b.bin"])
 def test_external_data_inside(location: str, tmp_path: Path) -> None:
-    """Data in the model's folder or below, also through links that stay there, are taken and not read."""
+    """Data in the model's folder or below, also through links that stay there, are taken and not model."""
     (tmp_path / "sub").mkdir()
     for name in ("w.bin", "sub/w.bin", "Ω b.bin"):
         (tmp_path / name).write_bytes(whole(6, 8, seed=1).tobytes())
     (tmp_path / "link").symlink_to("sub/w.bin")
-    read = model.read_model(written(tmp_path, external(location, offset=0, length=192)))
-    assert read.folder == tmp_path
-    assert next(t for t in read.proto.graph.initializer if t.name == "w1").data_location == TensorProto.EXTERNAL
+    model = read_model(written(tmp_path, external(location, offset=0, length=192)))
+    assert model.folder == tmp_path
+    assert next(t for t in model.proto.graph.initializer if t.name == "w1").data_location == TensorProto.EXTERNAL
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "{outside}/w.bin", "{inside}/w.bin", "sub/../../w.bin", "out", "",
@@ -344,7 +343,7 @@ def test_external_data_outside(location: str | None, tmp_path: Path) -> None:
         f"net.onnx: external data {location or ''!r} lie outside the model's folder, or have an absolute path; "
         "needed: external data beside the model. Move them beside the model and save it again. Nothing outside is rea",
     ):
-        model.read_model(written(folder, external(location)))
+        read_model(written(folder, external(location)))
 
 
 @pytest.mark.parametrize("location", ["none.bin", "dangling", "folder", "fifo", "folder/none"])
@@ -360,7 +359,7 @@ def test_external_data_missing(location: str, tmp_path: Path) -> None:
             f"net.onnx: external data {location!r} are missing; needed: that file beside the model. Copy it there too.",
         ),
     ):
-        model.read_model(written(tmp_path, external(location)))
+        read_model(written(tmp_path, external(location)))
 
 
 @pytest.mark.parametrize(
@@ -368,13 +367,13 @@ def test_external_data_missing(location: str, tmp_path: Path) -> None:
     [({"length": 192}, 192), ({"offset": 100, "length": 92}, 192), ({"offset": 10**12}, 10**12)],
 )
 def test_external_data_cut_off(entries: dict[str, int], needed: int, tmp_path: Path) -> None:
-    """A file of weights that is shorter than the model says is told before the runtime is started."""
+    """A file of weights that is shorter than the model says is an error before the runtime starts."""
     (tmp_path / "w.bin").write_bytes(bytes(191))
     with refused(
         ModelError,
         f"net.onnx: external data 'w.bin' have 191 bytes; needed: {needed:,} bytes. Copy the whole file again.",
     ):
-        model.read_model(written(tmp_path, external("w.bin", **entries)))
+        read_model(written(tmp_path, external("w.bin", **entries)))
 
 
 @pytest.mark.parametrize("entries", [{"length": "abc"}, {"offset": "1e3"}, {"offset": "9" * 5000}, {"length": ""}])
@@ -386,7 +385,7 @@ def test_external_data_at_no_number(entries: dict[str, str], tmp_path: Path) -> 
         "the position of external data 'w.bin' is no number (",
         "needed: an offset and a length in bytes. Save the model",
     ):
-        model.read_model(written(tmp_path, external("w.bin", **entries)))
+        read_model(written(tmp_path, external("w.bin", **entries)))
 
 
 def test_external_data_in_memory() -> None:
@@ -395,7 +394,7 @@ def test_external_data_in_memory() -> None:
         ModelError,
         "A model in memory has external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
     ):
-        model.read_model(external("w.bin"))
+        read_model(external("w.bin"))
 
 
 def with_constant(put: Callable[[TensorProto], None]) -> ModelProto:
@@ -515,17 +514,17 @@ def put_outside(tensor: TensorProto) -> None:
 @pytest.mark.parametrize("place", HIDING_PLACES)
 def test_tensors_in_hiding(place: str) -> None:
     """Every tensor is walked over, once, wherever one can be."""
-    found = list(model.iter_tensors(HIDING_PLACES[place](put_outside)))
-    assert sum(model.is_external(tensor) for tensor in found) == 1
-    assert not any(model.is_external(tensor) for tensor in model.iter_tensors(HIDING_PLACES[place](lambda _: None)))
+    tensors = list(iter_tensors(HIDING_PLACES[place](put_outside)))
+    assert sum(is_external(tensor) for tensor in tensors) == 1
+    assert not any(is_external(tensor) for tensor in iter_tensors(HIDING_PLACES[place](lambda _: None)))
 
 
 # The defaults of a function's attributes are gone when the function has been put in place: nothing reads them.
 @pytest.mark.parametrize("place", sorted(HIDING_PLACES.keys() - {"function default"}))
 def test_external_data_in_hiding(place: str, tmp_path: Path) -> None:
     """External data are refused wherever a tensor can be: attributes, subgraphs, functions, sparse tensors."""
-    assert model.read_model(HIDING_PLACES[place](lambda _: None)).path == "<ModelProto>"
+    assert read_model(HIDING_PLACES[place](lambda _: None)).path == "<ModelProto>"
     with refused(ModelError, "net.onnx: external data '../secret' lie outside the model's folder"):
-        model.read_model(written(tmp_path, HIDING_PLACES[place](put_outside)))
+        read_model(written(tmp_path, HIDING_PLACES[place](put_outside)))
     with refused(ModelError, "A model in memory has external data '../secret'"):
-        model.read_model(HIDING_PLACES[place](put_outside))
+        read_model(HIDING_PLACES[place](put_outside))

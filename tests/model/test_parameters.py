@@ -1,4 +1,4 @@
-"""‖θ‖² of a model is the sum of squares of what its weights stand for."""
+"""‖θ‖² of a model is the sum of squares of its dequantised weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich.model import file as models
+from onnxrich.model.file import Model, read_model
 from onnxrich.model.parameters import squared_norm
 
 PLAIN = """
@@ -43,8 +43,8 @@ net (float[N, 3] x) => (int32[N, 2] y)
 """
 
 
-def read(text: str) -> models.Model:
-    return models.read_model(parser.parse_model(text))
+def read(text: str) -> Model:
+    return read_model(parser.parse_model(text))
 
 
 def test_floats() -> None:
@@ -84,7 +84,7 @@ def test_external_weights_are_read_on_demand(tmp_path: Path) -> None:
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(large, "w"))
     path = tmp_path / "model.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="weights", size_threshold=1024)
-    read = models.read_model(path)
+    read = read_model(path)
     assert squared_norm(read, external=False) is None
     expected = np.sum(large.astype(np.float64) ** 2) + 2
     assert squared_norm(read, external=True) == pytest.approx(expected, rel=1e-12)

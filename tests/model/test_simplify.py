@@ -8,8 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich.model import file as model
-from onnxrich.model.head import head
+from onnxrich.model.file import read_model
+from onnxrich.model.head.head import Head, find_head
 
 RNG = np.random.default_rng(0)
 
@@ -32,16 +32,16 @@ def recurrent(axis: int) -> onnx.ModelProto:
         helper.make_node("Gemm", ["hidden", "Wo", "bo"], ["f"], transB=1),
         helper.make_node("Softmax", ["f"], ["y"], axis=-1),
     ]
-    inputs = [values("before", ["N", 8]), values("xt", ["N", 6])]
-    outputs = [values("hidden", ["N", 8]), values("y", ["N", 3])]
-    body = helper.make_graph(nodes, "body", inputs, outputs, weights(Wo=(3, 8)))
+    body_inputs = [values("before", ["N", 8]), values("xt", ["N", 6])]
+    body_outputs = [values("hidden", ["N", 8]), values("y", ["N", 3])]
+    body = helper.make_graph(nodes, "body", body_inputs, body_outputs, weights(Wo=(3, 8)))
     scan = helper.make_node(
         "Scan", ["h0", "x"], ["last", "ys"], body=body, num_scan_inputs=1, scan_input_axes=[1], scan_output_axes=[axis]
     )
     start = helper.make_node("Relu", ["start"], ["h0"])
-    given = [values("start", ["N", 8]), values("x", ["N", 5, 6])]
+    inputs = [values("start", ["N", 8]), values("x", ["N", 5, 6])]
     outer = weights(Wx=(6, 8), Wh=(8, 8), bo=(3,))
-    graph = helper.make_graph([start, scan], "recurrent", given, [values("ys", None)], outer)
+    graph = helper.make_graph([start, scan], "recurrent", inputs, [values("ys", None)], outer)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -50,14 +50,15 @@ def test_head_inside_a_scan(axis: int) -> None:
     """The head is found behind the Scan, and the outputs are the same to the bit."""
     proto = recurrent(axis)
     before = proto.SerializeToString()
-    read = model.read_model(proto)
+    model = read_model(proto)
     assert proto.SerializeToString() == before
-    found = head.find_head(read)
-    assert (found.p, found.C, found.kind) == (8, 3, "MatMul+Add")
+    head = find_head(model)
+    assert isinstance(head, Head)
+    assert (head.p, head.C, head.kind) == (8, 3, "MatMul+Add")
     rng = np.random.default_rng(1)
     feed = {name: rng.standard_normal(s).astype(np.float32) for name, s in (("start", (4, 8)), ("x", (4, 5, 6)))}
     expected, got = (
         ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, feed)[0]
-        for data in (before, read.data)
+        for data in (before, model.data)
     )
     np.testing.assert_array_equal(got, expected)

@@ -140,8 +140,8 @@ def find_candidates(graph: Graph, starts: Sequence[str]) -> tuple[list[Head], li
         stops = [end for end in ends if isinstance(end, DeadEnd)]
         dead_ends.extend(stops)
         if not stops:
-            found = [_head_of(end) for end in ends if isinstance(end, Chain)]
-            heads.update(((head.features.tensor, head.outputs.tensor), head) for head in found)
+            reached = [_head_of(end) for end in ends if isinstance(end, Chain)]
+            heads.update(((head.features.tensor, head.outputs.tensor), head) for head in reached)
     return _without_hidden_layers(graph, list(heads.values())), dead_ends
 
 
@@ -193,7 +193,7 @@ def _search(graph: Graph, start: str) -> list[Chain | DeadEnd]:
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, OnnxrichError):
             raise
-        # The readers rely on the inputs that ONNX prescribes for each operator: one operator lacks some.
+        # The readers rely on the inputs that ONNX prescribes for each operator, and this one lacks some.
         raise ModelError(
             f"An operator behind output {start!r} is malformed ({type(error).__name__})",
             "operators with the inputs and attributes that ONNX prescribes",

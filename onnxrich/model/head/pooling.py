@@ -125,7 +125,7 @@ def _reason_without_samples(shapes: Shapes) -> str:
     for axis in range(len(shapes.dims[0])):
         ratios = {dims[axis] / samples for dims, samples in runs}
         if len(ratios) == 1 and ratios.pop().is_integer() and len(runs) > 1:
-            return f"samples share axis {axis} with tokens or positions, in an order that the file doesn't tell"
+            return f"samples share axis {axis} with tokens or positions, in an order that the file doesn't state"
     return f"no axis of its shape {_text(shapes.dims[0])} runs over the samples"
 
 

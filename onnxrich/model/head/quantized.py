@@ -31,7 +31,7 @@ _COMPUTED = "its weight is computed from the input"
 
 
 def read_quantized(graph: Graph, node: NodeProto) -> Affine | str | None:
-    """Read the affine map of such a node; returns the reason when it has none, None for a node of another kind."""
+    """Read the affine map of such a layer; returns the reason when it has none, None for a node of another kind."""
     reader = _READERS.get((node.domain if node.domain not in STANDARD else "", node.op_type))
     return None if reader is None else reader(graph, node)
 
@@ -157,7 +157,7 @@ def _read_dynamic_matmul(graph: Graph, node: NodeProto) -> Affine | str:
     if to_float:
         quantizer = graph.producer(features)
         if quantizer is None or quantizer.op_type != "DynamicQuantizeLinear":
-            return "its features are not quantised as they come"
+            return "its features are not quantised dynamically"
         features = quantizer.input[0]
     affine = _float_affine(node.op_type, features, _dequantized(quantized, 1).T, _axes_of(graph, features))
     return _with_bias(affine, biases[0])
@@ -171,7 +171,7 @@ def _with_bias(affine: Affine, bias: NDArray[Any]) -> Affine:
 def _read_matmul_nbits(graph: Graph, node: NodeProto) -> Affine | str:
     constants = _constant_inputs(graph, node, 1, 2, 3, 5)
     if constants is None or (len(node.input) > 4 and node.input[4]):
-        return "its weight is computed from the input, or reordered"
+        return "its weight is computed from the input, or its columns are reordered"
     packed, scales, zeros, bias = constants
     bits = int(attribute(node, "bits", 4))
     if bits not in (4, 8):
@@ -210,7 +210,7 @@ def _read_fused_matmul(graph: Graph, node: NodeProto) -> Affine | str:
 
 def _read_fused(graph: Graph, node: NodeProto) -> Affine | str:
     if attribute(node, "activation", b"") or len(node.input) > 3:
-        return "its outputs before the operators fused into it are no tensor"
+        return "the operators fused into it hide its outputs"
     return (read_gemm if node.op_type == "FusedGemm" else read_conv)(graph, node)
 
 

@@ -40,9 +40,8 @@ class Builder:
         return f"{self.prefix}{kind}{self._count}"
 
     def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        """Add a node of one output; returns the name of its output, which is `output` behind the prefix if given."""
-        name = self.new_name()
-        name = name if output is None else self.prefix + output
+        """Add a node with one output; returns the name of its output: the prefix and `output`, or a new name."""
+        name = self.new_name() if output is None else self.prefix + output
         self.graph.node.append(helper.make_node(operator, inputs, [name], name=f"{name}/{operator}", **attributes))
         return name
 
@@ -133,7 +132,17 @@ class Builder:
         return Builder(f"{self.prefix}inner.", self.opset)
 
     def compute_if(self, condition: str, branch: Builder, matrices: list[str], names: list[str]) -> list[str]:
-        """Compute double matrices of a branch where a condition holds, else empty ones; returns their names outside."""
+        """Compute the double matrices of a branch if a condition holds, else empty ones.
+
+        Args:
+            condition: name of a boolean tensor.
+            branch: the nodes of the branch.
+            matrices: names in the branch.
+            names: names outside, without the prefix.
+
+        Returns:
+            The names outside.
+        """
         empty = GraphProto(name="nothing")
         for matrix in matrices:
             branch.output(matrix, None, None)

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head
 from onnxrich.model.patch.builder import Builder, unused_prefix
-from onnxrich.model.patch.rows import add_tables
+from onnxrich.model.patch.rows import add_logits, add_tables
 from onnxrich.moments.matrix import Array
 
 
@@ -56,9 +56,7 @@ def build_decision_patch(
     """
     build = Builder(unused_prefix(model), model.opset)
     tables = add_tables(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
-    features, logits = (build.cast(part.name, TensorProto.DOUBLE) for part in (tables.features, tables.outputs))
-    if head.C == 1:
-        logits = build.add("Concat", [build.add("Sub", [logits, logits]), logits], axis=1)
+    features, logits = build.cast(tables.features.name, TensorProto.DOUBLE), add_logits(build, tables.outputs)
     classes, model_choices = (build.add("ArgMax", [table], axis=1) for table in (tables.labels, logits))
     columns = [build.ones(tables.features.name)]
     for weight, bias in readouts:

@@ -20,7 +20,7 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxrich.model.patch.builder import Builder
-from onnxrich.model.patch.rows import Part, Tables
+from onnxrich.model.patch.rows import Part, Tables, add_logits
 
 # Rows and columns of a tile, by the kind of memory. With b tiles along each side (b + 1)/2b of the product is computed.
 # But products that are too small for the device are slow, and more tiles than this save little.
@@ -100,13 +100,10 @@ def accumulate(
 
 def add_tallies(build: Builder, tables: Tables) -> tuple[str, str]:
     """Add the nodes that sum `SCORES` in an accumulator of shape (2, 1); returns its names before and after."""
-    outputs = build.cast(tables.outputs.name, TensorProto.DOUBLE)
-    if tables.outputs.width == 1:
-        zeros = build.add("Sub", [outputs, outputs])
-        outputs = build.add("Concat", [zeros, outputs], axis=1)
-    hits = build.add("Equal", [build.add("ArgMax", [table], axis=1) for table in (outputs, tables.labels)])
+    logits = add_logits(build, tables.outputs)
+    hits = build.add("Equal", [build.add("ArgMax", [table], axis=1) for table in (logits, tables.labels)])
     # The runtime's LogSoftmax subtracts the largest output first, so that large outputs do not overflow.
-    chosen = build.add("Mul", [build.add("LogSoftmax", [outputs], axis=1), tables.labels])
+    chosen = build.add("Mul", [build.add("LogSoftmax", [logits], axis=1), tables.labels])
     K = tables.targets.width if tables.targets else 0
     losses = build.add("MatMul", [chosen, build.constant(-np.ones((K, 1)))])
     tallies = build.add("Concat", [build.cast(hits, TensorProto.DOUBLE), losses], axis=1)

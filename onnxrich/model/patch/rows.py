@@ -115,6 +115,14 @@ def add_row_table(build: Builder, view: View, width: int) -> str:
     return _merge_rows(build, view, _add_unmerged(build, view, width), width)
 
 
+def add_logits(build: Builder, outputs: Part) -> str:
+    """Cast outputs to double, one column a class: a single output gets a column of zeros before it."""
+    logits = build.cast(outputs.name, TensorProto.DOUBLE)
+    if outputs.width > 1:
+        return logits
+    return build.add("Concat", [build.add("Sub", [logits, logits]), logits], axis=1)
+
+
 def _add_unmerged(build: Builder, view: View, width: int) -> str:
     """Bring a view's tensor into the order samples, tokens or positions, features."""
     if view.pool is not None:
