@@ -60,10 +60,8 @@ def test_labels_from_one(outputs: int) -> None:
 def test_more_classes_than_outputs() -> None:
     """Classes without an output leave accuracy undefined; for a single output they may be quantities."""
     for labels in (THREE + 2, THREE * 5, np.array(list("abcde"))[np.arange(ROWS) % 5], (THREE + 1) * (X[:, 0] > 0)):
-        assert (
-            "the model has 3 outputs: nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cr"
-            in label_messages(labels)["more_classes"]
-        )
+        message = label_messages(labels)["more_classes"]
+        assert "the model has 3 outputs: nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cr" in message
     assert label_messages(THREE + 2)["more_classes"].endswith("as numbers of the outputs, from 0 to 2.")
     assert label_messages(THREE, 1)["more_classes"].endswith("1 output: if they are quantities, pass them as floats.")
 
