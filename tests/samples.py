@@ -41,7 +41,7 @@ def cut_into_blocks(data: Rows, sizes: np.ndarray) -> Sample:
     """A sample of consecutive blocks of these relative sizes."""
     ends = np.round(np.cumsum(sizes) / np.sum(sizes) * len(data[0])).astype(int)[:-1]
     K = int(data[2].max()) + 1
-    parts = [_block(part, K) for part in zip(*(np.split(each, ends) for each in data), strict=True)]
+    parts = [_block(part, K) for part in zip(*(np.split(column, ends) for column in data), strict=True)]
     return Sample.from_moments(reduce(Moments.merge, parts), parts, weight=np.eye(K, data[0].shape[1]))
 
 

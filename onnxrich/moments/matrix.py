@@ -84,19 +84,17 @@ class Moments:
             )
 
     @classmethod
-    def empty(
-        cls,
-        p: int,
-        C: int,
-        K: int = 0,
-        *,
-        targets: TargetKind | None = None,
-        dtype: str = "float64",
-        residual: float = 0.0,
-    ) -> Moments:
-        """Moments of no rows: the identity of `merge`."""
+    def empty(cls, p: int, C: int, K: int = 0, **kind: Any) -> Moments:
+        """Moments of no rows: the identity of `merge`.
+
+        Args:
+            p: number of features.
+            C: number of outputs.
+            K: number of targets.
+            kind: targets, dtype and residual, as the attributes.
+        """
         d = 1 + p + C + K
-        return cls(np.zeros((d, d)), np.zeros(d), p, C, K, targets, dtype, residual)
+        return cls(np.zeros((d, d)), np.zeros(d), p, C, K, **kind)
 
     @classmethod
     def from_rows(

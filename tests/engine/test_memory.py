@@ -13,7 +13,7 @@ from onnxrich.model.head import head
 from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.instrument import Patch, instrument
-from onnxrich.pipelines.run import run
+from onnxrich import run
 
 
 @pytest.fixture

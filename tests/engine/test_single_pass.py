@@ -16,7 +16,7 @@ from onnxrich.errors import DataError, HeadError
 from onnxrich.model.file import read
 from onnxrich.model.head.head import find
 from onnxrich.model.patch.instrument import instrument
-from onnxrich.pipelines.run import run
+from onnxrich import run
 from onnxrich.progress import Progress
 from onnxrich.results.analysis import Results
 

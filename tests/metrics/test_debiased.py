@@ -33,10 +33,10 @@ def test_debiased_is_the_population_s(n: int, p: int) -> None:
     tolerance = 3 * values.std() / np.sqrt(10) + 1e-3
     assert abs(values.mean() - truth) < tolerance
     assert truth - plain > 2 * abs(values.mean() - truth)
-    foretold = np.mean([expected_bias(sample, 2 * n) or 0 for sample in samples])
+    predicted_bias = np.mean([expected_bias(sample, 2 * n) or 0 for sample in samples])
     larger = [Sample(Moments.from_rows(*isotropic(2 * n, p, 10, seed)[:2])) for seed in range(10)]
     twice = np.mean([compute_richness(sample).d_lr for sample in larger])
-    assert foretold == pytest.approx(twice - truth, abs=0.02)
+    assert predicted_bias == pytest.approx(twice - truth, abs=0.02)
 
 
 def test_debiased_of_classes() -> None:
@@ -56,7 +56,7 @@ def test_debiased_needs_blocks() -> None:
     data = clustered_rows(400)
     assert d_lr_debiased(cut_into_blocks(data, np.ones(4))) is not None
     assert d_lr_debiased(cut_into_blocks(data, np.ones(3))) is None
-    assert d_lr_debiased(cut_into_blocks(tuple(each[:16] for each in data), np.ones(16))) is None
+    assert d_lr_debiased(cut_into_blocks(tuple(column[:16] for column in data), np.ones(16))) is None
 
 
 def test_debiased_of_outputs_that_go_along_with_no_feature() -> None:

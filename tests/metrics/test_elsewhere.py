@@ -32,8 +32,8 @@ def test_probe_is_scikit_learn_s(seed: int) -> None:
     from sklearn.metrics import r2_score
 
     features, outputs, labels, values = rows(seed)
-    for given, targets in ((labels, np.eye(6)[labels]), (values, values), (values[:, 0], values[:, :1])):
-        got, _ = measure(Moments.from_rows(features, outputs, given), metrics=["probe"])
+    for argument, targets in ((labels, np.eye(6)[labels]), (values, values), (values[:, 0], values[:, :1])):
+        got, _ = measure(Moments.from_rows(features, outputs, argument), metrics=["probe"])
         fitted = LinearRegression().fit(features, targets).predict(features)
         expected = r2_score(targets, fitted, multioutput="variance_weighted")
         assert got["probe_r2"] == pytest.approx(expected, abs=EXACT)

@@ -24,7 +24,7 @@ from onnxrich.metrics.jackknife import (
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
-from onnxrich.pipelines.evaluate import evaluate_moments
+from onnxrich.results.analysis import Results
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -94,18 +94,18 @@ def test_agrees_with_the_bootstrap() -> None:
     data = clustered_rows(1600, 20)
     names = select(["all"])
     sample = cut_into_blocks(data, UNEQUAL)
-    found = estimate(sample, names)
-    assert found is not None
+    uncertainty = estimate(sample, names)
+    assert uncertainty is not None
     rng = np.random.default_rng(1)
-    drawn: dict[str, list[float]] = {name: [] for name in found.intervals}
+    drawn: dict[str, list[float]] = {name: [] for name in uncertainty.intervals}
     for _ in range(120):
         index = rng.integers(0, 1600, 1600)
-        again = Sample.from_moments(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
+        again = Sample.from_moments(Moments.from_rows(*(column[index] for column in data)), weight=sample.weight)
         for name, values in drawn.items():
             if name != "d_lr_debiased":
                 values.append(float(METRICS[name].compute(again) or 0))
     # An error from 16 blocks scatters by 1/√30 = 18 %, one from 120 draws by 6 %: ±60 % is three of both.
-    ratios = {name: found.intervals[name].error / np.std(values) for name, values in drawn.items() if values}
+    ratios = {name: uncertainty.intervals[name].error / np.std(values) for name, values in drawn.items() if values}
     assert len(ratios) > 18
     assert {name: ratio for name, ratio in ratios.items() if not 0.45 < ratio < 1.75} == {}
     assert 0.8 < np.median(list(ratios.values())) < 1.2
@@ -115,17 +115,17 @@ def test_which_metrics_have_intervals() -> None:
     """All that can err, but for facts and for what is undefined; none without blocks."""
     sample = cut_into_blocks(clustered_rows(), UNEQUAL)
     names = select(["all"])
-    found = estimate(sample, names)
-    assert found is not None
-    assert found.blocks == 16
+    uncertainty = estimate(sample, names)
+    assert uncertainty is not None
+    assert uncertainty.blocks == 16
     expected = {name for name in names if METRICS[name].scale != "fact" and METRICS[name].compute(sample) is not None}
-    assert set(found.intervals) == expected
-    for name, ends in found.intervals.items():
+    assert set(uncertainty.intervals) == expected
+    for name, ends in uncertainty.intervals.items():
         value = METRICS[name].compute(sample)
         assert value is not None and ends.low <= value <= ends.high and ends.error >= 0, name
     assert estimate(Sample.from_moments(sample.moments), names) is None
-    assert Uncertainty.from_dict(found.to_dict()) == found
-    damaged = found.to_dict() | {"rows": ["many"]}
+    assert Uncertainty.from_dict(uncertainty.to_dict()) == uncertainty
+    damaged = uncertainty.to_dict() | {"rows": ["many"]}
     with pytest.raises(ValueError, match="many"):
         Uncertainty.from_dict(damaged)
 
@@ -135,26 +135,26 @@ def test_a_class_of_one_row() -> None:
     features, outputs, labels = clustered_rows(C=2)
     labels[:], labels[700] = 0, 1
     sample = cut_into_blocks((features, outputs, labels), UNEQUAL)
-    found = estimate(sample, select(["all"]))
-    assert found is not None and "d_lr" in found.intervals
+    uncertainty = estimate(sample, select(["all"]))
+    assert uncertainty is not None and "d_lr" in uncertainty.intervals
     assert evaluate(sample, ["probe_r2"])[0]["probe_r2"] > 0
-    assert not {"probe_r2", "probe_r2_adjusted"} & set(found.intervals)
+    assert not {"probe_r2", "probe_r2_adjusted"} & set(uncertainty.intervals)
 
 
 def test_convergence_ends_with_the_value() -> None:
     """The curve is the metric of the first blocks, and of all rows at its end."""
     sample = cut_into_blocks(clustered_rows(), UNEQUAL)
     names = select(["richness", "nc1"])
-    found = estimate(sample, names)
-    assert found is not None
+    uncertainty = estimate(sample, names)
+    assert uncertainty is not None
     values, _ = evaluate(sample, names)
-    assert found.rows[-1] == 1600
-    assert list(found.rows) == sorted(found.rows)
+    assert uncertainty.rows[-1] == 1600
+    assert list(uncertainty.rows) == sorted(uncertainty.rows)
     for name in names:
-        assert found.convergence[name][-1] == pytest.approx(values[name], rel=1e-12)
-    half = int(found.rows[3])
-    some = Moments.from_rows(*(each[:half] for each in clustered_rows()))
-    assert found.convergence["d_lr"][3] == pytest.approx(compute_richness(Sample(some)).d_lr, rel=1e-9)
+        assert uncertainty.convergence[name][-1] == pytest.approx(values[name], rel=1e-12)
+    half = int(uncertainty.rows[3])
+    some = Moments.from_rows(*(column[:half] for column in clustered_rows()))
+    assert uncertainty.convergence["d_lr"][3] == pytest.approx(compute_richness(Sample(some)).d_lr, rel=1e-9)
 
 
 def test_enough_rows_or_how_many_more() -> None:
@@ -169,41 +169,42 @@ def test_enough_rows_or_how_many_more() -> None:
     assert many.summary.startswith("Enough rows: ")
 
 
-@pytest.mark.parametrize(("asked", "filled"), [(1000, 1), (200, 3), (150, 4), (None, 16)])
-def test_batches_that_fill_too_few_blocks(asked: int | None, filled: int) -> None:
+@pytest.mark.parametrize(("batch_size", "filled"), [(1000, 1), (200, 3), (150, 4), (None, 16)])
+def test_batches_that_fill_too_few_blocks(batch_size: int | None, filled: int) -> None:
     """They are told with the batch size that helps, and it does; not so where no blocks were asked for."""
     data = {"x": np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)}
-    found = onnxrich.run(two_layers().SerializeToString(), data, batch_size=asked)
-    told = [notice.message for notice in found.notices if notice.code == "few_blocks"]
-    assert (found.metrics["d_lr_debiased"] is None) == (found.uncertainty is None) == bool(told) == (filled < 4)
-    for message in told:
+    analysis = onnxrich.run(two_layers().SerializeToString(), data, batch_size=batch_size)
+    messages = [notice.message for notice in analysis.notices if notice.code == "few_blocks"]
+    is_undefined = analysis.metrics["d_lr_debiased"] is None
+    assert is_undefined == (analysis.uncertainty is None) == bool(messages) == (filled < 4)
+    for message in messages:
         assert message == (
-            f"600 samples in batches of {asked:,} fill {filled} of the blocks of rows (--blocks): error bars and "
+            f"600 samples in batches of {batch_size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
             "d_lr_debiased need 4. Pass more rows, or a --batch-size of at most 150 where the model does not fix it."
         )
     for blocks in (0, 1):
-        none = onnxrich.run(two_layers().SerializeToString(), data, batch_size=asked, blocks=blocks)
-        assert none.uncertainty is None and "few_blocks" not in {notice.code for notice in none.notices}
+        without = onnxrich.run(two_layers().SerializeToString(), data, batch_size=batch_size, blocks=blocks)
+        assert without.uncertainty is None and "few_blocks" not in {notice.code for notice in without.notices}
 
 
 def test_too_few_blocks_asked_for() -> None:
     """Where it is --blocks that leaves too few, and not the size of the batches, the remedy is of those."""
     data = {"x": np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)}
-    found = onnxrich.run(two_layers().SerializeToString(), data, batch_size=10, blocks=3)
-    (told,) = [notice.message for notice in found.notices if notice.code == "few_blocks"]
-    assert told.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
+    analysis = onnxrich.run(two_layers().SerializeToString(), data, batch_size=10, blocks=3)
+    (message,) = [notice.message for notice in analysis.notices if notice.code == "few_blocks"]
+    assert message.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
                          "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
-    sizes = replace(found.record, runtime=replace(found.record.runtime, batch_size=0), notices=())
-    assert evaluate_moments(found.moments, sizes).notices == ()
+    sizes = replace(analysis.record, runtime=replace(analysis.record.runtime, batch_size=0), notices=())
+    assert Results.from_moments(analysis.moments, sizes).notices == ()
 
 
 def test_too_few_rows_for_blocks() -> None:
     """A batch size that helps is named only where there is one; saved results keep the warning, once."""
     data = {"x": np.eye(3, 6, dtype=np.float32)}
-    found = onnxrich.run(two_layers().SerializeToString(), data)
-    for each in (found, evaluate_moments(found.moments, found.record)):
-        (told,) = [notice.message for notice in each.notices if notice.code == "few_blocks"]
-        assert told.endswith("d_lr_debiased need 4. Pass more rows.")
+    analysis = onnxrich.run(two_layers().SerializeToString(), data)
+    for results in (analysis, Results.from_moments(analysis.moments, analysis.record)):
+        (message,) = [notice.message for notice in results.notices if notice.code == "few_blocks"]
+        assert message.endswith("d_lr_debiased need 4. Pass more rows.")
 
 
 @pytest.mark.slow
@@ -224,5 +225,5 @@ def test_intervals_cover(case: int) -> None:
     table = study.study(study.CASES[case], 200, names)
     covers = {name: row[-1] for name, row in table.items()}
     # One metric alone scatters by √(0.95·0.05/200) = 1.5 %; three sigmas are 4.6 %.
-    assert {name: each for name, each in covers.items() if not each > 0.90} == {}
+    assert {name: share for name, share in covers.items() if not share > 0.90} == {}
     assert 0.92 <= np.mean(list(covers.values())) <= 0.98

@@ -16,12 +16,12 @@ THREE = np.arange(ROWS) % 3
 CODES = ("fewer_classes", "labels_from_one", "more_classes", "labels_as_values")
 
 
-def told(labels: Any, outputs: int = 3) -> dict[str, str]:
+def label_messages(labels: Any, outputs: int = 3) -> dict[str, str]:
     """The notices about labels of a model with so many outputs."""
     last = whole(8, outputs, seed=2)
     model = build("a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)", y=f"float[N,{outputs}] y", w2=last)
-    found = onnxrich.run(model.SerializeToString(), {"x": X, "labels": np.asarray(labels)}).notices
-    return {notice.code: notice.message for notice in found if notice.code in CODES}
+    notices = onnxrich.run(model.SerializeToString(), {"x": X, "labels": np.asarray(labels)}).notices
+    return {notice.code: notice.message for notice in notices if notice.code in CODES}
 
 
 @pytest.mark.parametrize(
@@ -34,25 +34,25 @@ def told(labels: Any, outputs: int = 3) -> dict[str, str]:
 )  # fmt: skip
 def test_good_labels(labels: Any, outputs: int) -> None:
     """Classes, real targets and several marks a row are taken without a word."""
-    assert told(labels, outputs) == {}
+    assert label_messages(labels, outputs) == {}
 
 
 def test_fewer_names_than_outputs() -> None:
     """Words that don't name every output may have shifted numbers, which nothing else would show."""
-    message = told(np.array(["cat", "dog"])[THREE % 2])["fewer_classes"]
+    message = label_messages(np.array(["cat", "dog"])[THREE % 2])["fewer_classes"]
     assert message.startswith(
         "The data name 2 classes, numbered from 0 in this order: 'cat', 'dog'; the model has 3 ou"
     )
     assert "So nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cross_entropy and mean_squared_error are undefined" in message
     assert message.endswith("or put the names of all classes as id2label into a config.json beside the model.")
-    assert "name 1 class, numbered" in told(np.array(["cat"] * ROWS), 1)["fewer_classes"]
+    assert "name 1 class, numbered" in label_messages(np.array(["cat"] * ROWS), 1)["fewer_classes"]
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_labels_from_one(outputs: int) -> None:
     """Labels from 1 to the number of classes begin at 1."""
     labels = THREE % max(outputs, 2) + 1
-    message = told(labels, outputs)["labels_from_one"]
+    message = label_messages(labels, outputs)["labels_from_one"]
     assert message.startswith(f"The labels go from 1 to {labels.max()}, and the model has {outputs} output")
     assert message.endswith("Pass labels - 1.")
 
@@ -60,15 +60,16 @@ def test_labels_from_one(outputs: int) -> None:
 def test_more_classes_than_outputs() -> None:
     """Classes without an output leave accuracy undefined; for a single output they may be quantities."""
     for labels in (THREE + 2, THREE * 5, np.array(list("abcde"))[np.arange(ROWS) % 5], (THREE + 1) * (X[:, 0] > 0)):
-        assert "the model has 3 outputs: nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cr" in told(labels)["more_classes"]
-    assert told(THREE + 2)["more_classes"].endswith("as numbers of the outputs, from 0 to 2.")
-    assert told(THREE, 1)["more_classes"].endswith("1 output: if they are quantities, pass them as floats.")
+        message = label_messages(labels)["more_classes"]
+        assert "the model has 3 outputs: nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cr" in message
+    assert label_messages(THREE + 2)["more_classes"].endswith("as numbers of the outputs, from 0 to 2.")
+    assert label_messages(THREE, 1)["more_classes"].endswith("1 output: if they are quantities, pass them as floats.")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
 def test_one_hot_rows(dtype: Any) -> None:
     """One-hot rows are real targets, and the message says how they become classes."""
-    message = told(np.eye(3, dtype=dtype)[THREE])["labels_as_values"]
+    message = label_messages(np.eye(3, dtype=dtype)[THREE])["labels_as_values"]
     assert message.startswith("The labels are rows of zeros and a single one, and count as real targets: ")
     assert message.endswith("If these are classes, pass labels.argmax(axis=1).")
 
@@ -78,7 +79,7 @@ def test_one_hot_rows(dtype: Any) -> None:
 )
 def test_classes_as_floats(labels: Any, outputs: int) -> None:
     """Floats that number the outputs are real targets, and the message says how they become classes."""
-    message = told(labels.astype(np.float32), outputs)["labels_as_values"]
+    message = label_messages(labels.astype(np.float32), outputs)["labels_as_values"]
     assert message.startswith("The labels are floats that are whole numbers, and count as real targets: accuracy")
     assert message.endswith("If these are classes, pass labels.astype(int).")
 
@@ -88,6 +89,6 @@ def test_remedies_help() -> None:
     hidden = np.maximum(X @ whole(6, 8, seed=1), 0) @ whole(8, 3, seed=2)
     expected = float((hidden.argmax(axis=1) == THREE).mean())
     for labels in (np.eye(3)[THREE].argmax(axis=1), THREE.astype(float).astype(int), (THREE + 1) - 1):
-        found = onnxrich.run(two_layers().SerializeToString(), {"x": X, "labels": labels})
-        assert found.metrics["accuracy"] == expected
-        assert not {notice.code for notice in found.notices} & set(CODES)
+        analysis = onnxrich.run(two_layers().SerializeToString(), {"x": X, "labels": labels})
+        assert analysis.metrics["accuracy"] == expected
+        assert not {notice.code for notice in analysis.notices} & set(CODES)

@@ -74,13 +74,13 @@ def test_numbers_of_classes_that_may_be_wrong() -> None:
         onnxrich.run(model, {"x": x, "labels": labels}, metrics=["all"])
         for labels in (classes, 2 - classes, np.array(["cat", "dog"])[classes])
     )
-    found = {name: (value, renumbered.metrics[name]) for name, value in numbered.metrics.items() if value is not None}
+    defined = {name: (value, renumbered.metrics[name]) for name, value in numbered.metrics.items() if value is not None}
     # Sums in another order differ in the last bits, some 1e-15.
-    same = {name for name, (one, other) in found.items() if one == pytest.approx(other, rel=1e-9)}
-    assert {"accuracy", "cross_entropy", "mean_squared_error", "nc3", "nc4"} <= found.keys() - same
+    same = {name for name, (one, other) in defined.items() if one == pytest.approx(other, rel=1e-9)}
+    assert {"accuracy", "cross_entropy", "mean_squared_error", "nc3", "nc4"} <= defined.keys() - same
     assert {"nc1", "kernel_target_alignment", "probe_r2", "nearest_mean_accuracy"} <= same
     assert "fewer_classes" in {notice.code for notice in named.notices}
-    assert {name for name in found if named.metrics[name] is None} == found.keys() - same
+    assert {name for name in defined if named.metrics[name] is None} == defined.keys() - same
     assert {name: named.metrics[name] for name in same} == {name: numbered.metrics[name] for name in same}
     assert named.uncertainty is not None and not named.uncertainty.intervals.keys() - same
     assert "which is no richness (-: the classes may have other numbers than the outputs)" in render([named], width=160)

@@ -22,7 +22,7 @@ def test_rows_in_an_order_are_found(labelled: bool) -> None:
     order = np.argsort(data[2], kind="stable")
 
     def sample(index: np.ndarray) -> Sample:
-        parts = [Moments.from_rows(*(each[i] for each in data[: 2 + labelled])) for i in np.split(index, 16)]
+        parts = [Moments.from_rows(*(column[i] for column in data[: 2 + labelled])) for i in np.split(index, 16)]
         return Sample.from_moments(reduce(Moments.merge, parts), parts)
 
     ratio = row_order_ratio(sample(order))
@@ -72,10 +72,10 @@ def test_few_outputs_of_few_rows_are_no_turns() -> None:
 
 def test_the_notice_says_how_much() -> None:
     """The ratio is told in plain numbers."""
-    for ratio, said in (
+    for ratio, text in (
         (3.84, "3.8 times as much as"),
         (3841.0, "3,841 times"),
         (0.25, "0.25 times"),
         (0.0, "hardly at all"),
     ):
-        assert said in row_order_notice(ratio).message
+        assert text in row_order_notice(ratio).message

@@ -28,7 +28,7 @@ def raw(moments: Moments) -> np.ndarray:
     return moments.about(np.zeros_like(moments.shift)).matrix
 
 
-def alike(a: Moments, b: Moments) -> None:
+def assert_same_rows(a: Moments, b: Moments) -> None:
     """Both describe the same rows, to rounding of sums of squares."""
     scale = max(1.0, float(np.abs(raw(a)).max()))
     np.testing.assert_allclose(raw(a) / scale, raw(b) / scale, atol=1e-13)
@@ -59,8 +59,8 @@ def test_cut_and_merge(seed: int, sizes: list[int], mean: float) -> None:
 def test_merge_is_associative_and_commutative(seed: int, mean: float) -> None:
     """(a + b) + c = a + (b + c) = c + (b + a), and the empty moments change nothing."""
     a, b, c = (Moments.from_rows(*rows(seed + k, 20 + k, mean * k)) for k in range(3))
-    alike(a.merge(b).merge(c), a.merge(b.merge(c)))
-    alike(a.merge(b).merge(c), c.merge(b.merge(a)))
+    assert_same_rows(a.merge(b).merge(c), a.merge(b.merge(c)))
+    assert_same_rows(a.merge(b).merge(c), c.merge(b.merge(a)))
     empty = Moments.empty(5, 3, 3, targets="classes")
     np.testing.assert_array_equal(empty.merge(a).matrix, a.matrix)
     np.testing.assert_array_equal(a.merge(empty).matrix, a.matrix)
@@ -103,7 +103,7 @@ def test_weights_of_zero_drop_rows() -> None:
     keep = np.random.default_rng(1).integers(0, 3, 60)
     weighted = Moments.from_rows(features, outputs, labels, weights=keep)
     index = np.repeat(np.arange(60), keep)
-    alike(weighted, Moments.from_rows(features[index], outputs[index], labels[index]))
+    assert_same_rows(weighted, Moments.from_rows(features[index], outputs[index], labels[index]))
 
 
 def test_a_large_mean_costs_no_digits() -> None:
@@ -121,16 +121,16 @@ def test_a_large_mean_costs_no_digits() -> None:
 @pytest.mark.parametrize("tallies", [{}, {"correct": 17.0, "cross_entropy": 0.1}])
 def test_file_round_trip(tmp_path: Path, tallies: dict[str, float]) -> None:
     """A saved file gives back the same numbers to the bit, with its record; through a stream too."""
-    made = Moments.from_rows(*rows(0, 40))
-    made = Moments(made.matrix, made.shift, 5, 3, 3, "classes", "float32", 1e-7, tallies)
+    moments = Moments.from_rows(*rows(0, 40))
+    moments = Moments(moments.matrix, moments.shift, 5, 3, 3, "classes", "float32", 1e-7, tallies)
     stream = io.BytesIO()
-    made.save(stream, {"model": "ü.onnx"})
-    made.save(tmp_path / "m.npz", {"model": "ü.onnx"})
+    moments.save(stream, {"model": "ü.onnx"})
+    moments.save(tmp_path / "m.npz", {"model": "ü.onnx"})
     stream.seek(0)
     for file in (stream, tmp_path / "m.npz"):
         got, record = load_record(file)
-        np.testing.assert_array_equal(got.matrix, made.matrix)
-        np.testing.assert_array_equal(got.shift, made.shift)
+        np.testing.assert_array_equal(got.matrix, moments.matrix)
+        np.testing.assert_array_equal(got.shift, moments.shift)
         assert (got.p, got.C, got.K, got.targets, got.dtype) == (5, 3, 3, "classes", "float32")
         assert (got.residual, got.tallies) == (1e-7, tallies)
         assert record == {"model": "ü.onnx"}
@@ -155,14 +155,14 @@ def test_tallies(C: int) -> None:
 @given(st.integers(1, 9), st.integers(0, 99))
 def test_merge_all(parts: int, seed: int) -> None:
     """The tree of merges gives the moments of all rows, in the same bits each time, and changes no part."""
-    made = [Moments.from_rows(*rows(seed + i, 20, mean=7.0)) for i in range(parts)]
-    before = [part.matrix.copy() for part in made]
+    blocks = [Moments.from_rows(*rows(seed + i, 20, mean=7.0)) for i in range(parts)]
+    before = [part.matrix.copy() for part in blocks]
     whole = [
         np.concatenate(column) for column in zip(*(rows(seed + i, 20, mean=7.0) for i in range(parts)), strict=True)
     ]
-    alike(merge_all(made), Moments.from_rows(*whole))
-    np.testing.assert_array_equal(merge_all(made).matrix, merge_all(made).matrix)
-    for part, matrix in zip(made, before, strict=True):
+    assert_same_rows(merge_all(blocks), Moments.from_rows(*whole))
+    np.testing.assert_array_equal(merge_all(blocks).matrix, merge_all(blocks).matrix)
+    for part, matrix in zip(blocks, before, strict=True):
         np.testing.assert_array_equal(part.matrix, matrix)
 
 
@@ -196,6 +196,6 @@ def test_bad_files(tmp_path: Path) -> None:
 def test_a_shift_that_is_given_is_not_changed() -> None:
     """The first entry of a shift counts as 0, in a copy of it."""
     shift = np.ones(3)
-    made = Moments.from_rows([[1.0], [2.0]], [[1.0], [3.0]], shift=shift)
+    moments = Moments.from_rows([[1.0], [2.0]], [[1.0], [3.0]], shift=shift)
     assert shift.tolist() == [1.0, 1.0, 1.0]
-    assert made.shift.tolist() == [0.0, 1.0, 1.0]
+    assert moments.shift.tolist() == [0.0, 1.0, 1.0]

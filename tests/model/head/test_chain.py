@@ -14,7 +14,7 @@ from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.model.file import read_model
 from onnxrich.model.head.head import find_head
 from onnxrich.model.patch.instrument import expose_rows
-from onnxrich.pipelines.run import run
+from onnxrich import run
 
 
 def convolve(x: np.ndarray) -> np.ndarray:
