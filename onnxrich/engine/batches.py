@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from onnxrich.data.fingerprint import Fingerprint
-from onnxrich.data.source import Batch, Source, not_finite
+from onnxrich.data.source import Batch, Source, find_non_finite_row
 from onnxrich.errors import DataError
 from onnxrich.progress import Timing
 
@@ -126,10 +126,10 @@ def _timed(batches: Iterator[Batch], timing: Timing) -> Iterator[Batch]:
 
 def _where_not_finite(batch: Batch, start: int) -> str | None:
     for name, array in batch.inputs.items():
-        row = not_finite(array)
+        row = find_non_finite_row(array)
         if row is not None:
             return f"input {name!r} is not finite in row {start + row}"
-    row = not_finite(batch.labels) if batch.labels is not None else None
+    row = find_non_finite_row(batch.labels) if batch.labels is not None else None
     return None if row is None else f"the label of row {start + row} is not finite"
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from onnxrich.data.shared import fitted, renamed
+from onnxrich.data.shared import adapt_batch, match_inputs
 from onnxrich.data.source import Batch, Source
 from onnxrich.engine import prepared as lives
 from onnxrich.engine.accumulation import Accumulation, check_finite
@@ -75,7 +75,7 @@ def measure_jointly(
 
     Args:
         models: the models with their heads.
-        source: the rows, fitted to the inputs of the leader.
+        source: the rows, as the leader takes them.
         leader: one of the models.
         device: where to run.
         batch: samples a run; chosen from the size of a row when left out.
@@ -147,7 +147,7 @@ def _member(
     listen: Listener,
 ) -> _Member:
     with prefix_errors(model.path):
-        fit = Fitted(batches, partial(fitted, model=model, names=renamed(model, leader)))
+        fit = Fitted(batches, partial(adapt_batch, model=model, names=match_inputs(model, leader)))
         live, first = prepare_pass(
             model, head, source, fit, mask=mask, device=device, size=size, listen=listen, blocks=blocks, most_runs=1
         )

@@ -11,7 +11,7 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich.data import open as sources
-from onnxrich.data.shared import leading, source_for
+from onnxrich.data.shared import adapt_source, choose_leader
 from onnxrich.engine import joint_pass as joint
 from onnxrich.engine import runtime as session
 from onnxrich.errors import DataError, Notice, prefix_errors
@@ -70,7 +70,7 @@ def compare(
         for number in fresh:
             listen(Progress(f"reading model {number + 1} of {len(given)}"))
             read.append(_read(given[number], features=features, outputs=outputs, number=head))
-        leader = leading([model for model, _ in read])
+        leader = choose_leader([model for model, _ in read])
         led = sorted(read, key=lambda each: each[0] is not leader)
         source = sources.open_source(
             leader, data, labels, others=[model for model, _ in led[1:]], widths=[head.C for _, head in led], seed=seed,
@@ -83,7 +83,7 @@ def compare(
     with timing.measure("computing the metrics"):
         found = dict(saved)
         for number, (model, _), each in zip(fresh, read, passed.passes, strict=True):
-            own = source_for(model, source, leader)
+            own = adapt_source(model, source, leader)
             found[number] = pipeline.evaluated(
                 model, own, each, choice, metrics=metrics, batch_size=batch_size, listen=listen
             )

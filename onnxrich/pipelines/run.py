@@ -144,7 +144,7 @@ def _record(
 ) -> Provenance:
     head = passed.head
     assert head.p is not None and head.C is not None  # noqa: S101 - measured by the pass
-    notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
+    notices = [*([SYNTHETIC] if source.synthetic else []), *source.skipped.notices()]
     if asked is not None and passed.fixed and asked != passed.batch_size:
         message = f"The model fixes its batch size at {passed.batch_size}; --batch-size {asked} was not used."
         notices.append(Notice("fixed_batch", message))

@@ -24,7 +24,7 @@ FAILURES = {
     "folder": (["run", "."], ". is a folder; needed: a readable ONNX file"),
     "part of a model": (["run", "part.onnx"], "part.onnx is no ONNX model, or only a part of one"),
     "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
-    "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx: unknown kind of file"),
+    "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx is of an unknown kind"),
     "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
     "no labels": (["run", "none.onnx", "--data", "data.npz", "--labels", "no"], "no array 'no' in data.npz"),
     "no model to inspect": (["inspect", "nothing.onnx"], "nothing.onnx: No such file or directory"),

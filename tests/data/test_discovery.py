@@ -10,13 +10,14 @@ import onnx
 import pytest
 from zoo_text import read_all, refused, two_layers, within
 
-from onnxrich.data.open import Source, open_source
+from onnxrich.data.open import open_source
+from onnxrich.data.source import Source
 from onnxrich.errors import DataError
 from onnxrich.model import file as model
 
 X = np.arange(60, dtype=np.float32).reshape(10, 6)
 LABELS = np.arange(10) % 3
-FORM = 'needed: `data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`. Mend it, or pass --data.'
+FORM = 'needed: `data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`. Fix it, or pass --data.'
 
 
 @pytest.fixture
@@ -149,14 +150,14 @@ def test_settings_that_name_nothing(toml: str, found: str, folder: Path) -> None
 @pytest.mark.parametrize(
     ("toml", "found"),
     [
-        ("data = ", ": Invalid value (at end of document); needed: TOML. Mend or remove it."),
+        ("data = ", ": Invalid value (at end of document); needed: TOML. Fix or remove it."),
         (b'data = "\xff"', ": 'utf-8' codec can't decode"),
-        ("data = " + "[" * 5000, "; needed: TOML. Mend or remove it."),
+        ("data = " + "[" * 5000, "; needed: TOML. Fix or remove it."),
         (
             "[preprocesing]\nscale = 2",
-            " says [preprocesing]; needed: data, labels and the table [preprocessing] alone.",
+            " has unknown keys: [preprocesing]; needed: data, labels and the table [preprocessing] alone.",
         ),
-        ('data = "net.npz"\nlabel = "y"\n[foo]', " says label, [foo]; needed: data, labels and the table"),
+        ('data = "net.npz"\nlabel = "y"\n[foo]', " has unknown keys: label, [foo]; needed: data, labels and the table"),
     ],
     ids=["cut off", "bytes", "deep", "misspelled", "unknown"],
 )
@@ -188,7 +189,7 @@ def test_settings_that_point_outside(key: str, name: str, folder: Path) -> None:
     [
         ("none.npz", "none.npz: No such file or directory; needed: a readable .npz file. Check the path."),
         ("", "models holds no images; needed: files that end in .jpg, "),
-        ("onnxrich.toml", "onnxrich.toml: unknown kind of file; needed: one of .npz, .npy, "),
+        ("onnxrich.toml", "onnxrich.toml is of an unknown kind; needed: one of .npz, .npy, "),
     ],
 )
 def test_settings_that_name_no_data(name: str, message: str, folder: Path) -> None:

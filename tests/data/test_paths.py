@@ -17,7 +17,7 @@ import zarr
 from PIL import Image
 from zoo_text import build, read_all, refused, source_of, two_layers
 
-from onnxrich.data.formats.registry import KINDS, ending_of, kind_and_path
+from onnxrich.data.formats.registry import FORMATS, format_of, split_format
 from onnxrich.errors import DataError
 
 X = np.random.default_rng(0).standard_normal((23, 6)).astype(np.float32)
@@ -35,7 +35,7 @@ LABELS = np.arange(23) % 5
 )  # fmt: skip
 def test_endings(name: str, kind: str) -> None:
     """The end of a name says its kind."""
-    assert ending_of(name) == kind
+    assert format_of(name) == kind
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_endings(name: str, kind: str) -> None:
 )  # fmt: skip
 def test_kinds_before_places(name: str, kind: str, url: str) -> None:
     """A kind may stand before a place; what is none is part of the place."""
-    found, place = kind_and_path(name)
+    found, place = split_format(name)
     assert (found, place.url) == (kind, url)
 
 
@@ -162,6 +162,8 @@ def test_missing_packages(name: str, package: str, extra: str, tmp_path: Path, m
 def test_every_kind_is_listed(tmp_path: Path) -> None:
     """An unknown kind of file is refused with all that are read."""
     (tmp_path / "d.pkl").write_bytes(b"")
-    endings = ", ".join(ending for kind in KINDS.values() for ending in kind.endings)
-    with refused(DataError, f"d.pkl: unknown kind of file; needed: one of {endings}, or KIND:FILE.", ", ".join(KINDS)):
+    endings = ", ".join(ending for kind in FORMATS.values() for ending in kind.endings)
+    with refused(
+        DataError, f"d.pkl is of an unknown kind; needed: one of {endings}, or KIND:FILE.", ", ".join(FORMATS)
+    ):
         source_of(two_layers(), tmp_path / "d.pkl")

@@ -73,11 +73,16 @@ def test_labels_of_another_file(shuffle: bool, tmp_path: Path) -> None:
 
 def test_balanced_without_classes() -> None:
     """Classes that are not there can't be balanced."""
-    with refused(DataError, "--balanced with no labels; needed: a class for each row. Pass --labels, or leave --bal"):
+    with refused(
+        DataError, "--balanced was passed with no labels; needed: a class for each row. Pass --labels, or leave --bal"
+    ):
         source_of(two_layers(), X, reading={"balanced": True})
-    with refused(DataError, "--balanced with labels of type float64 and shape (40,)"):
+    with refused(DataError, "--balanced was passed with labels of type float64 and shape (40,)"):
         source_of(two_layers(), X, LABELS.astype(float), reading={"balanced": True})
-    with refused(DataError, "--limit 3 for 4 classes; needed: at least one row of each class. Pass --limit 4 or more."):
+    with refused(
+        DataError,
+        "--limit 3 is too small for 4 classes; needed: at least one row of each class. Pass --limit 4 or more.",
+    ):
         source_of(two_layers(), X, LABELS, reading={"balanced": True, "limit": 3})
 
 
@@ -93,11 +98,16 @@ def test_streams() -> None:
     for option in ("shuffle", "balanced"):
         with refused(
             DataError,
-            f"an iterable with --{option}; needed: data that can be read from any row, such as a file or an array. "
+            f"an iterable can't be read with --{option}; needed: data that can be read from any row, such as a "
+            f"file or an array. "
             "Draw the rows where the iterable is made, or save them to a file.",
         ):
             source_of(two_layers(), items(), reading={option: True})
-    with refused(DataError, "an iterable with --text; needed: data with a column of texts", "Turn the texts into the"):
+    with refused(
+        DataError,
+        "an iterable can't be read with --text; needed: data with a column of texts",
+        "Turn the texts into the",
+    ):
         source_of(two_layers(), items(), reading={"text": "x", "tokenizer": "tokenizer.json"})
 
 
@@ -118,7 +128,7 @@ def test_shards(size: int, kind: str, reading: Any, tmp_path: Path) -> None:
 
 def test_streams_have_no_shards() -> None:
     """What has no length can't be cut in parts that are read apart."""
-    with refused(DataError, "iterable, a stream of unknown length; needed: data that can be read from any row."):
+    with refused(DataError, "iterable is a stream of unknown length; needed: data that can be read from any row."):
         source_of(two_layers(), iter([X])).shards(10)
 
 
@@ -134,7 +144,7 @@ def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
     """Rows that are read class by class are told: blocks of them are not alike."""
     source = source_of(two_layers(), X, labels, reading=reading)
     read_all(source, 5)
-    assert [notice.code for notice in source.ledger.notices()] == ["sorted_by_class"] * told
+    assert [notice.code for notice in source.skipped.notices()] == ["sorted_by_class"] * told
 
 
 @pytest.mark.parametrize(
@@ -144,10 +154,10 @@ def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
         ({"max_errors": -1}, "max_errors -1; needed: a whole number from 0. Pass --max-errors N with N ≥ 0."),
         (
             {"text": "t"},
-            "text 't' with tokenizer None; needed: both, or none of them. Pass --text COLUMN and --tokeniz",
+            "text is 't', and tokenizer None; needed: both, or none of them. Pass --text COLUMN and --tokeniz",
         ),
-        ({"rows": 3}, "reading with 'rows'; needed: some of limit, shuffle, balanced, max_errors, text, tokenizer."),
-        (7, "reading with 7; needed: some of limit"),
+        ({"rows": 3}, "reading holds 'rows'; needed: some of limit, shuffle, balanced, max_errors, text, tokenizer."),
+        (7, "reading holds 7; needed: some of limit"),
     ],
 )
 def test_readings_that_are_none(reading: Any, message: str) -> None:

@@ -88,7 +88,7 @@ def test_without_a_mask(tokenizer: Path, data: Path) -> None:
     options = {"text": "text", "tokenizer": str(tokenizer)}
     with refused(
         DataError,
-        "texts of 3 and of 7 tokens, for a model without an input 'attention_mask'; needed: texts of one length, or a "
+        "texts have 3 and 7 tokens, and the model has no input 'attention_mask'; needed: texts of one length, or a "
         "mask that leaves padding out. Pass --batch-size 1, or export the model with its mask.",
     ):
         read_all(source_of(takes("tokens"), data, reading=options), 5)
@@ -107,10 +107,10 @@ def test_no_tokenizer(content: str, tokenizer: Path, data: Path) -> None:
 def test_what_does_not_fit(tokenizer: Path, data: Path) -> None:
     """Columns that are not there, and inputs that no tokenizer gives, are told."""
     with refused(
-        DataError, "d.jsonl with no column of texts 'body'; needed: one of 'text', 'label'. Pass its name to --te"
+        DataError, "d.jsonl has no column of texts 'body'; needed: one of 'text', 'label'. Pass its name to --te"
     ):
         source_of(takes("input_ids"), data, reading={"text": "body", "tokenizer": str(tokenizer)})
     with refused(
-        DataError, "inputs 'pixels', which no tokenizer gives; needed: input_ids, attention_mask, token_type_ids"
+        DataError, "no tokenizer yields the inputs 'pixels'; needed: input_ids, attention_mask, token_type_ids"
     ):
         source_of(takes("input_ids", "pixels"), data, reading={"text": "text", "tokenizer": str(tokenizer)})

@@ -166,7 +166,7 @@ def test_samples_of_a_tar(tmp_path: Path) -> None:
     batches = list(source.batches(5))
     assert [batch.inputs["x"][:, 0, 0, 0].tolist() for batch in batches] == [[1, 5]]
     assert [batch.labels.tolist() for batch in batches if batch.labels is not None] == [[3, 0]]
-    assert {reason for _, reason in source.ledger.skipped if ".cls" in reason} == {
+    assert {reason for _, reason in source.skipped.items if ".cls" in reason} == {
         "no file .cls", "'x' in .cls, which is no class",
     }  # fmt: skip
 
@@ -250,7 +250,7 @@ def test_zarr_codecs(tmp_path: Path) -> None:
     plain = json.dumps(meta)
     meta["filters"] = [{"id": "pickle", "protocol": 5}]
     (tmp_path / "two.zarr/x/.zarray").write_text(json.dumps(meta))
-    with refused(DataError, "two.zarr is damaged or no Zarr (No Zarr data type found that matches"):
+    with refused(DataError, "two.zarr is damaged or no Zarr array (No Zarr data type found that matches"):
         source_of(two_layers(), tmp_path / "two.zarr")
     meta = json.loads(plain)
     meta["filters"] = [{"id": "quantize", "digits": 2, "dtype": "<f4"}]

@@ -69,7 +69,7 @@ def test_metadata(span: str, expected: np.ndarray, format_: str | None, folder: 
 )
 def test_unknown_metadata(key: str, known: str, folder: Path) -> None:
     """What the specification doesn't know is refused."""
-    with refused(DataError, f"the model's metadata {key} = 'Odd'; needed: one of {known}"):
+    with refused(DataError, f"the model's metadata have {key} = 'Odd'; needed: one of {known}"):
         source(folder, metadata={key: "Odd"})
 
 
@@ -136,7 +136,7 @@ def test_configs_of_something_else(content: str, folder: Path) -> None:
     """A configuration that says nothing of images declares nothing; one that is no JSON is refused."""
     (folder / "preprocessor_config.json").write_text(content)
     if content == "{":
-        with refused(DataError, "preprocessor_config.json is no JSON; needed: a whole JSON file. Mend or remove it."):
+        with refused(DataError, "preprocessor_config.json is no JSON; needed: a whole JSON file. Fix or remove it."):
             source(folder, scale=1.0)
     else:
         assert source(folder, scale=1.0).preprocessing == {"scale": 1.0, "declared_by": {"scale": "options"}}
@@ -176,7 +176,7 @@ def test_resample_of_another_resize(folder: Path) -> None:
     """A filter goes with the size of a configuration, but not where that does not hold: for floats."""
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB))
     assert source(folder, resample="box").preprocessing["resample"] == "box"
-    with refused(DataError, "resample 'box' without resize"):
+    with refused(DataError, "resample 'box' is declared without resize"):
         source(folder, np.ones((5, 3, 6, 6), np.float32), resample="box")
 
 
@@ -190,7 +190,11 @@ def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
     found = open_source(model.read(tmp_path / "net.onnx"), flat)
     assert found.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
     (tmp_path / "onnxrich.toml").write_text("[preprocessing]\nresize = 4")
-    with refused(DataError, "resize in onnxrich.toml for 'array', whose rows are 6; needed", "Leave out resize in "):
+    with refused(
+        DataError,
+        "resize in onnxrich.toml can't be applied to 'array', whose rows are 6; needed",
+        "Leave out resize in ",
+    ):
         open_source(model.read(tmp_path / "net.onnx"), flat)
 
 
@@ -206,7 +210,7 @@ def test_settings_without_data(folder: Path) -> None:
 def test_settings_that_make_no_sense(folder: Path) -> None:
     """A step that is none is refused with where it stands."""
     (folder / "onnxrich.toml").write_text("[preprocessing]\nzoom = 2")
-    with refused(DataError, "[preprocessing] of onnxrich.toml with 'zoom'; needed: steps out of color, resize"):
+    with refused(DataError, "[preprocessing] of onnxrich.toml holds 'zoom'; needed: steps out of color, resize"):
         source(folder)
 
 

@@ -60,13 +60,20 @@ def test_steps_of_images(name: str, value: Any, dtype: Any) -> None:
     """Rows that are no images are not taken for resized ones, as arrays or as items."""
     rows = np.ones((6, 12), dtype)
     for data in (rows, [{"x": rows}]):
-        with refused(DataError, f"--{name} for ", "rows are 12; needed: images", f"Leave out --{name}, or save the"):
+        with refused(
+            DataError,
+            f"--{name} can't be applied to ",
+            "rows are 12; needed: images",
+            f"Leave out --{name}, or save the",
+        ):
             read("N,12", data, scale=0.5, **{name: value})
 
 
 def test_resample_alone(photos: Path) -> None:
     """A filter without a size to resize to is refused."""
-    with refused(DataError, "resample 'box' without resize; needed: the size", "Pass --resize as well, or leave"):
+    with refused(
+        DataError, "resample 'box' is declared without resize; needed: the size", "Pass --resize as well, or leave"
+    ):
         read("N,3,H,W", photos, resample="box")
 
 
@@ -107,13 +114,13 @@ def test_layout_of_vectors(photos: Path) -> None:
     np.testing.assert_array_equal(found, COLORED.reshape(6, -1))
     found = read(f"N,{size}", photos, scale=1.0, layout="NCHW")
     np.testing.assert_array_equal(found, COLORED.transpose(0, 3, 1, 2).reshape(6, -1))
-    with refused(DataError, "doesn't say where the channels are", "Pass --layout NCHW or --layout NHWC."):
+    with refused(DataError, "doesn't say where its channels are", "Pass --layout NCHW or --layout NHWC."):
         read(f"N,{size}", photos, scale=1.0)
 
 
 def test_layout_unknown(photos: Path) -> None:
     """Where the model's shape doesn't say it, the layout has to be said."""
-    with refused(DataError, "images for input 'x' of shape N × A × B × C, which doesn't say where the channels are"):
+    with refused(DataError, "input 'x' of shape N × A × B × C doesn't say where its channels are"):
         read("N,A,B,C", photos, scale=1.0)
 
 
@@ -182,9 +189,9 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "steps", "remedy"),
     [
-        ("N,3,24,24", {}, "Pass --resize 24 --crop 24, or what was done in training."),
+        ("N,3,24,24", {}, "Pass --resize 24 --crop 24, or the steps of the training."),
         ("N,24,24,3", {}, "Pass --resize 24 --crop 24, or"),
-        ("N,3,8,12", {}, "Pass --resize 8x12, or what was done in training."),
+        ("N,3,8,12", {}, "Pass --resize 8x12, or the steps of the training."),
         ("N,24,24", {"color": "gray"}, "Pass --resize 24 --crop 24, or"),
         ("N,24,24,C", {"layout": "NHWC"}, "Pass --resize 24 --crop 24, or"),
         ("N,3,H,24", {}, "Pass --resize, --crop, --color and --layout as in training."),
@@ -192,7 +199,7 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
 )
 def test_images_of_another_size(shape: str, steps: Any, remedy: str, photos: Path) -> None:
     """The message says what brings images to the size that the model takes."""
-    with refused(DataError, "for input 'x'; needed: shape " + shape.replace(",", " × "), remedy):
+    with refused(DataError, "input 'x' gets data of shape ", "; needed: shape " + shape.replace(",", " × "), remedy):
         read(shape, photos, scale=1.0, **steps)
 
 
@@ -214,12 +221,12 @@ FLOATS = COLORED.astype(np.float32)
         ("N,3,10,14", "photos", {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
         ("N,10,14,3", COLORED, {"layout": "NCHW"}, "the channels last: leave out --layout, or pass --layout NHWC."),
         ("N,3,8,8", COLORED, {"layout": "NHWC"}, "the channels first: leave out --layout, or pass --layout NCHW."),
-        ("N,3,8,8", COLORED, {}, "Pass --resize 8 --crop 8, or what was done in training."),
+        ("N,3,8,8", COLORED, {}, "Pass --resize 8 --crop 8, or the steps of the training."),
     ],
 )  # fmt: skip
 def test_true_cause(shape: str, data: Any, steps: Any, remedy: str, photos: Path) -> None:
-    """What is wrong with the layout or the channels is not mended by another size, and the message says so."""
-    with refused(DataError, "for input 'x'; needed: shape " + shape.replace(",", " × "), remedy):
+    """What is wrong with the layout or the channels is not fixed by another size, and the message says so."""
+    with refused(DataError, "input 'x' gets data of shape ", "; needed: shape " + shape.replace(",", " × "), remedy):
         read(shape, photos if isinstance(data, str) else data, scale=1.0, **steps)
 
 
@@ -248,7 +255,7 @@ def test_layout_that_helps(shape: str, array: np.ndarray, layout: str, remedy: s
 )
 def test_images_of_another_size_for_vectors(size: int, remedy: str, photos: Path) -> None:
     """An input of numbers may take images of as many pixels; that comes before scale and layout."""
-    with refused(DataError, f"images of 10 × 14 × 3 for input 'x'; needed: shape N × {size}. Pass {remedy}"):
+    with refused(DataError, f"input 'x' gets images of 10 × 14 × 3; needed: shape N × {size}. Pass {remedy}"):
         read(f"N,{size}", photos)
 
 
@@ -258,7 +265,7 @@ def test_images_of_another_size_for_vectors(size: int, remedy: str, photos: Path
 )
 def test_images_for_other_inputs(shape: str, kind: str, photos: Path) -> None:
     """An input that takes no images says so before it asks for their scale or layout."""
-    told = f"images for input 'x' of shape {shape.replace(',', ' × ')}, which takes none; needed: rows of numbers."
+    told = f"input 'x' of shape {shape.replace(',', ' × ')} takes no images; needed: rows of numbers."
     with refused(DataError, told, "Pass an array or a table of these, or the model that the images are for."):
         read(shape, photos, kind)
 
@@ -274,7 +281,9 @@ def test_columns_of_a_table() -> None:
 def test_bytes_without_a_scale(photos: Path) -> None:
     """How bytes become floats is never guessed."""
     for data in (photos, COLORED):
-        with refused(DataError, "uint8 data for input 'x'; needed: float32. Say how bytes are scaled, as in training "):
+        with refused(
+            DataError, "input 'x' gets uint8 data; needed: float32. Say how bytes are scaled, as in training "
+        ):
             read("N,3,H,W", data, layout="NCHW")
 
 
@@ -288,14 +297,16 @@ def test_several_inputs() -> None:
     np.testing.assert_array_equal(rows["x"], x)
     np.testing.assert_array_equal(rows["i"], images * np.float32(0.5))
     two = build("h = Add(a, b)", x="float[N,6] a, float[N,6] b", y="float[N,6] h")
-    with refused(DataError, "preprocessing for 'a', 'b'; needed: an input with four axes, or a single one."):
+    with refused(
+        DataError, "preprocessing is declared for 'a', 'b'; needed: an input with four axes, or a single one."
+    ):
         source_of(two, {"a": x, "b": x}, preprocessing={"scale": 0.5})
 
 
 @pytest.mark.parametrize("steps", [{"resize": 4}, {"color": "gray"}, {"crop": 2}])
 def test_floats_are_not_resized(steps: Any) -> None:
     """Only bytes are resized, as image libraries do it in training."""
-    with refused(DataError, "images of type float32 to be resized, cropped or made gray; needed: bytes (uint8)."):
+    with refused(DataError, "images of type float32 can't be resized, cropped or made gray; needed: bytes (uint8)."):
         read("N,3,H,W", COLORED.astype(np.float32), **steps)
 
 
@@ -308,7 +319,12 @@ def test_steps_of_images_for_other_rows(kind: str, steps: Any, tmp_path: Path) -
     (tmp_path / "d.csv").write_text("\n".join(",".join(map(str, row)) for row in [list("abcdef"), *x.tolist()]))
     told = " and ".join(f"--{name}" for name in steps if name != "scale")
     rows = "one number" if kind == "columns" else "6"
-    with refused(DataError, f"{told} for ", f"whose rows are {rows}; needed: images", f"Leave out {told}, or save"):
+    with refused(
+        DataError,
+        f"{told} can't be applied to ",
+        f"whose rows are {rows}; needed: images",
+        f"Leave out {told}, or save",
+    ):
         read_all(source_of(two_layers(), data, preprocessing=steps), 4)
     rows, _ = read_all(source_of(two_layers(), data, preprocessing={"scale": 2.0}), 4)
     np.testing.assert_array_equal(rows["x"], x * 2)
@@ -318,7 +334,10 @@ def test_layout_of_gray_arrays() -> None:
     """Channels are laid out where the model has an axis for them."""
     gray = COLORED[..., 0]
     assert read("N,10,14,1", gray, scale=1.0, layout="NHWC").shape == (6, 10, 14, 1)
-    with refused(DataError, "--layout for 'array', whose rows are 10 × 14; needed: images: height × width × channels."):
+    with refused(
+        DataError,
+        "--layout can't be applied to 'array', whose rows are 10 × 14; needed: images: height × width × channels.",
+    ):
         read("N,10,14", gray, scale=1.0, layout="NHWC")
 
 
@@ -326,7 +345,7 @@ def test_layout_of_gray_arrays() -> None:
 def test_means_that_do_not_fit(mean: Any, photos: Path) -> None:
     """Means are one, or one a channel."""
     with refused(
-        DataError, f"mean or std of {len(mean)} numbers for 3 channels of input 'x'; needed: one number, or one"
+        DataError, f"mean or std has {len(mean)} numbers for 3 channels of input 'x'; needed: one number, or one"
     ):
         read("N,3,H,W", photos, scale=1.0, mean=mean)
 
@@ -351,8 +370,8 @@ def test_means_that_do_not_fit(mean: Any, photos: Path) -> None:
         ({"std": [True]}, "std [True]; needed: finite numbers"),
         ({"color": ["rgb"]}, "color ['rgb']; needed: one of rgb, bgr, gray."),
         *(({name: empty}, f"{name} {empty!r}; needed: ") for empty in ("", " ", []) for name in STEPS),
-        ({"scala": 1.0}, "preprocessing with 'scala'; needed: steps out of color, resize, resample, crop, sc"),
-        ("1/255", "preprocessing with '1/255'; needed: steps out of color"),
+        ({"scala": 1.0}, "preprocessing holds 'scala'; needed: steps out of color, resize, resample, crop, sc"),
+        ("1/255", "preprocessing holds '1/255'; needed: steps out of color"),
     ],
 )  # fmt: skip
 def test_steps_that_are_none(steps: Any, message: str) -> None:
