@@ -8,14 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.formats.files import (
-    KINDS,
-    NAMES,
-    WORDS,
-    X,
-    save,
-    scalars,
-)
+from data.formats.files import KINDS, NAMES, WORDS, X, save, scalars
 from zoo_text import build, read_all, refused, source_of, two_layers
 
 from onnxrich.errors import DataError

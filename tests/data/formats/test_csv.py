@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from data.formats.files import (
-    X,
-    save,
-    scalars,
-)
+from data.formats.files import X, save, scalars
 from zoo_text import read_all, refused, source_of, table_of, two_layers
 
 from onnxrich.errors import DataError

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from data.formats.files import (
-    X,
-    in_hdf5,
-)
+from data.formats.files import X, in_hdf5
 from zoo_text import blocks_of, read_all, refused, source_of, table_of, two_layers
 
 from onnxrich.errors import DataError

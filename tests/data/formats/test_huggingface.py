@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data.formats.files import (
-    in_hub,
-)
+from data.formats.files import in_hub
 from zoo_text import refused, source_of, two_layers
 
 from onnxrich.errors import DataError

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from data.formats.files import (
-    X,
-)
+from data.formats.files import X
 from zoo_text import build, read_all, refused, source_of, two_layers
 
 from onnxrich.errors import DataError

@@ -461,7 +461,7 @@ def test_several_inputs_of_npy(tmp_path: Path) -> None:
         source_of(proto, tmp_path / "d.npy")
 
 
-def test_any_damage_is_an_error_or_none(tmp_path: Path) -> None:
+def test_any_damage_of_npy(tmp_path: Path) -> None:
     """Headers changed at random give the rows or a DataError, never another exception."""
     np.save(tmp_path / "whole.npy", X[:8])
     whole = (tmp_path / "whole.npy").read_bytes()

@@ -8,9 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data.formats.files import (
-    X,
-)
+from data.formats.files import X, png
 from zoo_text import blocks_of, build, read_all, refused, source_of, table_of, two_layers
 
 from onnxrich.data.formats import parquet
@@ -52,3 +50,12 @@ def test_paths_in_a_table_are_not_followed(tmp_path: Path) -> None:
     model = build("h = Relu(x)", x="float[N,1,H,W] x", y="float[N,1,H,W] h")
     with refused(DataError, "d.parquet, row 0: no image"):
         read_all(source_of(model, tmp_path / "d.parquet", preprocessing={"scale": 1.0}), 1)
+
+
+def test_a_missing_label_beside_a_good_image(tmp_path: Path) -> None:
+    """A row that is left out for its label is left out with its image."""
+    pq.write_table(pa.table({"image": [png(1), png(2), b"none"], "label": [None, 3, 4]}), tmp_path / "d.parquet")
+    model = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="uint8[N,1,2,2] x", y="float[N,1,2,2] h")
+    (batch,) = source_of(model, tmp_path / "d.parquet", reading={"max_errors": 2}).batches(5)
+    assert batch.inputs["x"][:, 0, 0, 0].tolist() == [2]
+    assert batch.labels is not None and batch.labels.tolist() == [3]

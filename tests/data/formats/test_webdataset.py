@@ -7,12 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.formats.files import (
-    X,
-    npy,
-    png,
-    tar,
-)
+from data.formats.files import X, npy, png, tar
 from zoo_text import build, read_all, refused, source_of, two_layers, within
 
 from onnxrich.errors import DataError
@@ -77,3 +72,11 @@ def test_a_tar_that_claims_much(size: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with within(10), refused(DataError, "d.tar is damaged or no tar file ("):
         source_of(IMAGES, path)
+
+
+def test_a_class_that_is_none_beside_a_good_image(tmp_path: Path) -> None:
+    """A sample that is left out for its class is left out with its image."""
+    path = tar(tmp_path / "d.tar", {"a.png": png(1), "a.cls": b"x", "b.png": png(2), "b.cls": b"1"})
+    (batch,) = source_of(IMAGES, path, reading={"max_errors": 1}).batches(5)
+    assert batch.inputs["x"][:, 0, 0, 0].tolist() == [2]
+    assert batch.labels is not None and batch.labels.tolist() == [1]

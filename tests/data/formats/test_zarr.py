@@ -7,10 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
-from data.formats.files import (
-    X,
-    in_zarr,
-)
+from data.formats.files import X, in_zarr
 from zoo_text import read_all, refused, source_of, two_layers
 
 from onnxrich.errors import DataError
