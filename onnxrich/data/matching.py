@@ -104,7 +104,7 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         part = rows if shard is None else rows[shard.start : shard.stop]
-        for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, part, size):
+        for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, rows=part, size=size):
             yield make_batch({**arrays, **constants}, block_labels, bindings, count)
 
     return Source(
@@ -354,7 +354,7 @@ def _with_random_access(table: Table, labels: Labels | None, names: list[str]) -
 
 
 def _read_blocks(
-    table: Table, names: list[str], labels: Labels | None, rows: Rows, size: int
+    table: Table, names: list[str], labels: Labels | None, *, rows: Rows, size: int
 ) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
     """Yield fields, labels and number of rows of each block, without rows that could not be read."""
     if labels is None or labels.table is table:
@@ -422,6 +422,23 @@ def check_array(
     Raises:
         DataError: when its type, its rank or a fixed dimension differs.
     """
+    _check_type(entry, dtype)
+    if entry.shape is None:
+        return
+    first = 0 if constant else 1
+    fits = len(shape) == len(entry.shape) and all(
+        not isinstance(needed, int) or size is None or needed == size
+        for needed, size in zip(entry.shape[first:], shape[first:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"input {entry.name!r} gets data of shape {shape_text(shape)}",
+            f"shape {shape_text(entry.shape)}",
+            remedy or _reshape_remedy(entry.shape, shape),
+        )
+
+
+def _check_type(entry: Input, dtype: np.dtype[Any]) -> None:
     if entry.dtype is None:
         raise DataError(
             f"input {entry.name!r} is no numeric tensor",
@@ -437,19 +454,6 @@ def check_array(
         )
     if not (dtype.kind == entry.dtype.kind or (dtype.kind in "biu" and entry.dtype.kind in "iu")):
         raise _not_convertible(entry, dtype, entry.dtype)
-    if entry.shape is None:
-        return
-    first = 0 if constant else 1
-    fits = len(shape) == len(entry.shape) and all(
-        not isinstance(needed, int) or size is None or needed == size
-        for needed, size in zip(entry.shape[first:], shape[first:], strict=True)
-    )
-    if not fits:
-        raise DataError(
-            f"input {entry.name!r} gets data of shape {shape_text(shape)}",
-            f"shape {shape_text(entry.shape)}",
-            remedy or _reshape_remedy(entry.shape, shape),
-        )
 
 
 def _not_convertible(entry: Input, dtype: np.dtype[Any], needed: np.dtype[Any]) -> DataError:

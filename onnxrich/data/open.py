@@ -63,7 +63,7 @@ def open_source(
     if data is None:
         data, labels = find_data(model, labels, others)
     if data is None:
-        return _synthesize(model, labels, selection, steps, seed)
+        return _synthesize(model, labels, (selection, steps), seed)
     path = split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     declared = find_declared(model, others, path, steps)
     plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors))
@@ -72,13 +72,13 @@ def open_source(
     return check_index_range(warn_on_pixel_scale(source, model), model)
 
 
-def _synthesize(model: Model, labels: Any, selection: Selection, steps: Preprocessing, seed: int) -> Source:
+def _synthesize(model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int) -> Source:
     """Return random rows; refuse options that would be ignored."""
     from onnxrich.data.synthetic import synthesize
 
     if labels is not None:
         raise DataError("labels were passed without data", "the data that they belong to", "Pass --data FILE as well.")
-    if (selection, steps) != (Selection(), Preprocessing()):
+    if options != (Selection(), Preprocessing()):
         raise DataError("options of reading were passed without data", "the data to read", "Pass --data FILE as well.")
     return synthesize(model, seed)
 

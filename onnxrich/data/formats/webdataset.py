@@ -69,8 +69,8 @@ def open_webdataset(context: OpenContext) -> Table:
     samples = [sample for number, tar in enumerate(tars) for sample in _read_samples(tar, number)]
     if not samples:
         raise DataError(f"{path.name} holds no samples", "a tar of files named SAMPLE.EXTENSION", "Check the file.")
-    found = (_find_part(extension, samples, tars) for extension in samples[0].members)
-    parts = {part.field.name: part for part in found if part is not None}
+    candidates = (_find_part(extension, samples, tars) for extension in samples[0].members)
+    parts = {part.field.name: part for part in candidates if part is not None}
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
         with ExitStack() as stack:

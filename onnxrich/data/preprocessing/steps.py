@@ -73,8 +73,9 @@ class Preprocessing:
         known = [field.name for field in fields(cls)]
         if not isinstance(declared, Mapping) or any(name not in known for name in declared):
             names = ", ".join(map(repr, declared)) if isinstance(declared, Mapping) else repr(declared)
-            found = f"{where or 'preprocessing'} holds {names}"
-            raise DataError(found, f"steps out of {', '.join(known)}", "Leave the others out.")
+            raise DataError(
+                f"{where or 'preprocessing'} holds {names}", f"steps out of {', '.join(known)}", "Leave the others out."
+            )
         with prefix_errors(where):
             return cls(**declared)
 

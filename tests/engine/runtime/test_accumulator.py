@@ -14,6 +14,7 @@ import pytest
 from zoo_text import build, refused
 
 from onnxrich.data import open as sources
+from onnxrich.data.source import Batch
 from onnxrich.engine import prepared as feeding
 from onnxrich.engine import prepared as live
 from onnxrich.engine import result
@@ -198,7 +199,7 @@ def test_totals_wait_for_nobody() -> None:
 
     def slow(accumulator: Accumulator, block: int) -> None:
         gate.wait(20)
-        accumulator.add([made.feed(sources.Batch({"x": X[:10]}, None, 10))], block)
+        accumulator.add([made.feed(Batch({"x": X[:10]}, None, 10))], block)
 
     with fleet:
         fleet.add(slow, 0)
