@@ -73,8 +73,8 @@ def test_no_doubt_where_it_is_declared() -> None:
 
 def test_notice_in_the_result() -> None:
     """The warning is part of the result."""
-    found = onnxrich.run(model(PLAIN["identity"]), BYTES)
-    assert "pixel_scale" in {notice.code for notice in found.notices}
+    analysis = onnxrich.run(model(PLAIN["identity"]), BYTES)
+    assert "pixel_scale" in {notice.code for notice in analysis.notices}
 
 
 TOKENS = build(

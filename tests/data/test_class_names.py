@@ -48,10 +48,12 @@ def not_used(source: Source) -> str:
     return notice.message
 
 
-@pytest.mark.parametrize("how", [{"metadata": str(dict(enumerate(NAMES)))}, {"config": HUB}], ids=["metadata", "hub"])
-def test_words_follow_the_model(how: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "declaration", [{"metadata": str(dict(enumerate(NAMES)))}, {"config": HUB}], ids=["metadata", "hub"]
+)
+def test_words_follow_the_model(declaration: Any, tmp_path: Path) -> None:
     """Words have the numbers of their outputs, also where some are missing."""
-    source = open_source(saved(tmp_path, **how), {"x": X, "labels": TWO})
+    source = open_source(saved(tmp_path, **declaration), {"x": X, "labels": TWO})
     np.testing.assert_array_equal(read_all(source, 5)[1], [NAMES.index(word) for word in TWO])
     assert (source.class_names, source.classes) == (NAMES, 3)
 
@@ -98,11 +100,11 @@ def test_other_names_than_outputs(names: tuple[str, ...], tmp_path: Path) -> Non
     config = {"id2label": dict(enumerate(names))}
     words = np.array(["ant", "dog"])[np.arange(12) % 2]
     saved(tmp_path, config=config)
-    found = onnxrich.run(tmp_path / "net.onnx", {"x": X, "labels": words})
-    assert (found.record.data.class_names, found.metrics["accuracy"]) == (("ant", "dog"), None)
-    told = {notice.code: notice.message for notice in found.notices}
-    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in told["names_not_used"]
-    assert "more_classes" not in told
+    analysis = onnxrich.run(tmp_path / "net.onnx", {"x": X, "labels": words})
+    assert (analysis.record.data.class_names, analysis.metrics["accuracy"]) == (("ant", "dog"), None)
+    messages = {notice.code: notice.message for notice in analysis.notices}
+    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in messages["names_not_used"]
+    assert "more_classes" not in messages
     compared = onnxrich.compare([tmp_path / "net.onnx", tmp_path / "net.onnx"], {"x": X, "labels": words})
     assert compared.results[0].record.data.class_names == ("ant", "dog")
 
@@ -115,15 +117,15 @@ def test_numbers_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "declaration",
     [
         {"config": "[1]"}, {"config": {"size": 7}}, {"config": {"id2label": None}},
         {"metadata": "{"}, {"metadata": "__import__('os')"}, {"metadata": "(" * 10**5}, {"metadata": "['ant']"},
     ],
 )  # fmt: skip
-def test_what_names_nothing(how: Any, tmp_path: Path) -> None:
+def test_what_names_nothing(declaration: Any, tmp_path: Path) -> None:
     """Files and metadata of somebody else are left alone."""
-    source = open_source(saved(tmp_path, **how), {"x": X, "labels": TWO})
+    source = open_source(saved(tmp_path, **declaration), {"x": X, "labels": TWO})
     assert (source.class_names, source.skipped.notices()) == (("ant", "cat"), [])
 
 
@@ -169,10 +171,10 @@ def test_numbers_beyond_the_names(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     feature = {"labels": {"_type": "ClassLabel", "names": ["ant", "cat"]}}
-    about = {b"huggingface": json.dumps({"info": {"features": feature}}).encode()}
+    metadata = {b"huggingface": json.dumps({"info": {"features": feature}}).encode()}
     for wrong in (-1, 2):
         columns = {"x": pa.array(X.tolist(), pa.list_(pa.float32(), 6)), "labels": [0, 1, wrong] * 4}
-        parquet.write_table(pa.table(columns).replace_schema_metadata(about), tmp_path / "d.parquet")
+        parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), tmp_path / "d.parquet")
         source = open_source(saved(tmp_path, config=HUB), tmp_path / "d.parquet")
         with refused(DataError, f"d.parquet holds class {wrong}, and names 2 classes; needed: numbers from 0 to 1."):
             read_all(source, 5)

@@ -129,7 +129,7 @@ def test_nothing_beside(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("toml", "found"),
+    ("toml", "message"),
     [
         ("", "data = None, labels = None"),
         ("data = 3", "data = 3, labels = None"),
@@ -141,14 +141,14 @@ def test_nothing_beside(folder: Path) -> None:
     ],
     ids=["empty", "number", "list", "labels", "null", "no data", "no data but preprocessing"],
 )
-def test_settings_that_name_nothing(toml: str, found: str, folder: Path) -> None:
+def test_settings_that_name_nothing(toml: str, message: str, folder: Path) -> None:
     """Settings without data are refused with what they hold and the form that they must have."""
-    with refused(DataError, f"onnxrich.toml beside the model: {found}", FORM):
+    with refused(DataError, f"onnxrich.toml beside the model: {message}", FORM):
         beside(folder, toml)
 
 
 @pytest.mark.parametrize(
-    ("toml", "found"),
+    ("toml", "message"),
     [
         ("data = ", ": Invalid value (at end of document); needed: TOML. Fix or remove it."),
         (b'data = "\xff"', ": 'utf-8' codec can't decode"),
@@ -161,11 +161,11 @@ def test_settings_that_name_nothing(toml: str, found: str, folder: Path) -> None
     ],
     ids=["cut off", "bytes", "deep", "misspelled", "unknown"],
 )
-def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> None:
+def test_settings_that_are_none(toml: str | bytes, message: str, folder: Path) -> None:
     """What can't be read, or is not known, is refused, and so it is where data are given."""
     (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
     for data in (None, X):
-        with refused(DataError, "onnxrich.toml beside the model", found):
+        with refused(DataError, "onnxrich.toml beside the model", message):
             open_source(model.read(folder / "net.onnx"), data)
 
 

@@ -42,19 +42,19 @@ def test_inputs_that_are_named_as_labels_are() -> None:
 
 def test_read_as_it_is_used() -> None:
     """Items are taken when a batch needs them, not before: an iterable may be longer than memory, or endless."""
-    taken = 0
+    count = 0
 
     def items() -> Iterator[dict[str, np.ndarray]]:
-        nonlocal taken
+        nonlocal count
         while True:
-            taken += 1
+            count += 1
             yield {"x": X[:10]}
 
     batches = source_of(two_layers(), items()).batches(25)
     next(batches)
-    assert taken == 3
+    assert count == 3
     next(batches)
-    assert taken == 5
+    assert count == 5
 
 
 def test_many_small_items(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,13 +222,13 @@ def test_rows_that_data_and_labels_lack(tmp_path: Path) -> None:
     """Rows that the data lack, and others that the labels lack, leave those that both have."""
     header, table = "a,b,c,d,e,f\n", np.arange(ROWS * 6, dtype=np.float64).reshape(ROWS, 6) + 0.5
     lines = [",".join(map(str, row)) for row in table]
-    lines[1], marks = lines[1].replace("6.5", "none"), [str(label) for label in LABELS]
-    marks[2] = ""
+    lines[1], texts = lines[1].replace("6.5", "none"), [str(label) for label in LABELS]
+    texts[2] = ""
     (tmp_path / "x.csv").write_text(header + "\n".join(lines) + "\n")
-    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{mark},1\n" for mark in marks))
+    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{mark},1\n" for mark in texts))
     model = build("h = Cast<to = 1>(x)", x="double[N,6] x", y="float[N,6] h")
-    data, told = tmp_path / "x.csv", str(tmp_path / "marks.csv")
-    rows, labels = joined(source_of(model, data, told, reading={"max_errors": 2}), 4)
+    data, labels_file = tmp_path / "x.csv", str(tmp_path / "marks.csv")
+    rows, labels = joined(source_of(model, data, labels_file, reading={"max_errors": 2}), 4)
     whole = [0, *range(3, ROWS)]
     np.testing.assert_array_equal(rows, table[whole])
     np.testing.assert_array_equal(labels, LABELS[whole])
@@ -248,15 +248,17 @@ def test_a_text_without_a_word(tmp_path: Path) -> None:
 def test_words(kind: str, tmp_path: Path) -> None:
     """Words are classes in the order of the alphabet, in whatever form they come."""
     words = np.array(["dog", "cat", "ant"])[LABELS % 3]
-    given: Any = {"array": words, "list": words.tolist(), "swapped": words.astype(words.dtype.newbyteorder())}.get(kind)
+    labels: Any = {"array": words, "list": words.tolist(), "swapped": words.astype(words.dtype.newbyteorder())}.get(
+        kind
+    )
     data: Any = X
     if kind == "npy":
         np.save(tmp_path / "words.npy", words)
-        given = tmp_path / "words.npy"
+        labels = tmp_path / "words.npy"
     elif kind == "npz":
         np.savez(tmp_path / "d.npz", x=X, labels=words)
         data = tmp_path / "d.npz"
-    source = source_of(two_layers(), data, given)
+    source = source_of(two_layers(), data, labels)
     np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
     assert source.class_names == ("ant", "cat", "dog")
 
@@ -266,8 +268,8 @@ def test_words_with_an_axis_of_their_own(kind: str, tmp_path: Path) -> None:
     """Words of shape (rows, 1) are classes, as integers of that shape are; those of more columns are refused."""
     words = np.array(["dog", "cat", "ant"])[LABELS % 3][:, None]
     np.savez(tmp_path / "d.npz", x=X, labels=words)
-    data, given = (tmp_path / "d.npz", None) if kind == "npz" else (X, words.tolist() if kind == "list" else words)
-    source = source_of(two_layers(), data, given)
+    data, labels = (tmp_path / "d.npz", None) if kind == "npz" else (X, words.tolist() if kind == "list" else words)
+    source = source_of(two_layers(), data, labels)
     np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
     assert source.class_names == ("ant", "cat", "dog")
     with refused(DataError, "labels 'labels' have type <U3 and shape (11, 2); needed: integer classes"):

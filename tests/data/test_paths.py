@@ -49,8 +49,8 @@ def test_endings(name: str, kind: str) -> None:
 )  # fmt: skip
 def test_kinds_before_places(name: str, kind: str, url: str) -> None:
     """A kind may stand before a place; what is none is part of the place."""
-    found, place = split_format(name)
-    assert (found, place.url) == (kind, url)
+    prefix, path = split_format(name)
+    assert (prefix, path.url) == (kind, url)
 
 
 def test_kind_wins_over_ending(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_urls(kind: str) -> None:
     for reading in ({}, {"shuffle": True}):
         source = source_of(two_layers(), f"memory://{kind}/d.{kind}", labels, reading=reading, seed=1)
         order = np.random.default_rng(1).permutation(23) if reading else np.arange(23)
-        rows, marks = read_all(source, 5)
+        rows, read_labels = read_all(source, 5)
         np.testing.assert_array_equal(rows["x"], X[order])
-        np.testing.assert_array_equal(marks, LABELS[order])
+        np.testing.assert_array_equal(read_labels, LABELS[order])
 
 
 def test_folders_behind_urls() -> None:

@@ -70,8 +70,8 @@ def test_nothing_to_make_up(kind: str) -> None:
         synthesize(model.read(proto), 0)
 
 
-@pytest.mark.parametrize("said", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])
-def test_how_to_read_is_not_taken_for_rows_that_are_made_up(said: dict) -> None:
+@pytest.mark.parametrize("options", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])
+def test_how_to_read_is_not_taken_for_rows_that_are_made_up(options: dict) -> None:
     """A limit or a scale of no data is refused, not forgotten."""
     with refused(DataError, "options of reading were passed without data", "Pass --data FILE"):
-        source_of(two_layers(), None, **said)
+        source_of(two_layers(), None, **options)

@@ -24,14 +24,14 @@ TABLE = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """The file of a tokenizer of whole words, with special tokens around each text."""
-    made = tokenizers.Tokenizer(
+    tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
 
 
@@ -78,9 +78,9 @@ def test_a_run(tokenizer: Path, data: Path) -> None:
         "e = Gather(table, input_ids)\n h = Relu(e)\n y = MatMul(h, w2)", table=TABLE,
         x="int64[N,T] input_ids, int64[N,T] attention_mask", y="float[N,T,3] y",
     )  # fmt: skip
-    found = onnxrich.run(proto, data, "label", reading={"text": "text", "tokenizer": str(tokenizer)})
+    analysis = onnxrich.run(proto, data, "label", reading={"text": "text", "tokenizer": str(tokenizer)})
     tokens = sum(len(text.split()) + 2 for text in TEXTS)
-    assert (found.record.data.n, found.record.data.samples) == (tokens, 5)
+    assert (analysis.record.data.n, analysis.record.data.samples) == (tokens, 5)
 
 
 def test_without_a_mask(tokenizer: Path, data: Path) -> None:

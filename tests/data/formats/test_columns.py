@@ -18,18 +18,18 @@ def test_columns_that_are_used_for_nothing(tmp_path: Path) -> None:
     """They are named, three at most, with what to do where there are no labels; names must not steer a terminal."""
     words = [WORDS[at % 3] for at in range(23)]
 
-    def told(labels: str | None = None, **others: Any) -> list[str]:
+    def messages(labels: str | None = None, **others: Any) -> list[str]:
         source = source_of(two_layers(), save("csv", tmp_path, scalars(**others)), labels)
         notices = source.skipped.notices()
         assert {notice.code for notice in notices} <= {"unused_columns"}
         return [notice.message for notice in notices]
 
     hint = " If one of them holds the labels, pass --labels NAME."
-    assert told(species=words) == [f"Left out of d.csv: 'species', neither inputs nor labels of the model.{hint}"]
-    assert told("species", species=words) == []
-    assert told(label=words) == []
+    assert messages(species=words) == [f"Left out of d.csv: 'species', neither inputs nor labels of the model.{hint}"]
+    assert messages("species", species=words) == []
+    assert messages(label=words) == []
     four = {"a\x1b[2J": words, "when": words, "where": words, "who": words}
-    assert told(label=words, **four) == [
+    assert messages(label=words, **four) == [
         "Left out of d.csv: 'a\\x1b[2J', 'when', 'where' and 1 more, neither inputs nor labels of the model."
     ]
     arrays = {"x": X, "labels": np.arange(23) % 3, "id": np.arange(23)}

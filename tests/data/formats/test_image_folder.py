@@ -68,8 +68,8 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "labels.npy", np.arange(4) + 5)
     assert read(tmp_path / "d", labels=tmp_path / "labels.npy") == ([0, 1, 2, 3], [5, 6, 7, 8])
     (tmp_path / "d/1.png").write_bytes(b"none")
-    found = source_of(MODEL, tmp_path / "d", tmp_path / "labels.npy", reading={"max_errors": 1})
-    batches = list(found.batches(3))
+    source = source_of(MODEL, tmp_path / "d", tmp_path / "labels.npy", reading={"max_errors": 1})
+    batches = list(source.batches(3))
     assert [batch.rows for batch in batches] == [2, 1]
     assert np.concatenate([batch.labels for batch in batches if batch.labels is not None]).tolist() == [5, 7, 8]
 
@@ -78,14 +78,14 @@ def test_listed(tmp_path: Path) -> None:
     """A CSV names files beside it, in its order, with labels in numbers or in words, or with none."""
     for value in range(3):
         save(tmp_path / f"all/{value}.png", value)
-    for labels, found, names in (
+    for labels, numbers, names in (
         (["2", "0", "2"], [2, 0, 2], None),
         (["dog", "cat", "dog"], [1, 0, 1], ("cat", "dog")),
         (["01", "1", "01"], [0, 1, 0], ("01", "1")),
     ):
         lines = [f"all/{value}.png,{label}" for value, label in zip((2, 0, 1), labels, strict=True)]
         (tmp_path / "list.csv").write_text("\n".join(["file,label", *lines]))
-        assert read(f"images:{tmp_path}/list.csv") == ([2, 0, 1], found)
+        assert read(f"images:{tmp_path}/list.csv") == ([2, 0, 1], numbers)
         assert source_of(MODEL, f"images:{tmp_path}/list.csv").class_names == names
     (tmp_path / "list.csv").write_text("file\nall/1.png\n")
     assert read(f"images:{tmp_path}/list.csv") == ([1], None)

@@ -223,16 +223,16 @@ def test_same_moments(
     """Rows in the same order have the same moments to the bit, and the same fingerprint."""
     data, labels = make(tmp_path, *fashion)
     shape = "float[N,784] x" if make in FLAT else "float[N,1,28,28] x"
-    found = onnxrich.run(network(shape), data, labels, batch_size=100, preprocessing=SCALE)
-    np.testing.assert_array_equal(found.moments.matrix, reference.moments.matrix)
-    assert found.metrics == reference.metrics
-    assert found.record.data.fingerprint == reference.record.data.fingerprint
-    assert found.record.data.samples == len(fashion[0])
-    applied = dict(found.record.data.preprocessing or {})
+    analysis = onnxrich.run(network(shape), data, labels, batch_size=100, preprocessing=SCALE)
+    np.testing.assert_array_equal(analysis.moments.matrix, reference.moments.matrix)
+    assert analysis.metrics == reference.metrics
+    assert analysis.record.data.fingerprint == reference.record.data.fingerprint
+    assert analysis.record.data.samples == len(fashion[0])
+    applied = dict(analysis.record.data.preprocessing or {})
     assert len(applied.pop("columns", [])) == (784 if make is csv_pixels else 0)
     assert applied == SCALE | {"declared_by": {"scale": "options"}}
     named = make in (parquet_images, hub, remote)
-    assert found.record.data.class_names == (NAMES if named else None)
+    assert analysis.record.data.class_names == (NAMES if named else None)
 
 
 def test_classes_in_subfolders(fashion: Any, network: Any, reference: onnxrich.Analysis, tmp_path: Path) -> None:
@@ -242,14 +242,14 @@ def test_classes_in_subfolders(fashion: Any, network: Any, reference: onnxrich.A
         path = tmp_path / "photos" / f"{label} {NAMES[label]}" / f"{at}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    found = onnxrich.run(network(), tmp_path / "photos", batch_size=100, preprocessing=SCALE)
-    assert found.record.data.fingerprint == reference.record.data.fingerprint
-    assert found.record.data.class_names == tuple(f"{at} {name}" for at, name in enumerate(NAMES))
+    analysis = onnxrich.run(network(), tmp_path / "photos", batch_size=100, preprocessing=SCALE)
+    assert analysis.record.data.fingerprint == reference.record.data.fingerprint
+    assert analysis.record.data.class_names == tuple(f"{at} {name}" for at, name in enumerate(NAMES))
     # 1 000 terms a sum, in double, each term of the size of the whole: 1000 · 2⁻⁵³ of it at most; moments about shifts
     # that differ are the same to about that times the ratio of mean to deviation, below ten here.
     for name in ("d_lr", "d_lr_centered", "utilized_variance", "effective_rank", "participation_ratio", "accuracy"):
-        assert found.metrics[name] == pytest.approx(reference.metrics[name], rel=1e-9), name
-    assert found.metrics["d_lr_debiased"] == pytest.approx(reference.metrics["d_lr_debiased"], abs=0.02)
+        assert analysis.metrics[name] == pytest.approx(reference.metrics[name], rel=1e-9), name
+    assert analysis.metrics["d_lr_debiased"] == pytest.approx(reference.metrics["d_lr_debiased"], abs=0.02)
 
 
 @pytest.mark.parametrize("shape", ["N,784", "N,28,28", "N,28,28,1", "N,1,28,28", "N,1,H,W"])

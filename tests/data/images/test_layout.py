@@ -37,19 +37,19 @@ def read(shape: str, data: Any, kind: str = "float", **steps: Any) -> np.ndarray
 
 def test_scale_mean_std(photos: Path) -> None:
     """(scale · x − mean) / std in each channel, in double, rounded once."""
-    found = read("N,3,H,W", photos, scale=1 / 255, mean=MEAN, std=STD)
+    pixels = read("N,3,H,W", photos, scale=1 / 255, mean=MEAN, std=STD)
     expected = (COLORED.astype(np.float64) / 255 - MEAN) / STD
     # The product with 1/255 and the quotient by 255 differ by an ulp of double, which may tip a rounding to float32;
     # the difference with the mean, at least 0.0003 here, enlarges it by up to 10⁴ · 2⁻⁵³, far below float32's 2⁻²⁴.
-    np.testing.assert_allclose(found, expected.transpose(0, 3, 1, 2), rtol=2**-23)
-    assert found.dtype == np.float32
+    np.testing.assert_allclose(pixels, expected.transpose(0, 3, 1, 2), rtol=2**-23)
+    assert pixels.dtype == np.float32
 
 
 def test_bytes_become_what_a_division_gives() -> None:
     """A scale of 1/255 gives exactly the float32 quotient of each byte by 255, which training divides by."""
     every = np.arange(256, dtype=np.uint8).reshape(-1, 16, 16)
-    found = read("N,1,16,16", every, scale=1 / 255)
-    np.testing.assert_array_equal(found.reshape(-1), np.arange(256, dtype=np.float32) / np.float32(255))
+    pixels = read("N,1,16,16", every, scale=1 / 255)
+    np.testing.assert_array_equal(pixels.reshape(-1), np.arange(256, dtype=np.float32) / np.float32(255))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -92,11 +92,11 @@ def test_transparency_stays_last() -> None:
 
 
 @pytest.mark.parametrize("layout", [None, "NCHW", "NHWC"])
-@pytest.mark.parametrize("lies", ["folder", "NCHW", "NHWC"])
+@pytest.mark.parametrize("stored", ["folder", "NCHW", "NHWC"])
 @pytest.mark.parametrize("color", ["rgb", "bgr", None])
-def test_layout_and_colors(layout: Any, lies: str, color: Any, photos: Path) -> None:
+def test_layout_and_colors(layout: Any, stored: str, color: Any, photos: Path) -> None:
     """However images lie, they become what the model takes, where its shape or the layout says it."""
-    data: Any = {"folder": photos, "NCHW": COLORED.transpose(0, 3, 1, 2), "NHWC": COLORED}[lies]
+    data: Any = {"folder": photos, "NCHW": COLORED.transpose(0, 3, 1, 2), "NHWC": COLORED}[stored]
     shape = "N,3,H,W" if layout != "NHWC" else "N,H,W,3"
     steps = {name: value for name, value in {"layout": layout, "color": color, "scale": 1.0}.items() if value}
     expected = COLORED[..., ::-1] if color == "bgr" else COLORED
@@ -108,10 +108,10 @@ def test_layout_and_colors(layout: Any, lies: str, color: Any, photos: Path) -> 
 def test_layout_of_vectors(photos: Path) -> None:
     """Colours in a flat input follow the layout, which has to be said."""
     size = COLORED[0].size
-    found = read(f"N,{size}", photos, scale=1.0, layout="NHWC")
-    np.testing.assert_array_equal(found, COLORED.reshape(6, -1))
-    found = read(f"N,{size}", photos, scale=1.0, layout="NCHW")
-    np.testing.assert_array_equal(found, COLORED.transpose(0, 3, 1, 2).reshape(6, -1))
+    pixels = read(f"N,{size}", photos, scale=1.0, layout="NHWC")
+    np.testing.assert_array_equal(pixels, COLORED.reshape(6, -1))
+    pixels = read(f"N,{size}", photos, scale=1.0, layout="NCHW")
+    np.testing.assert_array_equal(pixels, COLORED.transpose(0, 3, 1, 2).reshape(6, -1))
     with refused(DataError, "doesn't say where its channels are", "Pass --layout NCHW or --layout NHWC."):
         read(f"N,{size}", photos, scale=1.0)
 
@@ -129,8 +129,8 @@ def test_resize(resample: str, photos: Path) -> None:
     for resize, (height, width) in ((5, (5, 7)), ((4, 6), (4, 6)), (20, (20, 28))):
         wanted = [np.asarray(Image.fromarray(image).resize((width, height), number)) for image in COLORED]
         for data in (photos, COLORED):
-            found = read("N,H,W,3", data, "uint8", resize=resize, resample=resample)
-            np.testing.assert_array_equal(found, np.stack(wanted))
+            pixels = read("N,H,W,3", data, "uint8", resize=resize, resample=resample)
+            np.testing.assert_array_equal(pixels, np.stack(wanted))
 
 
 def test_crop(photos: Path) -> None:
@@ -144,17 +144,17 @@ def test_crop(photos: Path) -> None:
 
 def test_resize_comes_before_crop(photos: Path) -> None:
     """First the size, then the cut."""
-    found = read("N,H,W,3", photos, "uint8", resize=20, crop=16)
+    pixels = read("N,H,W,3", photos, "uint8", resize=20, crop=16)
     wanted = [np.asarray(Image.fromarray(image).resize((28, 20), 2))[2:18, 6:22] for image in COLORED]
-    np.testing.assert_array_equal(found, np.stack(wanted))
+    np.testing.assert_array_equal(pixels, np.stack(wanted))
 
 
 @pytest.mark.parametrize("from_array", [False, True])
 def test_gray(from_array: bool, photos: Path) -> None:
     """Gray is Pillow's luma, for files and for arrays of bytes."""
-    found = read("N,H,W,1", COLORED if from_array else photos, "uint8", color="gray")
+    pixels = read("N,H,W,1", COLORED if from_array else photos, "uint8", color="gray")
     wanted = [np.asarray(Image.fromarray(image).convert("L")) for image in COLORED]
-    np.testing.assert_array_equal(found[..., 0], np.stack(wanted))
+    np.testing.assert_array_equal(pixels[..., 0], np.stack(wanted))
 
 
 def test_colors_are_not_dropped(photos: Path) -> None:
@@ -167,8 +167,8 @@ def test_gray_images_for_colors(tmp_path: Path) -> None:
     """Gray images become three equal channels for a model that takes colours: nothing is lost."""
     (tmp_path / "d").mkdir()
     Image.fromarray(COLORED[0, ..., 0]).save(tmp_path / "d/0.png")
-    found = read("N,3,H,W", tmp_path / "d", scale=1.0)
-    np.testing.assert_array_equal(found, np.repeat(COLORED[:1, None, ..., 0], 3, axis=1))
+    pixels = read("N,3,H,W", tmp_path / "d", scale=1.0)
+    np.testing.assert_array_equal(pixels, np.repeat(COLORED[:1, None, ..., 0], 3, axis=1))
 
 
 def test_sizes_that_differ(tmp_path: Path) -> None:
@@ -263,8 +263,8 @@ def test_images_of_another_size_for_vectors(size: int, remedy: str, photos: Path
 )
 def test_images_for_other_inputs(shape: str, kind: str, photos: Path) -> None:
     """An input that takes no images says so before it asks for their scale or layout."""
-    told = f"input 'x' of shape {shape.replace(',', ' × ')} takes no images; needed: rows of numbers."
-    with refused(DataError, told, "Pass an array or a table of these, or the model that the images are for."):
+    message = f"input 'x' of shape {shape.replace(',', ' × ')} takes no images; needed: rows of numbers."
+    with refused(DataError, message, "Pass an array or a table of these, or the model that the images are for."):
         read(shape, photos, kind)
 
 
@@ -315,13 +315,13 @@ def test_steps_of_images_for_other_rows(kind: str, steps: Any, tmp_path: Path) -
     x = RNG.standard_normal((9, 6)).astype(np.float32)
     data = {"array": x, "mapping": {"x": x}, "iterable": [{"x": x}], "columns": tmp_path / "d.csv"}[kind]
     (tmp_path / "d.csv").write_text("\n".join(",".join(map(str, row)) for row in [list("abcdef"), *x.tolist()]))
-    told = " and ".join(f"--{name}" for name in steps if name != "scale")
+    options = " and ".join(f"--{name}" for name in steps if name != "scale")
     rows = "one number" if kind == "columns" else "6"
     with refused(
         DataError,
-        f"{told} can't be applied to ",
+        f"{options} can't be applied to ",
         f"whose rows are {rows}; needed: images",
-        f"Leave out {told}, or save",
+        f"Leave out {options}, or save",
     ):
         read_all(source_of(two_layers(), data, preprocessing=steps), 4)
     rows, _ = read_all(source_of(two_layers(), data, preprocessing={"scale": 2.0}), 4)

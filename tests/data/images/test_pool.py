@@ -111,17 +111,17 @@ def broken(kind: str, path: Path) -> str:
         path.unlink()
         os.mkfifo(path)
         return "is no regular file"
-    made = {
+    contents = {
         "empty": b"", "text": b"no image", "cut": content[: len(content) - 26], "bomb": bomb(30_000),
         "large": bomb(9_000),
         "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n", "deep": b"",
     }  # fmt: skip
-    path.write_bytes(made[kind])
+    path.write_bytes(contents[kind])
     if kind == "deep":
         Image.fromarray(np.zeros((2, 2), np.uint16)).save(path)
         return "pixels of mode I;16, more than 8 bits each"
-    told = {"bomb": "more than 67,108,864 pixels", "large": "9000 × 9000 pixels, more than 67,108,864", "cut": ""}
-    return told.get(kind, "no image; read are whole JPEG, PNG, WEBP")
+    reasons = {"bomb": "more than 67,108,864 pixels", "large": "9000 × 9000 pixels, more than 67,108,864", "cut": ""}
+    return reasons.get(kind, "no image; read are whole JPEG, PNG, WEBP")
 
 
 KINDS = ["missing", "fifo", "empty", "text", "cut", "bomb", "large", "eps", "deep"]

@@ -47,7 +47,7 @@ def test_steps_that_are_none(steps: Any, message: str) -> None:
 @pytest.mark.parametrize("value", [np.float32(0.5), np.array([0.25, 0.5]), np.array(2)])
 def test_numbers_of_numpy(value: Any) -> None:
     """NumPy's numbers and arrays are those that they hold."""
-    assert Preprocessing(mean=value).mean == tuple(float(each) for each in np.ravel(value))
+    assert Preprocessing(mean=value).mean == tuple(float(number) for number in np.ravel(value))
 
 
 def test_one_number_for_all() -> None:
