@@ -385,7 +385,7 @@ def test_other_data_beside_a_model_are_refused(folders: list[Path], x: np.ndarra
     for models in (folders, folders[::-1]):
         assert onnxrich.compare(models, device="cpu").results[1].record.data.source == "model.npz"
     np.savez(folders[1].parent / "model.npz", x=x + 1)
-    with refused(DataError, "b/model.npz beside", "needed: the same data for all models", "Pass them by --data."):
+    with refused(DataError, "b/model.npz lies beside", "needed: the same data for all models", "Pass them by --data."):
         onnxrich.compare(folders)
 
 

@@ -26,7 +26,7 @@ FAILURES = {
     "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
     "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx is of an unknown kind"),
     "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
-    "no labels": (["run", "none.onnx", "--data", "data.npz", "--labels", "no"], "no array 'no' in data.npz"),
+    "no labels": (["run", "none.onnx", "--data", "data.npz", "--labels", "no"], "data.npz has no field 'no'"),
     "no model to inspect": (["inspect", "nothing.onnx"], "nothing.onnx: No such file or directory"),
     "no model to expose": (["expose", "nothing.onnx", "-o", "new.onnx"], "nothing.onnx: No such file or directory"),
     "crash of inspect": (["inspect", "crash_loading.onnx"], "native code crashed (SIGFPE) while "),
