@@ -107,10 +107,10 @@ def _resized_size(image: Image, resize: int | tuple[int, int]) -> tuple[int, int
 
 def _crop(pixels: AnyArray, crop: int | tuple[int, int]) -> AnyArray:
     height, width = (crop, crop) if isinstance(crop, int) else crop
+    if pixels.shape[0] < height or pixels.shape[1] < width:
+        raise UnreadableError(f"{pixels.shape[0]} × {pixels.shape[1]} pixels, less than the crop {height} × {width}")
     # Half pixels are rounded to even, as torchvision's CenterCrop rounds them.
     top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
-    if top < 0 or left < 0:
-        raise UnreadableError(f"{pixels.shape[0]} × {pixels.shape[1]} pixels, less than the crop {height} × {width}")
     return pixels[top : top + height, left : left + width]
 
 

@@ -72,15 +72,6 @@ def test_threads_end(tmp_path: Path) -> None:
     assert threads() == []
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "gif", "webp", "tiff", "pgm"])
-def test_lossless_formats(ending: str, tmp_path: Path) -> None:
-    """Every lossless format gives the pixels that were saved."""
-    save(tmp_path / f"0.{ending}", 77)
-    model = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="uint8[N,C,2,2] x", y="float[N,C,2,2] h")
-    rows, _ = read_all(source_of(model, tmp_path, preprocessing={"layout": "NCHW", "color": "gray"}), 2)
-    assert rows["x"].tolist() == [[[[77, 77], [77, 77]]]]
-
-
 def bomb(side: int) -> bytes:
     """A PNG of some bytes that says it has many pixels."""
 
