@@ -1,20 +1,20 @@
-"""What reading costs: images decoded by one process and by all cores, against inference; and the fingerprint.
+"""What reading costs: images decoded by one thread and by all cores, against inference; and the fingerprint.
 
     python benchmarks/reading.py            prints two Markdown tables
     python benchmarks/reading.py --quick    fewer images
 
 JPEG files of 500 × 375 pixels, made up here, are resized to 256, cropped to 224, scaled and normalised.
-*Processor seconds* are those that the work takes of one core, its child processes included: other load on the machine
-doesn't add to them. The run is `onnxrich.run` of a ResNet-18 over the folder; *waiting* is the share of the loop in
-which the model waits for images.
+*Processor seconds* are those that the work takes of one core: other load on the machine doesn't add to them. The run is
+`onnxrich.run` of a ResNet-18 over the folder; *waiting* is the share of the loop in which the model waits for images.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,7 +26,7 @@ from PIL import Image
 import onnxrich
 from onnxrich._utils.threads import usable_cores
 from onnxrich.data.fingerprint import Fingerprint
-from onnxrich.data.images import pool as decoding
+from onnxrich.data.images import pool
 from onnxrich.data.open import open_source
 from onnxrich.model import file as models
 
@@ -46,15 +46,10 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
-    """Seconds that some work takes of one core, with those of the processes that it starts."""
-
-    def used() -> float:
-        spent = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(one.ru_utime + one.ru_stime for one in spent)
-
-    start = used()
+    """Seconds that some work takes of one core."""
+    start = time.process_time()
     work()
-    return used() - start
+    return time.process_time() - start
 
 
 def reading_table(folder: Path, count: int, turns: int) -> None:
@@ -62,35 +57,35 @@ def reading_table(folder: Path, count: int, turns: int) -> None:
     proto = resnet18(224)
     source = open_source(models.read_model(proto), folder, preprocessing=STEPS)
 
-    def read(pool_from: int) -> Callable[[], object]:
+    def read(threads: int) -> Callable[[], object]:
         def loop() -> None:
-            with patch.object(decoding, "POOL_FROM", pool_from):
+            with patch.object(pool, "usable_cores", lambda: threads):
                 for _ in source.batches(32):
                     pass
 
         return loop
 
-    one, all_ = read(count + 1), read(0)
-    fastest = by_turns({"one": lambda: timed(one), "all": lambda: timed(all_)}, turns)
+    loops = {threads: read(threads) for threads in (1, usable_cores())}
+    fastest = by_turns({str(threads): partial(timed, loop) for threads, loop in loops.items()}, turns)
     print("| what | images a second | processor seconds an image |\n| --- | --- | --- |")
-    for name, key, loop in (("decoded by one process", "one", one), (f"by {usable_cores()} processes", "all", all_)):
-        print(f"| {name} | {count / fastest[key]:.0f} | {processor_seconds(loop) / count:.4f} |")
-    few = min(count, 256)
-    for name, pool_from in (("in the process itself", few + 1), (f"by {usable_cores()} processes", 0)):
-        print(_run_row(name, folder, few, pool_from))
+    for threads, loop in loops.items():
+        per_second = count / fastest[str(threads)]
+        print(f"| decoded by {threads} threads | {per_second:.0f} | {processor_seconds(loop) / count:.4f} |")
+    for threads in loops:
+        print(_run_row(folder, min(count, 256), threads))
     print()
 
 
-def _run_row(name: str, folder: Path, few: int, pool_from: int) -> str:
-    """A whole run, its images decoded in one way or the other, with the share of its loop that it waits for them."""
+def _run_row(folder: Path, few: int, threads: int) -> str:
+    """A whole run, its images decoded by some threads, with the share of its loop that it waits for them."""
     found: list[onnxrich.Analysis] = []
     options = {"reading": {"limit": few}, "preprocessing": STEPS, "device": "cpu"}
-    with patch.object(decoding, "POOL_FROM", pool_from):
+    with patch.object(pool, "usable_cores", lambda: threads):
         used = processor_seconds(lambda: found.append(onnxrich.run(resnet18(224), folder, **options)))
     runtime = found[0].record.runtime
     stages = runtime.profile or {}
     waiting = stages["reading"] / (stages["reading"] + stages["running"])
-    what = f"run of a ResNet-18, decoded {name}, waiting {waiting:.1%}"
+    what = f"run of a ResNet-18, decoded by {threads} threads, waiting {waiting:.1%}"
     return f"| {what} | {few / runtime.seconds:.1f} | {used / few:.4f} |"
 
 

@@ -12,11 +12,10 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich.data.context import OpenContext
+from onnxrich.data.context import ImageSpec, OpenContext
 from onnxrich.data.formats.registry import open_table
-from onnxrich.data.images.decode import ImageSpec
-from onnxrich.data.open import Preprocessing, Source, open_source
-from onnxrich.data.source import SkippedItems
+from onnxrich.data.open import open_source
+from onnxrich.data.source import SkippedItems, Source
 from onnxrich.data.table import Table
 from onnxrich.errors import OnnxrichError
 from onnxrich.model import file as model
@@ -54,8 +53,8 @@ def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None, **options: 
 
 def table_of(name: Any, max_errors: int = 0) -> Table:
     """The table of a place, whatever the model."""
-    ledger = SkippedItems(max_errors)
-    return open_table(str(name), lambda place: OpenContext(place, ImageSpec(Preprocessing()), ledger))
+    skipped = SkippedItems(max_errors)
+    return open_table(str(name), lambda path: OpenContext(path, ImageSpec(), skipped))
 
 
 def blocks_of(table: Table, name: str, size: int) -> Iterator[np.ndarray]:

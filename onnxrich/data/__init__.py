@@ -1,1 +1,1 @@
-"""From what the user has to batches: one spine, and one file a format."""
+"""Data: from the user's files, arrays and iterables to batches of a model's inputs."""

@@ -1,24 +1,37 @@
-"""What a kind of data is opened with."""
+"""What a format needs to open data: the path, the form of images, and where to report items that it skips."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from onnxrich.data.images.decode import ImageSpec
 from onnxrich.data.paths import DataPath
+from onnxrich.data.preprocessing.steps import Preprocessing
 from onnxrich.data.source import SkippedItems
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Size and colours that images are brought to when they are decoded.
+
+    Attributes:
+        steps: declared preprocessing, of which colours, sizes and the filter of resizing count here.
+        channels: channels that the model takes, None where it leaves them open.
+    """
+
+    steps: Preprocessing = field(default_factory=Preprocessing)
+    channels: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class OpenContext:
-    """Where the data lie, and how they are to be read.
+    """What the data are opened with.
 
     Attributes:
-        place: file or folder.
-        look: size and colours of images.
-        ledger: told of what can't be read.
+        path: file or folder of the data.
+        image_spec: size and colours of images.
+        skipped: takes items that can't be read.
     """
 
-    place: DataPath
-    look: ImageSpec
-    ledger: SkippedItems
+    path: DataPath
+    image_spec: ImageSpec
+    skipped: SkippedItems

@@ -1,4 +1,4 @@
-"""Any Python iterable of mappings from input name to array: batches as they come, cut to the size that is asked for."""
+"""Iterables of mappings from input name to array: their items cut and joined to batches of the requested size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data.labels import KEYS, as_array, check_labels
-from onnxrich.data.matching import InputBinding, ReadPlan, batch, bind_input, is_constant, recipe_for
+from onnxrich.data.labels import KEYS, check_labels
+from onnxrich.data.matching import InputBinding, ReadPlan, bind_input, is_constant, make_batch, preprocessing_for
 from onnxrich.data.source import Batch, Shard, Source
-from onnxrich.data.table import AnyArray, Field
+from onnxrich.data.table import AnyArray, Field, to_array
 from onnxrich.errors import DataError
 from onnxrich.model.file import Input
 
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """One mapping of the iterable, or what was cut from some: arrays with rows, labels, and what all rows share."""
+    """One item of the iterable, or rows of several.
+
+    Attributes:
+        arrays: arrays with rows, by input name.
+        labels: labels of the rows, None without any.
+        constants: arrays that all rows share, by input name.
+    """
 
     arrays: Mapping[str, AnyArray]
     labels: AnyArray | None
@@ -28,218 +34,245 @@ class _Item:
     def rows(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def cut(self, start: int, stop: int) -> _Item:
+    def slice(self, start: int, stop: int) -> _Item:
         arrays = {name: array[start:stop] for name, array in self.arrays.items()}
         return _Item(arrays, None if self.labels is None else self.labels[start:stop], self.constants)
 
 
-def check_pairs(data: Iterable[Any], inputs: tuple[Input, ...]) -> None:
-    """Check that an iterable is none of rows and their labels: what is what has to be said by names.
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Reads items.
 
-    Raises:
-        DataError: when it is a tuple of anything but batches, or a list of rows and one label each.
+    Attributes:
+        inputs: the model's inputs.
+        keys: keys under which labels may stand; only the requested one where the user named it.
+        requested: key that the user named, None without.
+        plan: preprocessing and number of rows.
     """
-    if not isinstance(data, tuple | list) or all(isinstance(item, Mapping) for item in data):
-        return
-    shapes = [getattr(item, "shape", ()) for item in data]
-    # Two of one rank in a tuple may be rows and targets alike, as an autoencoder's are.
-    least = 3 if isinstance(data, tuple) else 2
-    alike = len(data) >= least and len(shapes[0]) > 0 and len({len(shape) for shape in shapes}) == 1
-    if not alike and (isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0)):
+
+    inputs: tuple[Input, ...]
+    keys: tuple[str, ...]
+    requested: str | None
+    plan: ReadPlan
+
+    def read(self, item: Any) -> _Item:
+        """Check and convert one item.
+
+        Raises:
+            DataError: when an array is missing, doesn't fit its input, or has another number of rows.
+        """
+        item = self._to_mapping(item)
+        missing = [entry.name for entry in self.inputs if entry.name not in item]
+        if self.requested is not None and self.requested not in item:
+            missing.append(self.requested)
+        if missing:
+            raise DataError(
+                f"the iterable yields an item with {', '.join(repr(key) for key in item) or 'nothing'}",
+                ", ".join(repr(name) for name in missing),
+                "Yield dicts from input name to array.",
+            )
+        arrays: dict[str, AnyArray] = {}
+        constants: dict[str, AnyArray] = {}
+        for entry in self.inputs:
+            array = to_array(entry.name, item[entry.name])
+            field = Field(entry.name, array.dtype, array.shape)
+            binding = bind_input(entry, (field,), self.inputs, self.plan.declared)
+            constant = binding.constant or is_constant(entry, array.shape, self.inputs)
+            (constants if constant else arrays)[entry.name] = binding.load({entry.name: array})
+        labels = self._read_labels(item)
+        counts = {len(array) for array in arrays.values()} | ({len(labels)} if labels is not None else set())
+        if not arrays or len(counts) != 1:
+            raise DataError(
+                f"the iterable yields an item with {' and '.join(map(str, sorted(counts))) if arrays else 'no'} rows",
+                "the same number in each array",
+                "Check the iterable.",
+            )
+        return _Item(arrays, labels, constants)
+
+    def _read_labels(self, item: Mapping[str, Any]) -> AnyArray | None:
+        key = next((key for key in self.keys if key in item), None)
+        if key is None:
+            return None
+        labels = to_array(key, item[key])
+        # The number of a word depends on all words, which are unknown before a stream ends.
+        if labels.size and labels.dtype.kind in "OU" and isinstance(word := labels.reshape(-1)[0], str):
+            raise DataError(
+                f"the iterable yields words as labels, such as {str(word)!r}",
+                "the number of each class, in the order of the model's outputs",
+                "Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
+            )
+        check_labels(key, labels.dtype, labels.shape)
+        return labels
+
+    def _to_mapping(self, item: Any) -> Mapping[str, Any]:
+        """Return an item as a mapping; without names, only where its meaning is unambiguous.
+
+        An item without names is an array that feeds the only input, or a pair of its rows and their classes, as
+        loaders of frameworks yield them.
+        """
+        if isinstance(item, Mapping):
+            return item
+        inputs = self.inputs
+        key = self.keys[0] if self.requested is None and self.keys else ""
+        has_several = isinstance(item, tuple) or (isinstance(item, list) and any(hasattr(v, "shape") for v in item))
+        if len(inputs) == 1 and not has_several:
+            return {inputs[0].name: item}
+        if len(inputs) == 1 and key and _is_pair(item, inputs[0]):
+            return {inputs[0].name: item[0], key: item[1]}
+        pair = ", or a pair of its rows and their integer classes" if len(inputs) == 1 else ""
         raise DataError(
-            f"data that are a {type(data).__name__} of {len(data)}",
-            "rows and labels by name",
-            f"Pass {_named(inputs)}, or the rows as data and labels=….",
+            f"the iterable yields an item of type {type(item).__name__}",
+            f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}{pair}",
+            f"Yield dicts from input name to array, and the labels beside them: {_example_mapping(inputs)}.",
         )
 
 
-def _named(inputs: tuple[Input, ...]) -> str:
-    """The mapping that rows of a model and their labels are passed as."""
-    return "{" + ", ".join(f'"{name}": …' for name in [*(entry.name for entry in inputs), "labels"]) + "}"
-
-
-def from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, wish: ReadPlan) -> Source:
-    """A source over an iterable of mappings; a bare array fits a model with a single input.
+def source_from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels: str | None, plan: ReadPlan) -> Source:
+    """Return the source of an iterable of mappings; bare arrays feed a model with a single input.
 
     Args:
         items: yields mappings from input name to array; all arrays of one have the same number of rows.
         inputs: the model's inputs.
-        labels: key of the labels in each mapping; a usual one is taken when it is there and is no input.
-        wish: what is done to the rows, and how many are read.
+        labels: key of the labels in each mapping; None: a usual key that is no input.
+        plan: preprocessing and number of rows.
 
     Raises:
         DataError: when rows are to be drawn at random, or are texts.
     """
-    if wish.reading.shuffle or wish.reading.balanced:
+    if plan.selection.shuffle or plan.selection.balanced:
         raise DataError(
-            f"an iterable with {'--shuffle' if wish.reading.shuffle else '--balanced'}",
+            f"an iterable can't be read with {'--shuffle' if plan.selection.shuffle else '--balanced'}",
             "data that can be read from any row, such as a file or an array",
             "Draw the rows where the iterable is made, or save them to a file.",
         )
-    if wish.reading.text is not None:
+    if plan.selection.text is not None:
         raise DataError(
-            "an iterable with --text",
+            "an iterable can't be read with --text",
             "data with a column of texts, such as a file",
             "Turn the texts into the model's inputs where the iterable is made.",
         )
     names = {entry.name for entry in inputs}
     keys = (labels,) if labels is not None else tuple(key for key in KEYS if key not in names)
+    reader = _Reader(inputs, keys, labels, plan)
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
-        read_ = (_item(item, inputs, keys, labels, wish) for item in items)
-        for item in _recut(_limited(read_, wish.reading.limit), size):
-            slots = tuple(InputBinding(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
-            yield batch({**item.arrays, **item.constants}, item.labels, slots, item.rows)
+        for item in _cut_and_join(_limit_rows(map(reader.read, items), plan.selection.limit), size):
+            bindings = tuple(InputBinding(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
+            yield make_batch({**item.arrays, **item.constants}, item.labels, bindings, item.rows)
 
-    recipe = next(
-        (recipe for entry in inputs if (recipe := recipe_for(entry, _byte_field(entry), inputs, wish.said))), None
-    )
-    choice = wish.reading.choice(wish.seed)
+    choice = plan.selection.choice(plan.seed)
     return Source(
-        "iterable", read, choice=choice, preprocessing=recipe.record() if recipe else None, ledger=wish.ledger
+        "iterable", read, choice=choice, preprocessing=_describe_for_bytes(inputs, plan), skipped=plan.skipped
     )
 
 
-def _byte_field(entry: Input) -> Field:
-    return Field(entry.name, np.dtype(np.uint8), ())
+def _describe_for_bytes(inputs: tuple[Input, ...], plan: ReadPlan) -> Mapping[str, Any] | None:
+    """Return the preprocessing that would be applied to bytes: the type of the arrays is unknown before they come."""
+    for entry in inputs:
+        field = Field(entry.name, np.dtype(np.uint8), ())
+        preprocessing = preprocessing_for(entry, field, inputs, plan.declared)
+        if preprocessing is not None:
+            return preprocessing.to_dict()
+    return None
 
 
-def _limited(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
+def check_no_pair(data: Iterable[Any], inputs: tuple[Input, ...]) -> None:
+    """Refuse rows and their labels without names, in a tuple or a list.
+
+    Raises:
+        DataError: when the data are a tuple of anything but batches, or a list of rows and one label for each.
+    """
+    if not isinstance(data, tuple | list) or all(isinstance(item, Mapping) for item in data):
+        return
+    shapes = [getattr(item, "shape", ()) for item in data]
+    # A tuple of two arrays of one rank may be rows and targets, as those of an autoencoder are.
+    least = 3 if isinstance(data, tuple) else 2
+    are_batches = len(data) >= least and len(shapes[0]) > 0 and len({len(shape) for shape in shapes}) == 1
+    if not are_batches and (isinstance(data, tuple) or (len(data) == 2 and len(shapes[0]) > len(shapes[1]) > 0)):
+        raise DataError(
+            f"the data are a {type(data).__name__} of {len(data)}",
+            "rows and labels by name",
+            f"Pass {_example_mapping(inputs)}, or the rows as data and labels=….",
+        )
+
+
+def _example_mapping(inputs: tuple[Input, ...]) -> str:
+    """Return the mapping that holds the rows of a model and their labels, as text."""
+    return "{" + ", ".join(f'"{name}": …' for name in [*(entry.name for entry in inputs), "labels"]) + "}"
+
+
+def _is_pair(item: Sequence[Any], entry: Input) -> bool:
+    """Tell whether two arrays can only be rows of an input, and a class for each."""
+    if len(item) != 2 or entry.shape is None or not all(hasattr(array, "shape") for array in item):
+        return False
+    rows, classes = (to_array(entry.name, array) for array in item)
+    has_ranks = (rows.ndim, classes.ndim) == (len(entry.shape), 1)
+    return has_ranks and classes.dtype.kind in "iu" and len(rows) == len(classes)
+
+
+def _limit_rows(items: Iterator[_Item], limit: int | None) -> Iterator[_Item]:
     if limit is None:
         yield from items
         return
     for item in items:
-        yield item.cut(0, limit)
+        yield item.slice(0, limit)
         limit -= min(limit, item.rows)
-        # Before the next item is taken: an iterable may have no end, or none that is to be waited for.
+        # Stop before the next item: the iterable may have no end, or block for long.
         if not limit:
             return
 
 
-def _item(item: Any, inputs: tuple[Input, ...], keys: tuple[str, ...], asked: str | None, wish: ReadPlan) -> _Item:
-    item = _by_name(item, inputs, "" if asked is not None or not keys else keys[0])
-    missing = [entry.name for entry in inputs if entry.name not in item]
-    if asked is not None and asked not in item:
-        missing.append(asked)
-    if missing:
-        raise DataError(
-            f"an item with {', '.join(repr(key) for key in item) or 'nothing'}",
-            ", ".join(repr(name) for name in missing),
-            "Yield dicts from input name to array.",
-        )
-    arrays: dict[str, AnyArray] = {}
-    constants: dict[str, AnyArray] = {}
-    for entry in inputs:
-        array = as_array(entry.name, item[entry.name])
-        made = bind_input(entry, (Field(entry.name, array.dtype, array.shape),), inputs, wish.said)
-        constant = made.constant or is_constant(entry, array.shape, inputs)
-        (constants if constant else arrays)[entry.name] = made.load({entry.name: array})
-    labels = next((as_array(key, item[key]) for key in keys if key in item), None)
-    if labels is not None:
-        _check_numbers(labels)
-        check_labels(next(key for key in keys if key in item), labels.dtype, labels.shape)
-    counts = {len(array) for array in arrays.values()} | ({len(labels)} if labels is not None else set())
-    if not arrays or len(counts) != 1:
-        raise DataError(
-            f"an item with {' and '.join(map(str, sorted(counts))) if arrays else 'no'} rows",
-            "the same number in each array",
-            "Check the iterable.",
-        )
-    return _Item(arrays, labels, constants)
-
-
-def _by_name(item: Any, inputs: tuple[Input, ...], key: str) -> Mapping[str, Any]:
-    """An item as a mapping. What is what in one without names is taken where it can be one thing alone, never guessed.
-
-    Args:
-        item: a mapping, an array, or a pair of rows and classes, as loaders of frameworks yield them.
-        inputs: the model's inputs: arrays and pairs feed the only one.
-        key: of the classes, empty where they were asked for by a name, which a pair has not.
-    """
-    if isinstance(item, Mapping):
-        return item
-    several = isinstance(item, tuple) or (isinstance(item, list) and any(hasattr(each, "shape") for each in item))
-    if len(inputs) == 1 and not several:
-        return {inputs[0].name: item}
-    if len(inputs) == 1 and key and _is_pair(item, inputs[0]):
-        return {inputs[0].name: item[0], key: item[1]}
-    pair = ", or a pair of its rows and their integer classes" if len(inputs) == 1 else ""
-    raise DataError(
-        f"an item of type {type(item).__name__}",
-        f"a mapping with {', '.join(repr(entry.name) for entry in inputs)}{pair}",
-        f"Yield dicts from input name to array, and the labels beside them: {_named(inputs)}.",
-    )
-
-
-def _is_pair(item: Sequence[Any], entry: Input) -> bool:
-    """Whether two arrays can only be rows of an input, and a class for each."""
-    if len(item) != 2 or entry.shape is None or not all(hasattr(each, "shape") for each in item):
-        return False
-    rows, classes = (as_array(entry.name, each) for each in item)
-    ranks = (rows.ndim, classes.ndim) == (len(entry.shape), 1)
-    return ranks and classes.dtype.kind in "iu" and len(rows) == len(classes)
-
-
-def _check_numbers(labels: AnyArray) -> None:
-    """Words are numbered by the place of each among all, which nobody knows before a stream has ended."""
-    if labels.size and labels.dtype.kind in "OU" and isinstance(word := labels.reshape(-1)[0], str):
-        raise DataError(
-            f"words as labels in an iterable, such as {str(word)!r}",
-            "the number of each class, in the order of the model's outputs",
-            "Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
-        )
-
-
-def _recut(items: Iterator[_Item], size: int) -> Iterator[_Item]:
-    """Items of any number of rows, cut and joined to `size` rows each; the last may be shorter."""
-    held: list[_Item] = []
+def _cut_and_join(items: Iterator[_Item], size: int) -> Iterator[_Item]:
+    """Cut and join items of any number of rows to `size` rows each; the last may be shorter."""
+    pending: list[_Item] = []
     rows = 0
     first: _Item | None = None
     for item in items:
         first = first or item
-        _check_alike(first, item)
+        _check_consistent(first, item)
         if item.rows:
-            held.append(item)
+            pending.append(item)
             rows += item.rows
-        # Joined once for each batch, not once for each item: an item may be a single row.
+        # Join once for each batch, not once for each item: an item may be a single row.
         if rows < size:
             continue
-        joined = _join(held)
-        whole = rows - rows % size
-        for start in range(0, whole, size):
-            yield joined.cut(start, start + size)
-        rows -= whole
-        held = [joined.cut(whole, whole + rows)] if rows else []
-    if held:
-        yield _join(held)
+        joined = _join(pending)
+        complete = rows - rows % size
+        for start in range(0, complete, size):
+            yield joined.slice(start, start + size)
+        rows -= complete
+        pending = [joined.slice(complete, complete + rows)] if rows else []
+    if pending:
+        yield _join(pending)
 
 
-def _check_alike(first: _Item, item: _Item) -> None:
+def _check_consistent(first: _Item, item: _Item) -> None:
     if (first.labels is None) != (item.labels is None):
-        raise DataError("items with labels and without", "labels in all or in none", "Check the iterable.")
+        raise DataError(
+            "the iterable yields items with labels and items without", "labels in all or in none", "Check the iterable."
+        )
     for name, value in item.constants.items():
         if name not in first.constants or not np.array_equal(value, first.constants[name]):
             raise DataError(
-                f"items with different values for {name!r}, which has no axis of rows",
+                f"the iterable yields different values for {name!r}, which has no axis of rows",
                 "the same value in all",
                 "Analyse the items apart.",
             )
 
 
-def _join(parts: list[_Item]) -> _Item:
-    if len(parts) == 1:
-        return parts[0]
-    names = parts[0].arrays
-    arrays = {name: _concatenate(name, [part.arrays[name] for part in parts]) for name in names}
-    labels = [part.labels for part in parts if part.labels is not None]
-    return _Item(arrays, _concatenate("labels", labels) if labels else None, parts[0].constants)
+def _join(items: list[_Item]) -> _Item:
+    if len(items) == 1:
+        return items[0]
+    arrays = {name: _concatenate(name, [item.arrays[name] for item in items]) for name in items[0].arrays}
+    labels = [item.labels for item in items if item.labels is not None]
+    return _Item(arrays, _concatenate("labels", labels) if labels else None, items[0].constants)
 
 
 def _concatenate(name: str, arrays: list[AnyArray]) -> AnyArray:
     shapes = sorted({array.shape[1:] for array in arrays})
     if len(shapes) != 1:
         raise DataError(
-            f"items with rows of shapes {' and '.join(map(str, shapes))} for {name!r}",
+            f"the iterable yields rows of shapes {' and '.join(map(str, shapes))} for {name!r}",
             "rows of one shape within a batch",
             "Pad them to the same shape, or yield items of --batch-size rows each.",
         )

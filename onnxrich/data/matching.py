@@ -1,46 +1,62 @@
-"""Fitting data to a model: what feeds which input, and arrays in the form in which the runtime reads them rightly."""
+"""Matching of a table with a model: which fields feed which input, and their arrays as the runtime takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
-from onnxrich.data.images.layout import Pixels, check_takes_images, layout_of, shape_remedy
-from onnxrich.data.labels import Labels
+from onnxrich.data.labels import Labels, count_classes
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
-from onnxrich.data.preprocessing.steps import OF_IMAGES, Preprocessing, ResolvedPreprocessing
-from onnxrich.data.selection import Selection, chosen
+from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
+from onnxrich.data.selection import Selection, select_rows
 from onnxrich.data.source import Batch, Shard, SkippedItems, Source
-from onnxrich.data.table import SCAN, AnyArray, Field, Rows, Table, unpacked, whole
+from onnxrich.data.table import AnyArray, Field, Rows, Table
 from onnxrich.errors import DataError, Notice, printable
 from onnxrich.model.file import Input
 from onnxrich.moments.targets import class_column
 
+if TYPE_CHECKING:
+    from onnxrich.data.images.layout import Pixels
+
+# Names that a notice of unused fields lists at most.
+_LISTED = 3
+
+# An input, and the fields that feed it.
+Match = tuple[Input, tuple[Field, ...]]
+
 
 @dataclass(frozen=True, eq=False)
 class ReadPlan:
-    """How a table is to be read: what was declared, which rows, by which seed, and where losses are counted."""
+    """How a table is read.
 
-    said: DeclaredPreprocessing
-    reading: Selection
+    Attributes:
+        declared: declared preprocessing.
+        selection: which rows.
+        seed: seed of random draws.
+        skipped: takes items that can't be read.
+        synthetic: whether the rows are random numbers.
+    """
+
+    declared: DeclaredPreprocessing
+    selection: Selection
     seed: int
-    ledger: SkippedItems
+    skipped: SkippedItems
     synthetic: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class InputBinding:
-    """What feeds one input.
+    """An input, and what feeds it.
 
     Attributes:
         entry: the input.
-        fields: the field, or several of one number a row each, which become its columns.
+        fields: name of the field, or of several with one number per row, which become its columns.
         constant: whether it is the same for every batch.
-        pixels: what is done to the rows, None for nothing.
+        pixels: preprocessing of the rows, None without any.
     """
 
     entry: Input
@@ -49,148 +65,329 @@ class InputBinding:
     pixels: Pixels | None = None
 
     def load(self, arrays: Mapping[str, AnyArray]) -> AnyArray:
-        """The input's array of a block of fields.
+        """Return the input's array of a block of fields.
 
         Raises:
-            DataError: when they don't fit.
+            DataError: when the fields don't fit.
         """
         first = arrays[self.fields[0]]
-        stacked = len(self.fields) > 1 or _is_column(self.entry, first.shape)
-        array = np.stack([arrays[name] for name in self.fields], axis=1) if stacked else first
+        is_stacked = len(self.fields) > 1 or _is_column(self.entry, first.shape)
+        array = np.stack([arrays[name] for name in self.fields], axis=1) if is_stacked else first
         remedy = ""
         if self.pixels is not None:
-            given, array = array, self.pixels(array)
-            remedy = shape_remedy(self.pixels, given, array)
-        check(self.entry, array.dtype, array.shape, constant=self.constant, remedy=remedy)
-        return convert(self.entry, array)
+            raw, array = array, self.pixels(array)
+            remedy = self.pixels.shape_remedy(raw, array)
+        check_array(self.entry, array.dtype, array.shape, constant=self.constant, remedy=remedy)
+        return convert_array(self.entry, array)
 
 
-def bind_input(
-    entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], said: DeclaredPreprocessing
-) -> InputBinding:
-    """The slot of an input for some fields, checked as far as the fields say what they hold.
+def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, ...], plan: ReadPlan) -> Source:
+    """Return the source of a table: each input is fed by the field of its name, a single one by what can only be it.
 
     Raises:
-        DataError: when a field doesn't fit.
+        DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
     """
-    field = fields[0]
-    names = tuple(field.name for field in fields)
-    recipe = recipe_for(entry, field, inputs, said)
-    lies = layout_of(entry.shape or ()) or layout_of(field.shape)
-    for other in said.others:
-        _check_alike(recipe, recipe_for(entry, field, inputs, other), (said.model, other.model), lies)
-    if recipe is not None:
-        _check_resample(recipe.steps)
-    if recipe is not None or field.image:
-        steps = Preprocessing() if recipe is None else recipe.steps
-        # Bytes are pixels: how they become floats has to be said.
-        if field.dtype == np.uint8 and not steps.changes_values:
-            check(entry, field.dtype, entry.shape or ())
-        return InputBinding(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
-    stacked = len(fields) > 1 or _is_column(entry, field.shape)
-    shape = (*field.shape, len(fields)) if stacked else field.shape
-    constant = is_constant(entry, shape, inputs)
-    dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
-    check(entry, dtype, shape, constant=constant)
-    return InputBinding(entry, names, constant)
+    matches = _match_fields(table, labels, inputs)
+    n = _count_rows(table, labels, matches, inputs)
+    for entry, (field, *_) in matches:
+        if field.image and None in field.shape:
+            from onnxrich.data.images.layout import check_takes_images
 
+            check_takes_images(table, field, entry)
+            plan.skipped.begin_pass()
+    bindings = tuple(bind_input(entry, fields, inputs, plan.declared) for entry, fields in matches)
+    plan.skipped.open_notices += _notice_unused(table, labels, bindings, plan.selection.text)
+    rows = select_rows(n, plan.selection, plan.seed, labels=lambda: None if labels is None else labels.load())
+    names = sorted({name for binding in bindings for name in binding.fields if not binding.constant})
+    constants = {binding.fields[0]: table.read_field(binding.fields[0]) for binding in bindings if binding.constant}
+    rows_table, rows_labels = (table, labels) if isinstance(rows, range) else _with_random_access(table, labels, names)
 
-def _check_resample(steps: Preprocessing) -> None:
-    if steps.resample is not None and steps.resize is None:
-        raise DataError(
-            f"resample {steps.resample!r} without resize",
-            "the size that images are brought to",
-            "Pass --resize as well, or leave --resample out.",
-        )
+    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
+        part = rows if shard is None else rows[shard.start : shard.stop]
+        for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, rows=part, size=size):
+            yield make_batch({**arrays, **constants}, block_labels, bindings, count)
 
-
-def recipe_for(
-    entry: Input, field: Field, inputs: tuple[Input, ...], said: DeclaredPreprocessing
-) -> ResolvedPreprocessing | None:
-    """The preprocessing that holds for a field: that of images, or of the only input. None without any.
-
-    Raises:
-        DataError: when the user declares steps that would do nothing.
-    """
-    if not field.image and len(inputs) > 1 and len(entry.shape or ()) != 4:
-        return None
-    idle = _idle(entry, field)
-    told = [name for name in idle if name in said.by_user.origins]
-    if told:
-        raise _no_images(field, told, said.by_user)
-    # What others declare speaks of images in general, and is no mistake where there are none.
-    recipe = (said.for_bytes if field.image or field.dtype == np.uint8 else said.by_user).without(idle)
-    return recipe if recipe.steps.declared() else None
-
-
-def _check_alike(
-    recipe: ResolvedPreprocessing | None,
-    other: ResolvedPreprocessing | None,
-    models: tuple[str, str],
-    layout: Literal["NCHW", "NHWC"] | None,
-) -> None:
-    """Check that the same is done to rows that two models are to share, however it is written.
-
-    Args:
-        recipe: of one of them.
-        other: of the other.
-        models: how messages name them.
-        layout: the one of the input, or else of the rows, as far as their shapes say it.
-
-    Raises:
-        DataError: when something else is declared for one of them.
-    """
-    each = [(Preprocessing() if one is None else one.steps).normal(layout) for one in (recipe, other)]
-    if each[0] == each[1]:
-        return
-    told = [
-        f"{model}: {'nothing' if one is None else one.told}" for model, one in zip(models, (recipe, other), strict=True)
-    ]
-    raise DataError(
-        f"other preprocessing for each model ({'; '.join(told)})",
-        "the same for all models that take the same rows",
-        "Pass it as options, such as --scale 1/255, or run each model alone.",
+    return Source(
+        table.name,
+        read,
+        len(rows),
+        choice=plan.selection.choice(plan.seed),
+        classes=count_classes(labels, rows, plan.skipped),
+        class_names=None if labels is None else labels.field.classes,
+        preprocessing=_describe_preprocessing(table, bindings, inputs, plan.declared),
+        synthetic=plan.synthetic,
+        skipped=plan.skipped,
     )
 
 
-def _idle(entry: Input, field: Field) -> tuple[str, ...]:
-    """The steps that do nothing to a field: those of images where its rows have no height and width.
+def _match_fields(table: Table, labels: Labels | None, inputs: tuple[Input, ...]) -> list[Match]:
+    """Match inputs with fields: by name, or a single input with what can only be it."""
+    fields = dict(table.fields)
+    named: list[Match] = [(entry, (fields[entry.name],)) for entry in inputs if entry.name in fields]
+    if len(named) == len(inputs):
+        return named
+    if len(inputs) == 1:
+        label = labels.field.name if labels is not None and labels.table is table else None
+        candidates = [field for field in fields.values() if field.name != label]
+        match = _match_single_input(inputs[0], candidates)
+        if match:
+            return [(inputs[0], match)]
+        fields = {field.name: field for field in candidates}
+        _check_column_count(table, inputs[0], candidates)
+    raise DataError(
+        f"{table.name} holds {name_list(fields)}, and nothing for "
+        f"{name_list([entry.name for entry in inputs if entry.name not in fields])}",
+        f"arrays named as the model's inputs: {name_list([entry.name for entry in inputs])}",
+        "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
+    )
 
-    Rows of two axes may be gray images, which have no channels to be laid out unless the input has. A field of which
-    no shape is known may be anything.
+
+def _match_single_input(entry: Input, candidates: list[Field]) -> tuple[Field, ...]:
+    """Return the fields that can only be a single input: the one field, the one of images, or all its columns."""
+    if len(candidates) == 1:
+        return (candidates[0],)
+    candidates = [field for field in candidates if field.dtype != np.dtype(object)]
+    images = [field for field in candidates if field.image]
+    if len(images) == 1:
+        return (images[0],)
+    columns = _number_columns(candidates)
+    return columns if len(entry.shape or ()) == 2 and entry.shape and entry.shape[1] == len(columns) else ()
+
+
+def _number_columns(fields: list[Field]) -> tuple[Field, ...]:
+    """Return the fields with one number per row."""
+    return tuple(field for field in fields if len(field.shape) == 1 and field.dtype.kind in "biuf")
+
+
+def _check_column_count(table: Table, entry: Input, candidates: list[Field]) -> None:
+    """Check that a table has as many columns as its input features; most often one too many is the label."""
+    columns, shape = _number_columns(candidates), entry.shape or ()
+    if len(columns) < 2 or len(shape) != 2 or not isinstance(shape[1], int):
+        return
+    raise DataError(
+        f"{table.name} holds {len(columns)} columns of numbers, {name_list(field.name for field in columns)}",
+        f"the {shape[1]} features of input {entry.name!r}",
+        "Name the column of the labels with --labels, and leave out what the model doesn't take.",
+    )
+
+
+def _count_rows(table: Table, labels: Labels | None, matches: list[Match], inputs: tuple[Input, ...]) -> int:
+    """Return the number of rows, which is the same in all fields and in the labels."""
+    varying = [field for entry, fields in matches for field in fields if not is_constant(entry, field.shape, inputs)]
+    # Labels may come from another file, and have the name of an input there.
+    counts = [(field.name, field.shape[0]) for field in [*varying, *([] if labels is None else [labels.field])]]
+    n = counts[0][1] if varying else None
+    if n is None or any(count != n for _, count in counts):
+        rows = ", ".join(f"{count} of {key!r}" for key, count in counts)
+        listed = f"holds different numbers of rows: {rows}" if varying else "holds no array with rows"
+        raise DataError(f"{table.name} {listed}", "the same number of rows in each", "Save arrays of the same samples.")
+    if n == 0:
+        raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
+    return n
+
+
+def bind_input(
+    entry: Input, fields: tuple[Field, ...], inputs: tuple[Input, ...], declared: DeclaredPreprocessing
+) -> InputBinding:
+    """Bind an input to fields, and check them as far as their types and shapes are known.
+
+    Args:
+        entry: the input.
+        fields: fields that feed it.
+        inputs: all inputs of the model.
+        declared: declared preprocessing.
+
+    Raises:
+        DataError: when a field doesn't fit, or different preprocessing is declared for models that share the rows.
+    """
+    field = fields[0]
+    names = tuple(field.name for field in fields)
+    preprocessing = preprocessing_for(entry, field, inputs, declared)
+    layout = layout_of(entry.shape or ()) or layout_of(field.shape)
+    for other in declared.others:
+        pair = (preprocessing, preprocessing_for(entry, field, inputs, other))
+        _check_same_steps(pair, (declared.model, other.model), layout)
+    if preprocessing is not None:
+        _check_resample(preprocessing.steps)
+    if preprocessing is not None or field.image:
+        from onnxrich.data.images.layout import Pixels
+
+        steps = Preprocessing() if preprocessing is None else preprocessing.steps
+        # Bytes are pixels: somebody has to say how they become floats.
+        if field.dtype == np.uint8 and not steps.changes_values:
+            check_array(entry, field.dtype, entry.shape or ())
+        return InputBinding(entry, names, pixels=Pixels(entry, steps, decoded=field.image and None in field.shape))
+    is_stacked = len(fields) > 1 or _is_column(entry, field.shape)
+    shape = (*field.shape, len(fields)) if is_stacked else field.shape
+    constant = is_constant(entry, shape, inputs)
+    dtype = np.result_type(*(field.dtype for field in fields)) if len(fields) > 1 else field.dtype
+    check_array(entry, dtype, shape, constant=constant)
+    return InputBinding(entry, names, constant)
+
+
+def preprocessing_for(
+    entry: Input, field: Field, inputs: tuple[Input, ...], declared: DeclaredPreprocessing
+) -> ResolvedPreprocessing | None:
+    """Return the preprocessing of a field, None without any: it applies to images, or to the only input.
+
+    Raises:
+        DataError: when the user declares steps that have no effect.
+    """
+    if not field.image and len(inputs) > 1 and len(entry.shape or ()) != 4:
+        return None
+    ineffective = _ineffective_steps(entry, field)
+    by_user = [name for name in ineffective if name in declared.by_user.origins]
+    if by_user:
+        raise _no_images(field, by_user, declared.by_user)
+    # Declarations in files speak of images in general, and are no mistake where there are none.
+    is_pixels = field.image or field.dtype == np.uint8
+    preprocessing = (declared.for_bytes if is_pixels else declared.by_user).without(ineffective)
+    return preprocessing if preprocessing.steps.declared() else None
+
+
+def _ineffective_steps(entry: Input, field: Field) -> tuple[str, ...]:
+    """Return the steps without effect on a field: those of images where its rows have no height and width.
+
+    Rows of two axes may be gray images, whose layout matters only if the input has channels. A field of unknown shape
+    may be anything.
     """
     rank = len(field.shape)
     if field.image or rank in (0, 4):
         return ()
     if rank != 3:
-        return OF_IMAGES
+        return IMAGE_STEPS
     return ("layout",) if entry.shape is not None and len(entry.shape) == 3 else ()
 
 
 def _no_images(field: Field, steps: Sequence[str], by_user: ResolvedPreprocessing) -> DataError:
-    told = " and ".join(
+    names = " and ".join(
         f"--{name}" if by_user.origins[name] == "options" else f"{name} in {by_user.origins[name]}" for name in steps
     )
     rows = " × ".join(map(str, field.shape[1:])) or "one number"
     return DataError(
-        f"{told} for {field.name!r}, whose rows are {rows}",
+        f"{names} can't be applied to {field.name!r}, whose rows are {rows}",
         f"images: height × width{', with or without' if len(field.shape) < 3 else ' ×'} channels",
-        f"Leave out {told}, or save the rows in the shape of images.",
+        f"Leave out {names}, or save the rows in the shape of images.",
     )
 
 
-def batch(arrays: Mapping[str, AnyArray], labels: AnyArray | None, slots: tuple[InputBinding, ...], rows: int) -> Batch:
-    """A batch of a block of fields.
+def _check_resample(steps: Preprocessing) -> None:
+    if steps.resample is not None and steps.resize is None:
+        raise DataError(
+            f"resample {steps.resample!r} is declared without resize",
+            "the size that images are brought to",
+            "Pass --resize as well, or leave --resample out.",
+        )
+
+
+def _check_same_steps(
+    pair: tuple[ResolvedPreprocessing | None, ResolvedPreprocessing | None],
+    models: tuple[str, str],
+    layout: Layout | None,
+) -> None:
+    """Check that two models that share rows have preprocessing with the same effect.
+
+    Args:
+        pair: preprocessing of each model.
+        models: path of each model, for messages.
+        layout: layout of the input, or else of the rows, as far as their shapes tell it.
+
+    Raises:
+        DataError: when the effects differ.
+    """
+    first, second = ((Preprocessing() if one is None else one.steps).normal(layout) for one in pair)
+    if first == second:
+        return
+    listed = "; ".join(
+        f"{model}: {'nothing' if one is None else one.description}" for model, one in zip(models, pair, strict=True)
+    )
+    raise DataError(
+        f"different preprocessing is declared for the models ({listed})",
+        "the same for all models that take the same rows",
+        "Pass it as options, such as --scale 1/255, or run each model alone.",
+    )
+
+
+def _describe_preprocessing(
+    table: Table, bindings: tuple[InputBinding, ...], inputs: tuple[Input, ...], declared: DeclaredPreprocessing
+) -> dict[str, Any] | None:
+    """Return the applied steps, their origins, and the columns that were stacked, JSON-able."""
+    candidates = (
+        preprocessing_for(binding.entry, table.fields[binding.fields[0]], inputs, declared) for binding in bindings
+    )
+    applied = next((preprocessing.to_dict() for preprocessing in candidates if preprocessing is not None), None)
+    if applied is None and declared.by_user.steps.declared():
+        raise DataError(
+            f"preprocessing is declared for {name_list([entry.name for entry in inputs])}",
+            "an input with four axes, or a single one",
+            "Leave the preprocessing out: it would not be applied.",
+        )
+    columns = next((list(binding.fields) for binding in bindings if len(binding.fields) > 1), None)
+    return applied if columns is None else {**(applied or {}), "columns": columns}
+
+
+def _notice_unused(
+    table: Table, labels: Labels | None, bindings: tuple[InputBinding, ...], text: str | None
+) -> list[Notice]:
+    """Name the fields that are neither inputs nor labels: nobody would notice a misspelt one otherwise."""
+    used = {name for binding in bindings for name in binding.fields}
+    used |= {name for name in (text, None if labels is None else labels.field.name) if name is not None}
+    unused = [name for name in table.fields if name not in used]
+    if not unused:
+        return []
+    more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
+    remedy = " If one of them holds the labels, pass --labels NAME." if labels is None else ""
+    names = ", ".join(map(repr, unused[:_LISTED]))
+    message = f"Left out of {table.name}: {names}{more}, neither inputs nor labels of the model.{remedy}"
+    return [Notice("unused_columns", printable(message))]
+
+
+def _with_random_access(table: Table, labels: Labels | None, names: list[str]) -> tuple[Table, Labels | None]:
+    """Return table and labels whose rows can be read in any order."""
+    if labels is None:
+        return table.with_random_access(names), None
+    if labels.table is not table:
+        labels_table = labels.table.with_random_access([labels.field.name])
+        return table.with_random_access(names), replace(labels, table=labels_table)
+    both = table.with_random_access(sorted({*names, labels.field.name}))
+    return both, replace(labels, table=both)
+
+
+def _read_blocks(
+    table: Table, names: list[str], labels: Labels | None, *, rows: Rows, size: int
+) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
+    """Yield fields, labels and number of rows of each block, without rows that could not be read."""
+    if labels is None or labels.table is table:
+        key = None if labels is None else labels.field.name
+        for block in table.read(names if key is None or key in names else [*names, key], rows, size):
+            count = block.rows if block.readable is None else int(block.readable.sum())
+            if count:
+                yield block.arrays, None if key is None else block.arrays[key], count
+        return
+    key = labels.field.name
+    for block, label_block in zip(table.read(names, rows, size), labels.table.read([key], rows, size), strict=True):
+        readable, labelled = block.mask(), label_block.mask()
+        count = int((readable & labelled).sum())
+        if count:
+            # Each block holds the rows that it could read: a batch takes those that both have.
+            arrays = {name: array[labelled[readable]] for name, array in block.arrays.items() if array.ndim}
+            yield {**block.arrays, **arrays}, label_block.arrays[key][readable[labelled]], count
+
+
+def make_batch(
+    arrays: Mapping[str, AnyArray], labels: AnyArray | None, bindings: tuple[InputBinding, ...], rows: int
+) -> Batch:
+    """Return the batch of a block of fields.
 
     Raises:
         DataError: when they don't fit the inputs.
     """
-    marks = None if labels is None else class_column(labels)
-    shared = frozenset(bind_input.entry.name for bind_input in slots if bind_input.constant)
-    return Batch({bind_input.entry.name: bind_input.load(arrays) for bind_input in slots}, marks, rows, shared)
+    shared = frozenset(binding.entry.name for binding in bindings if binding.constant)
+    inputs = {binding.entry.name: binding.load(arrays) for binding in bindings}
+    return Batch(inputs, None if labels is None else class_column(labels), rows, shared)
 
 
-def check_batch(inputs: tuple[Input, ...]) -> None:
+def check_batch_size(inputs: tuple[Input, ...]) -> None:
     """Check that a batch of the model has room for rows.
 
     Raises:
@@ -205,7 +402,7 @@ def check_batch(inputs: tuple[Input, ...]) -> None:
         )
 
 
-def check(
+def check_array(
     entry: Input,
     dtype: np.dtype[Any],
     shape: tuple[int | str | None, ...],
@@ -213,307 +410,101 @@ def check(
     constant: bool = False,
     remedy: str = "",
 ) -> None:
-    """Check that an array fits an input of the model, but for the number of its rows; sizes of None fit any.
+    """Check that an array fits an input of the model, whatever the number of its rows.
 
     Args:
         entry: the input.
-        dtype: of the array.
-        shape: of the array.
-        constant: whether it has no axis of rows.
-        remedy: what to do about another shape; what helps with arrays when left out.
+        dtype: type of the array.
+        shape: shape of the array; None fits any size.
+        constant: whether the array has no axis of rows.
+        remedy: what to do about another shape, by default what helps with arrays.
 
     Raises:
         DataError: when its type, its rank or a fixed dimension differs.
     """
+    _check_type(entry, dtype)
+    if entry.shape is None:
+        return
+    first = 0 if constant else 1
+    fits = len(shape) == len(entry.shape) and all(
+        not isinstance(needed, int) or size is None or needed == size
+        for needed, size in zip(entry.shape[first:], shape[first:], strict=True)
+    )
+    if not fits:
+        raise DataError(
+            f"input {entry.name!r} gets data of shape {shape_text(shape)}",
+            f"shape {shape_text(entry.shape)}",
+            remedy or _reshape_remedy(entry.shape, shape),
+        )
+
+
+def _check_type(entry: Input, dtype: np.dtype[Any]) -> None:
     if entry.dtype is None:
         raise DataError(
             f"input {entry.name!r} is no numeric tensor",
             "inputs of numbers",
             "Export the model without strings or sequences.",
         )
-    # NumPy makes the name anew each time, which takes longer than all else here.
+    # NumPy makes the name anew each time, which takes longer than the rest of this function.
     if entry.dtype.kind == "V" and entry.dtype.name == "bfloat16":
         raise DataError(
-            f"input {entry.name!r} of type bfloat16",
+            f"input {entry.name!r} has type bfloat16",
             "inputs of a type that NumPy has",
             "Export the model with float32 inputs, and cast them inside.",
         )
-    if not _convertible(dtype, entry.dtype):
-        pixels = dtype == np.uint8 and entry.dtype.kind == "f"
-        saved = f"onvert the array with `.astype({entry.dtype.name!r})` and save it again."
-        raise DataError(
-            f"{dtype} data for input {entry.name!r}",
-            f"{entry.dtype}",
-            f"Say how bytes are scaled, as in training (--scale 1/255), or c{saved}" if pixels else f"C{saved}",
-        )
-    if entry.shape is None:
-        return
-    skip = 0 if constant else 1
-    fits = len(shape) == len(entry.shape) and all(
-        not isinstance(want, int) or have is None or want == have
-        for want, have in zip(entry.shape[skip:], shape[skip:], strict=True)
-    )
-    if not fits:
-        raise DataError(
-            f"data of shape {shape_text(shape)} for input {entry.name!r}",
-            f"shape {shape_text(entry.shape)}",
-            remedy or _reshaping(entry.shape, shape),
-        )
+    if not (dtype.kind == entry.dtype.kind or (dtype.kind in "biu" and entry.dtype.kind in "iu")):
+        raise _not_convertible(entry, dtype, entry.dtype)
 
 
-def _reshaping(want: tuple[int | str | None, ...], have: tuple[int | str | None, ...]) -> str:
-    """What to do about data of another shape than the input's; images may have their channels elsewhere, or none."""
-    for axis in range(1, len(want)):
-        if want[axis] == 1 and have[1:] == (*want[1:axis], *want[axis + 1 :]):
-            said = {1: "pass --layout NCHW, or ", 3: "pass --layout NHWC, or "}.get(axis, "") if len(want) == 4 else ""
-            return f"An axis of length 1 is missing: {said}save numpy.expand_dims(array, {axis})."
+def _not_convertible(entry: Input, dtype: np.dtype[Any], needed: np.dtype[Any]) -> DataError:
+    convert = f"onvert the array with `.astype({needed.name!r})` and save it again."
+    is_pixels = dtype == np.uint8 and needed.kind == "f"
+    remedy = f"Say how bytes are scaled, as in training (--scale 1/255), or c{convert}" if is_pixels else f"C{convert}"
+    return DataError(f"input {entry.name!r} gets {dtype} data", f"{needed}", remedy)
+
+
+def _reshape_remedy(needed: tuple[int | str | None, ...], shape: tuple[int | str | None, ...]) -> str:
+    """Say what to do about data of another shape: images may have their channels elsewhere, or no axis for them."""
+    for axis in range(1, len(needed)):
+        if needed[axis] == 1 and shape[1:] == (*needed[1:axis], *needed[axis + 1 :]):
+            layout = {1: "NCHW", 3: "NHWC"}.get(axis) if len(needed) == 4 else None
+            option = f"pass --layout {layout}, or " if layout else ""
+            return f"An axis of length 1 is missing: {option}save numpy.expand_dims(array, {axis})."
     for layout, axes, where in (("NCHW", (0, 3, 1, 2), "last"), ("NHWC", (0, 2, 3, 1), "first")):
-        if layout_of(want) == layout and layout_of(have) not in (None, layout):
+        if layout_of(needed) == layout and layout_of(shape) not in (None, layout):
             return f"The channels come {where}: pass --layout {layout}, or save array.transpose{axes}."
     return "Reshape or transpose the array (first axis: rows) and save it again."
 
 
 def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input, ...]) -> bool:
-    """Whether an array is the same for every batch: a scalar, or of an input's fixed shape beside batched inputs."""
+    """Tell whether an array is the same for every batch: a scalar, or of an input's fixed shape beside batched ones."""
     if not shape:
         return True
-    others = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
-    return others and entry.shape == shape
+    has_batched = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
+    return has_batched and entry.shape == shape
 
 
 def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:
-    """Whether one number a row feeds an input that takes tables of one column."""
+    """Tell whether one number per row feeds an input that takes tables of one column."""
     return len(shape) == 1 and entry.shape is not None and len(entry.shape) == 2 and entry.shape[1] == 1
 
 
-def convert(entry: Input, array: AnyArray) -> AnyArray:
-    """The array in the input's type, native byte order and C order.
+def convert_array(entry: Input, array: AnyArray) -> AnyArray:
+    """Convert an array to the input's type, native byte order and C order.
 
     Raises:
         DataError: when integers don't fit the type.
     """
-    assert entry.dtype is not None  # noqa: S101 - `check` refused such inputs
+    assert entry.dtype is not None  # noqa: S101 - `check_array` refused such inputs
     if array.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, entry.dtype, "safe"):
         limits = np.iinfo(entry.dtype.name)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise DataError(
-                f"values from {array.min()} to {array.max()} for input {entry.name!r}",
+                f"input {entry.name!r} gets values from {array.min()} to {array.max()}",
                 f"values that {entry.dtype} holds",
                 "Check the data and their type.",
             )
-    # The runtime misreads foreign byte orders without a word. A number too large for the type becomes infinite, and is
-    # found as such if it reaches the features.
+    # The runtime misreads foreign byte orders silently. A number too large for the type becomes infinite, and the pass
+    # refuses it if it reaches the features.
     with np.errstate(over="ignore"):
         return np.asarray(array, dtype=entry.dtype.newbyteorder("="), order="C")
-
-
-def _convertible(have: np.dtype[Any], want: np.dtype[Any]) -> bool:
-    return have.kind == want.kind or (have.kind in "biu" and want.kind in "iu")
-
-
-# Names that a notice of unused fields lists at most.
-_NAMED = 3
-# An input, and what feeds it.
-Match = tuple[Input, tuple[Field, ...]]
-
-
-def from_table(table: Table, marks: Labels | None, inputs: tuple[Input, ...], wish: ReadPlan) -> Source:
-    """A source over a table: fields named as the model's inputs, or what fits a single input alone.
-
-    Raises:
-        DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
-    """
-    matched = _matched(table, marks, inputs)
-    n = _count(table, marks, matched, inputs)
-    for entry, (field, *_) in matched:
-        if field.image and None in field.shape:
-            check_takes_images(table, field, entry)
-            wish.ledger.begin()
-    slots = tuple(bind_input(entry, fields, inputs, wish.said) for entry, fields in matched)
-    wish.ledger.known += _unused(table, marks, slots, wish.reading.text)
-    rows = chosen(n, wish.reading, wish.seed, labels=lambda: None if marks is None else _all(marks, n))
-    names = sorted({name for bind_input in slots for name in bind_input.fields if not bind_input.constant})
-    constants = {
-        bind_input.fields[0]: whole(table, bind_input.fields[0]) for bind_input in slots if bind_input.constant
-    }
-    fed, told = _accessible(table, marks, names) if not isinstance(rows, range) else (table, marks)
-
-    def read(shard: Shard | None, size: int) -> Iterator[Batch]:
-        part = rows if shard is None else rows[shard.start : shard.stop]
-        for arrays, labels, kept in _blocks(fed, names, told, part, size):
-            yield batch({**arrays, **constants}, labels, slots, kept)
-
-    return Source(
-        table.name,
-        read,
-        len(rows),
-        choice=wish.reading.choice(wish.seed),
-        classes=_scanned(marks, n, rows, wish.ledger),
-        class_names=None if marks is None else marks.field.classes,
-        preprocessing=_record(table, slots, inputs, wish.said),
-        synthetic=wish.synthetic,
-        ledger=wish.ledger,
-    )
-
-
-def _unused(table: Table, marks: Labels | None, slots: tuple[InputBinding, ...], text: str | None) -> list[Notice]:
-    """Tells fields that are neither fed nor labels: a misspelt one would be missed by nobody."""
-    used = {name for bind_input in slots for name in bind_input.fields} | {
-        text,
-        None if marks is None else marks.field.name,
-    }
-    left = [name for name in table.fields if name not in used]
-    if not left:
-        return []
-    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-    remedy = " If one of them holds the labels, pass --labels NAME." if marks is None else ""
-    names = ", ".join(map(repr, left[:_NAMED]))
-    message = f"Left out of {table.name}: {names}{more}, neither inputs nor labels of the model.{remedy}"
-    return [Notice("unused_columns", printable(message))]
-
-
-def _accessible(table: Table, marks: Labels | None, names: list[str]) -> tuple[Table, Labels | None]:
-    """Table and labels, such that their rows can be read in any order."""
-    if marks is None:
-        return unpacked(table, names), None
-    if marks.table is not table:
-        return unpacked(table, names), replace(marks, table=unpacked(marks.table, [marks.field.name]))
-    both = unpacked(table, sorted({*names, marks.field.name}))
-    return both, replace(marks, table=both)
-
-
-def _blocks(
-    table: Table, names: list[str], marks: Labels | None, rows: Rows, size: int
-) -> Iterator[tuple[Mapping[str, AnyArray], AnyArray | None, int]]:
-    """Fields, labels and number of rows of each block, without rows that could not be read."""
-    if marks is None or marks.table is table:
-        key = None if marks is None else marks.field.name
-        for block in table.read(names if key is None or key in names else [*names, key], rows, size):
-            kept = block.rows if block.kept is None else int(block.kept.sum())
-            if kept:
-                yield block.arrays, None if key is None else block.arrays[key], kept
-        return
-    key = marks.field.name
-    for block, other in zip(table.read(names, rows, size), marks.table.read([key], rows, size), strict=True):
-        there, told = (np.ones(part.rows, bool) if part.kept is None else part.kept for part in (block, other))
-        kept = int((there & told).sum())
-        if kept:
-            # Each holds the rows that it could read: what is left are those that both have.
-            arrays = {name: array[told[there]] for name, array in block.arrays.items() if array.ndim}
-            yield {**block.arrays, **arrays}, other.arrays[key][there[told]], kept
-
-
-def _matched(table: Table, marks: Labels | None, inputs: tuple[Input, ...]) -> list[Match]:
-    fields = dict(table.fields)
-    named: list[Match] = [(entry, (fields[entry.name],)) for entry in inputs if entry.name in fields]
-    if len(named) == len(inputs):
-        return named
-    if len(inputs) == 1:
-        own = marks is not None and marks.table is table
-        free = [
-            field for field in fields.values() if not (own and marks is not None and field.name == marks.field.name)
-        ]
-        found = _only(inputs[0], free)
-        if found:
-            return [(inputs[0], found)]
-        fields = {field.name: field for field in free}
-        _check_columns(table, inputs[0], free)
-    raise DataError(
-        f"{table.name} holds {name_list(fields)}, and nothing for "
-        f"{name_list([entry.name for entry in inputs if entry.name not in fields])}",
-        f"arrays named as the model's inputs: {name_list([entry.name for entry in inputs])}",
-        "Rename the fields, or save them with numpy.savez(file, NAME=array, …).",
-    )
-
-
-def _check_columns(table: Table, entry: Input, free: list[Field]) -> None:
-    """Check that the columns of a table are as many as the features of the input that takes them.
-
-    Raises:
-        DataError: when they are not; most often one of them is the label.
-    """
-    columns, shape = _columns(free), entry.shape or ()
-    if len(columns) < 2 or len(shape) != 2 or not isinstance(shape[1], int):
-        return
-    raise DataError(
-        f"{table.name} holds {len(columns)} columns of numbers, {name_list(field.name for field in columns)}",
-        f"the {shape[1]} features of input {entry.name!r}",
-        "Name the column of the labels with --labels, and leave out what the model doesn't take.",
-    )
-
-
-def _only(entry: Input, free: list[Field]) -> tuple[Field, ...]:
-    """What a single input can only mean: the one field, the one with images, or its columns one by one."""
-    if len(free) == 1:
-        return (free[0],)
-    free = [field for field in free if field.dtype != np.dtype(object)]
-    images = [field for field in free if field.image]
-    if len(images) == 1:
-        return (images[0],)
-    columns = _columns(free)
-    return columns if len(entry.shape or ()) == 2 and entry.shape and entry.shape[1] == len(columns) else ()
-
-
-def _columns(free: list[Field]) -> tuple[Field, ...]:
-    """Fields of one number a row."""
-    return tuple(field for field in free if len(field.shape) == 1 and field.dtype.kind in "biuf")
-
-
-def _count(table: Table, marks: Labels | None, matched: list[Match], inputs: tuple[Input, ...]) -> int:
-    varying = [field for entry, fields in matched for field in fields if not is_constant(entry, field.shape, inputs)]
-    # The labels may come from another file, and bear the name of an input there.
-    counts = [(field.name, field.shape[0]) for field in [*varying, *([] if marks is None else [marks.field])]]
-    n = counts[0][1] if varying else None
-    if n is None or any(count != n for _, count in counts):
-        told = ", ".join(f"{key!r} has {count}" for key, count in counts) if varying else "no array with rows"
-        raise DataError(f"{table.name}: {told}", "the same number of rows in each", "Save arrays of the same samples.")
-    if n == 0:
-        raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
-    return n
-
-
-def _all(marks: Labels, n: int) -> AnyArray:
-    blocks = list(marks.table.read([marks.field.name], range(n), SCAN))
-    if any(block.kept is not None for block in blocks):
-        raise DataError(f"{marks.field.name!r} holds rows without a class", "a class in each row", "Fill them in.")
-    return np.concatenate([block.arrays[marks.field.name] for block in blocks])
-
-
-def _scanned(marks: Labels | None, n: int, rows: Rows, ledger: SkippedItems) -> int | None:
-    """The number of classes; rows that are read class by class are told."""
-    if marks is None or marks.field.dtype.kind not in "biu" or len(marks.field.shape) != 1:
-        return None if marks is None or marks.field.dtype.kind not in "biu" else _highest(_parts(marks, n)) + 1
-    highest, changes, last = -1, 0, None
-    for part in _parts(marks, n):
-        if part.size:
-            highest = max(highest, int(part.max()))
-            changes += int((part[1:] != part[:-1]).sum()) + int(last is not None and part[0] != last)
-            last = part[-1]
-    if isinstance(rows, range) and 0 < changes <= highest and n > 2 * (highest + 1):
-        message = "The rows lie class by class, and intervals rest on blocks of rows that are alike: pass --shuffle."
-        ledger.known.append(Notice("sorted_by_class", message))
-    return max(highest + 1, len(marks.field.classes or ()))
-
-
-def _parts(marks: Labels, n: int) -> Iterator[AnyArray]:
-    return (block.arrays[marks.field.name] for block in marks.table.read([marks.field.name], range(n), SCAN))
-
-
-def _highest(parts: Iterator[AnyArray]) -> int:
-    return max((int(part.max()) for part in parts if part.size), default=-1)
-
-
-def _record(
-    table: Table, slots: tuple[InputBinding, ...], inputs: tuple[Input, ...], said: DeclaredPreprocessing
-) -> dict[str, Any] | None:
-    """What is done to the rows, and by whose word."""
-    done = [recipe_for(bind_input.entry, table.fields[bind_input.fields[0]], inputs, said) for bind_input in slots]
-    applied = next((recipe.record() for recipe in done if recipe is not None), None)
-    if applied is None and said.by_user.steps.declared():
-        raise DataError(
-            f"preprocessing for {name_list([entry.name for entry in inputs])}",
-            "an input with four axes, or a single one",
-            "Leave the preprocessing out: it would not be applied.",
-        )
-    stacked = next((list(bind_input.fields) for bind_input in slots if len(bind_input.fields) > 1), None)
-    return applied if stacked is None else {**(applied or {}), "columns": stacked}

@@ -1,4 +1,4 @@
-"""Where rows come from: one file per kind of data, all giving the same `Batch`es."""
+"""Opening of data: what the user passed becomes a source of batches that fit a model."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data import labels as marks
 from onnxrich.data.checks import check_index_range, warn_on_pixel_scale
-from onnxrich.data.class_names import class_names
-from onnxrich.data.context import OpenContext
+from onnxrich.data.class_names import read_class_names
+from onnxrich.data.context import ImageSpec, OpenContext
 from onnxrich.data.discovery import find_data
-from onnxrich.data.formats.registry import kind_and_path, open_table
-from onnxrich.data.images.decode import ImageSpec
-from onnxrich.data.images.layout import channels_of
-from onnxrich.data.iterables import check_pairs, from_iterable
-from onnxrich.data.labels import align_classes
-from onnxrich.data.labels import align_classes_with as align_classes_with
-from onnxrich.data.matching import ReadPlan, check_batch, from_table
+from onnxrich.data.formats.registry import open_table, split_format
+from onnxrich.data.labels import align_classes, align_classes_with, find_labels
+from onnxrich.data.matching import ReadPlan, check_batch_size, source_from_table
 from onnxrich.data.paths import DataPath
 from onnxrich.data.preprocessing.declared import find_declared
-from onnxrich.data.preprocessing.steps import Preprocessing
+from onnxrich.data.preprocessing.steps import Preprocessing, channels_of
 from onnxrich.data.selection import Selection
-from onnxrich.data.source import Batch, Shard, SkippedItems, Source
-from onnxrich.data.synthetic import synthesize
-from onnxrich.data.table import of_array, of_columns
-from onnxrich.data.text import tokenized
+from onnxrich.data.source import SkippedItems, Source
+from onnxrich.data.table import Column, Table, to_array
 from onnxrich.errors import DataError
 from onnxrich.model.file import Model
 
-__all__ = ["Batch", "Preprocessing", "Selection", "Shard", "Source", "align_classes_with", "open_source"]
+__all__ = ["Preprocessing", "Selection", "Source", "align_classes_with", "open_source"]
 
 
 def open_source(
@@ -46,69 +39,88 @@ def open_source(
     reading: Any = None,
     preprocessing: Any = None,
 ) -> Source:
-    """The source of some data, fitted to a model's inputs.
+    """Open the source of some data for a model.
 
     Args:
-        model: the model that the data are for.
-        data: path or URL of a file or folder, with its kind and a colon before it where that is not plain; one array, a
-            mapping from input name to array, an iterable of such mappings; or None: then what lies beside the model
-            (`onnxrich.toml`, or a file of the model's name), else synthetic rows.
-        labels: array, path of a file, or name of the labels in the data; None: the field `labels`, `label` or `y`, when
-            it is there and is no input.
-        others: further models that are to take the same rows.
-        widths: number of outputs of the model and of the others, None where it is not known; left out, it is of none.
-        seed: of synthetic rows, and of rows drawn at random.
-        reading: a `Reading`, or a mapping of its fields.
-        preprocessing: a `Preprocessing`, or a mapping of its fields.
+        model: the model.
+        data: path or URL of a file or folder, with its format and a colon before it where the ending doesn't tell it;
+            one array; a mapping from input name to array; an iterable of such mappings; or None: the data beside the
+            model (`onnxrich.toml`, or a file with the model's name), or else synthetic rows.
+        labels: array, path of a file, or name of a field of the data; None: the field `labels`, `label` or `y`, when
+            it exists and is no input.
+        others: further models that take the same rows.
+        widths: number of outputs of the model and of the others, None where it is unknown; empty: all are.
+        seed: seed of synthetic rows, and of rows drawn at random.
+        reading: a `Selection`, or a mapping of its attributes.
+        preprocessing: a `Preprocessing`, or a mapping of its attributes.
 
     Raises:
-        DataError: when the data can't be read or don't fit, or other data or other preprocessing is declared for one of
-            the other models.
+        DataError: when the data can't be read or don't fit, or different data or different preprocessing is declared
+            for one of the other models.
     """
-    check_batch(model.inputs)
-    wanted, steps = Selection.of(reading), Preprocessing.of(preprocessing)
+    check_batch_size(model.inputs)
+    selection, steps = Selection.of(reading), Preprocessing.of(preprocessing)
     if data is None:
         data, labels = find_data(model, labels, others)
-    if data is None and labels is not None:
-        raise DataError("labels without data", "the data that they belong to", "Pass --data FILE as well.")
     if data is None:
-        if (wanted, steps) != (Selection(), Preprocessing()):
-            raise DataError("how to read data without data", "the data that are meant", "Pass --data FILE as well.")
-        return synthesize(model, seed)
-    place = kind_and_path(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
-    wish = ReadPlan(find_declared(model, others, place, steps), wanted, seed, SkippedItems(wanted.max_errors))
-    told = (class_names(each, width) for each, width in zip_longest((model, *others), widths))
-    opened = align_classes(_opened(model, data, labels, wish), told)
-    return check_index_range(warn_on_pixel_scale(opened, model), model)
+        return _synthesize(model, labels, (selection, steps), seed)
+    path = split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
+    declared = find_declared(model, others, path, steps)
+    plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors))
+    names = (read_class_names(entry, width) for entry, width in zip_longest((model, *others), widths))
+    source = align_classes(_open(model, data, labels, plan), names)
+    return check_index_range(warn_on_pixel_scale(source, model), model)
 
 
-def _opened(model: Model, data: Any, labels: Any, wish: ReadPlan) -> Source:
-    def request(place: DataPath) -> OpenContext:
-        return OpenContext(place, _look(model, wish), wish.ledger)
+def _synthesize(model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int) -> Source:
+    """Return random rows; refuse options that would be ignored."""
+    from onnxrich.data.synthetic import synthesize
+
+    if labels is not None:
+        raise DataError("labels were passed without data", "the data that they belong to", "Pass --data FILE as well.")
+    if options != (Selection(), Preprocessing()):
+        raise DataError("options of reading were passed without data", "the data to read", "Pass --data FILE as well.")
+    return synthesize(model, seed)
+
+
+def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
+    def context(path: DataPath) -> OpenContext:
+        return OpenContext(path, _image_spec(model, plan), plan.skipped)
 
     if isinstance(data, str | os.PathLike):
-        table = open_table(os.fspath(data), request)
+        table = open_table(os.fspath(data), context)
     elif isinstance(data, Mapping):
-        arrays = {str(name): marks.as_array(str(name), array) for name, array in data.items()}
-        table = of_columns("arrays", {name: of_array(name, array) for name, array in arrays.items()})
+        columns = {str(name): Column.from_array(str(name), to_array(str(name), data[name])) for name in data}
+        table = Table.from_columns("arrays", columns)
     elif isinstance(data, np.ndarray):
-        table = of_columns("array", {"array": of_array("array", data)})
+        table = Table.from_columns("array", {"array": Column.from_array("array", data)})
     elif isinstance(data, Iterable):
-        check_pairs(data, model.inputs)
-        if labels is not None and not isinstance(labels, str):
-            raise DataError("an iterable with separate labels", "labels inside its items", "Yield them under a key.")
-        return from_iterable(data, model.inputs, labels, wish)
+        return _open_iterable(model, data, labels, plan)
     else:
         raise DataError(
-            f"data of type {type(data).__name__}", "a path, an array, a mapping or an iterable", "Pass one of these."
+            f"the data are of type {type(data).__name__}",
+            "a path, an array, a mapping or an iterable",
+            "Pass one of these.",
         )
-    table = tokenized(table, wish.reading, model.inputs)
-    found = marks.find(table, {entry.name for entry in model.inputs}, labels, request)
-    return from_table(table, found, model.inputs, wish)
+    if plan.selection.text is not None and plan.selection.tokenizer is not None:
+        from onnxrich.data.text import tokenize
+
+        table = tokenize(table, plan.selection.text, plan.selection.tokenizer, model.inputs)
+    found_labels = find_labels(table, {entry.name for entry in model.inputs}, labels, context)
+    return source_from_table(table, found_labels, model.inputs, plan)
 
 
-def _look(model: Model, wish: ReadPlan) -> ImageSpec:
-    """Size and colours of images: those of the input with four axes, or of the only one."""
-    steps = wish.said.for_bytes.steps
-    entries = [entry for entry in model.inputs if len(model.inputs) == 1 or len(entry.shape or ()) == 4]
-    return ImageSpec(steps, channels_of(entries[0], steps) if entries else None)
+def _open_iterable(model: Model, data: Iterable[Any], labels: Any, plan: ReadPlan) -> Source:
+    from onnxrich.data.iterables import check_no_pair, source_from_iterable
+
+    check_no_pair(data, model.inputs)
+    if labels is not None and not isinstance(labels, str):
+        raise DataError("labels were passed beside an iterable", "labels inside its items", "Yield them under a key.")
+    return source_from_iterable(data, model.inputs, labels, plan)
+
+
+def _image_spec(model: Model, plan: ReadPlan) -> ImageSpec:
+    """Return size and colours of images for the input with four axes, or for the only one."""
+    steps = plan.declared.for_bytes.steps
+    images = [entry for entry in model.inputs if len(model.inputs) == 1 or len(entry.shape or ()) == 4]
+    return ImageSpec(steps, channels_of(images[0].shape or (), steps) if images else None)

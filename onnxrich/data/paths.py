@@ -1,9 +1,11 @@
-"""Where data lie: a local file or folder, or an fsspec URL. Both are opened, listed and named in the same way."""
+"""Paths of data: local files and folders or fsspec URLs, opened, listed and named in the same way."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -18,7 +20,7 @@ class DataPath:
     """A file or a folder.
 
     Attributes:
-        url: path of a local one, or an fsspec URL such as `s3://bucket/file.parquet`.
+        url: a local path, or an fsspec URL such as `s3://bucket/file.parquet`.
     """
 
     url: str
@@ -30,12 +32,12 @@ class DataPath:
 
     @property
     def name(self) -> str:
-        """The last part of it, as a person would name it."""
+        """Last part of the path."""
         return PurePosixPath(self.url).name if self.remote else Path(self.url).name or self.url
 
     @property
     def path(self) -> Path:
-        """The local path.
+        """Local path.
 
         Raises:
             DataError: when it is remote.
@@ -45,65 +47,83 @@ class DataPath:
         return Path(self.url)
 
     def child(self, name: str) -> DataPath:
-        """Something inside this folder."""
+        """Return the path of a file or a folder inside this folder."""
         return DataPath(f"{self.url.rstrip('/')}/{name}" if self.remote else os.path.join(self.url, name))  # noqa: PTH118
 
     def beside(self, name: str) -> DataPath:
-        """Another file of the same folder."""
+        """Return the path of another file in the same folder."""
         if self.remote:
             return DataPath(f"{self.url.rpartition('/')[0]}/{name}")
         return DataPath(os.fspath(self.path.parent / name))
 
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """Tell whether it is a folder."""
         if not self.remote:
-            return os.path.isdir(self.url)  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
+            return os.path.isdir(self.url)  # noqa: PTH112 - unlike pathlib it accepts names that no file can have
         system, path = self.filesystem()
         return bool(system.isdir(path))
 
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """Tell whether it is a regular file."""
         if not self.remote:
             return os.path.isfile(self.url)  # noqa: PTH113 - as above
         system, path = self.filesystem()
         return bool(system.isfile(path))
 
-    def open(self, what: str) -> IO[bytes]:
-        """The file, opened for reading at any position.
+    def open(self, needed: str) -> IO[bytes]:
+        """Open the file for reading at any position.
 
         Args:
-            what: what it should be, for the message.
+            needed: what the file should be, for the message.
 
         Raises:
             DataError: when it is missing, unreadable, or no regular file.
         """
         if not self.remote:
-            return open_regular(Path(self.url), DataError, what)
+            return open_regular(Path(self.url), DataError, needed)
         system, path = self.filesystem()
         try:
-            opened: IO[bytes] = system.open(path, "rb")
+            file: IO[bytes] = system.open(path, "rb")
         except (OSError, ValueError) as error:
-            raise _unreachable(self.url, error, what) from error
-        return opened
+            raise _unreachable(self.url, error, needed) from error
+        return file
+
+    def read_json(self, limit: int, remedy: str) -> dict[str, Any]:
+        """Read a JSON object, empty where the file holds another JSON value.
+
+        Args:
+            limit: bytes that are read at most.
+            remedy: what to do about a file that is no JSON.
+
+        Raises:
+            DataError: when the file can't be opened, is longer, or is no JSON.
+        """
+        with self.open("a readable JSON file") as file:
+            content = file.read(limit)
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self.url} is no JSON", "a whole JSON file", remedy) from error
+        return document if isinstance(document, dict) else {}
 
     def walk(self) -> Iterator[str]:
-        """Names of the files below this folder, as paths relative to it with `/`, in the order of their names."""
+        """Yield the files below this folder as relative paths with `/`, sorted by name."""
         if not self.remote:
             yield from _walk(Path(self.url), "")
             return
         system, path = self.filesystem()
         root = path.rstrip("/") + "/"
         try:
-            found = sorted(system.find(path))
+            names = sorted(system.find(path))
         except (OSError, ValueError) as error:
             raise _unreachable(self.url, error, "a readable folder") from error
-        yield from (name.removeprefix(root) for name in found)
+        yield from (name.removeprefix(root) for name in names)
 
     def filesystem(self) -> tuple[Any, str]:
-        """The fsspec file system of a URL, and the path in it.
+        """Return the fsspec file system of a URL, and the path in it.
 
         Raises:
-            DataError: when fsspec, or what it needs for this protocol, is not installed, or the URL is none.
+            DataError: when fsspec or its package for this protocol is not installed, or the URL is none.
         """
         fsspec = import_optional("fsspec", "cloud", f"{self.url}")
         try:
@@ -124,7 +144,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
         elif entry.is_dir():
-            # Followed, it could lead anywhere, or round in a circle; left out, a class would be missing without a word.
+            # A link could lead anywhere, or round in a circle; without it, a class would be missing silently.
             raise DataError(
                 f"{entry.path} is a link to a folder", "folders themselves", "Put the folder itself in its place."
             )
@@ -132,8 +152,33 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
             yield prefix + entry.name
 
 
-def _unreachable(url: str, error: BaseException, what: str) -> DataError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return DataError(
-        f"{url}: {reason}", what, "Check the URL, and that fsspec and its package for this protocol are installed."
-    )
+def _unreachable(url: str, error: BaseException, needed: str) -> DataError:
+    remedy = "Check the URL, and that fsspec and its package for this protocol are installed."
+    return DataError(f"{url}: {first_line(error)}", needed, remedy)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 200 characters; the name of its class when it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def refuse_damaged(name: str, kind: str, errors: tuple[type[BaseException], ...]) -> Iterator[None]:
+    """Turn the errors of a library that reads damaged data into a DataError.
+
+    Args:
+        name: name of the data.
+        kind: what they should be, such as "Parquet file".
+        errors: classes of the errors.
+
+    Raises:
+        DataError: when one of them is raised inside.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except errors as error:
+        raise DataError(
+            f"{name} is damaged or no {kind} ({first_line(error)})", f"a whole {kind}", "Save or copy it again."
+        ) from error

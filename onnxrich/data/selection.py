@@ -1,4 +1,4 @@
-"""How data are read: how many rows, which ones, and what becomes of items that can't be read."""
+"""Which rows are read: how many, in which order, and how many unreadable items may be skipped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from onnxrich.errors import DataError
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read.
+    """Which rows to read.
 
     Attributes:
-        limit: rows at most; None reads all.
-        shuffle: draw rows at random, by the seed, instead of taking them as they come.
-        balanced: the same number of rows of each class that occurs.
-        max_errors: items that may be left out because they can't be read.
+        limit: maximum number of rows; None reads all.
+        shuffle: draw rows at random, by the seed, instead of reading them in order.
+        balanced: read the same number of rows of each class that occurs.
+        max_errors: number of unreadable items that may be skipped.
         text: column of texts, which a tokenizer turns into the model's inputs.
         tokenizer: path of its `tokenizer.json`.
     """
@@ -37,71 +37,76 @@ class Selection:
         validated(**vars(self))
         if (self.text is None) != (self.tokenizer is None):
             raise DataError(
-                f"text {self.text!r} with tokenizer {self.tokenizer!r}",
+                f"text is {self.text!r}, and tokenizer {self.tokenizer!r}",
                 "both, or none of them",
                 "Pass --text COLUMN and --tokenizer FILE.",
             )
 
     @classmethod
-    def of(cls, given: Any) -> Self:
-        """The same from a mapping.
+    def of(cls, options: Any) -> Self:
+        """Return the selection of a mapping of its attributes; a `Selection` as it is, and None as all rows.
 
         Raises:
-            DataError: when it holds something else.
+            DataError: when it holds anything else.
         """
-        if given is None or isinstance(given, cls):
-            return given or cls()
+        if options is None or isinstance(options, cls):
+            return options or cls()
         known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping) or any(name not in known for name in given):
-            shown = ", ".join(map(repr, given)) if isinstance(given, Mapping) else repr(given)
-            raise DataError(f"reading with {shown}", f"some of {', '.join(known)}", "Leave the others out.")
-        return cls(**given)
+        if not isinstance(options, Mapping) or any(name not in known for name in options):
+            names = ", ".join(map(repr, options)) if isinstance(options, Mapping) else repr(options)
+            raise DataError(f"reading holds {names}", f"some of {', '.join(known)}", "Leave the others out.")
+        return cls(**options)
 
     def choice(self, seed: int) -> str:
-        """Which rows these are, in words that another choice doesn't share."""
+        """Describe the selected rows in words that are unique to the selection."""
+        count = "all" if self.limit is None else f"{self.limit}"
+        balanced = " balanced" if self.balanced else ""
         drawn = f" drawn by seed {seed}" if self.shuffle else ""
-        return f"{'all' if self.limit is None else f'{self.limit}'}{' balanced' if self.balanced else ''}{drawn}"
+        return f"{count}{balanced}{drawn}"
 
 
 # The name of the class in version 0.1.0.
 Reading = Selection
 
 
-def chosen(n: int, reading: Selection, seed: int, *, labels: Callable[[], AnyArray | None]) -> Rows:
-    """Which of n rows are read, in their order.
+def select_rows(n: int, selection: Selection, seed: int, *, labels: Callable[[], AnyArray | None]) -> Rows:
+    """Select rows of n, in the order in which they are read.
 
     Args:
         n: number of rows.
-        reading: what was asked for.
-        seed: of the draw.
-        labels: gives the labels of all rows, None without.
+        selection: which of them.
+        seed: seed of the draw.
+        labels: returns the labels of all rows, None without labels.
 
     Raises:
-        DataError: when classes are to be balanced and there are none, or more than rows may be read.
+        DataError: when classes are to be balanced, and there are no labels, or the limit is below one row a class.
     """
     generator = np.random.default_rng(seed)
-    if reading.balanced:
-        index = _balanced(labels(), reading, generator)
-        return generator.permutation(index) if reading.shuffle else np.sort(index)
-    if reading.shuffle:
-        return np.asarray(generator.permutation(n)[: reading.limit], dtype=np.int64)
-    return range(n if reading.limit is None else min(n, reading.limit))
+    if selection.balanced:
+        index = _balance_classes(labels(), selection, generator)
+        return generator.permutation(index) if selection.shuffle else np.sort(index)
+    if selection.shuffle:
+        return np.asarray(generator.permutation(n)[: selection.limit], dtype=np.int64)
+    return range(n if selection.limit is None else min(n, selection.limit))
 
 
-def _balanced(labels: AnyArray | None, reading: Selection, generator: np.random.Generator) -> AnyArray:
+def _balance_classes(labels: AnyArray | None, selection: Selection, generator: np.random.Generator) -> AnyArray:
+    """Select as many rows of each class as the smallest class has, or as the limit leaves it."""
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "biu":
-        shown = "no labels" if labels is None else f"labels of type {labels.dtype} and shape {labels.shape}"
-        raise DataError(f"--balanced with {shown}", "a class for each row", "Pass --labels, or leave --balanced out.")
-    classes, counts = np.unique(labels, return_counts=True)
-    each = int(counts.min())
-    if reading.limit is not None:
-        each = min(each, reading.limit // len(classes))
-    if each == 0:
+        actual = "no labels" if labels is None else f"labels of type {labels.dtype} and shape {labels.shape}"
         raise DataError(
-            f"--limit {reading.limit} for {len(classes)} classes",
+            f"--balanced was passed with {actual}", "a class for each row", "Pass --labels, or leave --balanced out."
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    per_class = int(counts.min())
+    if selection.limit is not None:
+        per_class = min(per_class, selection.limit // len(classes))
+    if per_class == 0:
+        raise DataError(
+            f"--limit {selection.limit} is too small for {len(classes)} classes",
             "at least one row of each class",
             f"Pass --limit {len(classes)} or more.",
         )
-    rows = [np.flatnonzero(labels == value) for value in classes]
-    drawn = [generator.permutation(of_class) if reading.shuffle else of_class for of_class in rows]
-    return np.concatenate([of_class[:each] for of_class in drawn])
+    rows = [np.flatnonzero(labels == label) for label in classes]
+    drawn = [generator.permutation(of_class) if selection.shuffle else of_class for of_class in rows]
+    return np.concatenate([of_class[:per_class] for of_class in drawn])

@@ -1,52 +1,56 @@
-"""One source for several models: the batches of one, as another takes them."""
+"""One source for several models: the batches of one model as another takes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnxrich.data.matching import check, convert, is_constant
+from onnxrich._utils.formatting import name_list
+from onnxrich.data.matching import check_array, convert_array, is_constant
 from onnxrich.data.source import Batch, Source
 from onnxrich.errors import DataError
 from onnxrich.model.file import Model
 
 
-def leading(models: Sequence[Model]) -> Model:
-    """The model whose inputs the source is fitted to: the first of those with the most."""
+def choose_leader(models: Sequence[Model]) -> Model:
+    """Return the model whose inputs the source is matched with: the first of those with the most inputs."""
     return max(models, key=lambda model: len(model.inputs))
 
 
-def renamed(model: Model, leader: Model) -> dict[str, str]:
-    """Which input of the leader feeds each input of a model: that of its name, or the only one of both.
+def match_inputs(model: Model, leader: Model) -> dict[str, str]:
+    """Match a model's inputs with the leader's: by name, or the only input of both.
+
+    Returns:
+        Name of the leader's input by name of the model's.
 
     Raises:
-        DataError: when neither can be.
+        DataError: when neither fits.
     """
-    names, given = ([entry.name for entry in each.inputs] for each in (model, leader))
-    if set(names) <= set(given):
+    names, leader_names = ([entry.name for entry in one.inputs] for one in (model, leader))
+    if set(names) <= set(leader_names):
         return {name: name for name in names}
-    if len(names) == len(given) == 1:
-        return {names[0]: given[0]}
+    if len(names) == len(leader_names) == 1:
+        return {names[0]: leader_names[0]}
     raise DataError(
-        f"{model.path} takes {_listing(names)}, and {leader.path} takes {_listing(given)}",
+        f"{model.path} takes {name_list(names)}, and {leader.path} takes {name_list(leader_names)}",
         "models whose inputs have the same names, or a single input each",
         "Export them with the same input names.",
     )
 
 
-def source_for(model: Model, source: Source, leader: Model) -> Source:
-    """The source of the leader, as a model takes it."""
-    names = renamed(model, leader)
-    return replace(source, read=lambda shard, size: (fitted(b, model, names) for b in source.read(shard, size)))
+def adapt_source(model: Model, source: Source, leader: Model) -> Source:
+    """Return the leader's source as a model takes it."""
+    names = match_inputs(model, leader)
+    return replace(source, read=lambda shard, size: (adapt_batch(b, model, names) for b in source.read(shard, size)))
 
 
-def fitted(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
-    """A batch as a model takes it.
+def adapt_batch(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
+    """Return a batch as a model takes it.
 
     Args:
-        batch: with the inputs of another model.
+        batch: batch with the leader's inputs.
         model: the model.
-        names: what `renamed` gave.
+        names: name of the leader's input by name of the model's, from `match_inputs`.
 
     Raises:
         DataError: when an array doesn't fit the model's input.
@@ -54,11 +58,7 @@ def fitted(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
     arrays = {entry.name: batch.inputs[names[entry.name]] for entry in model.inputs}
     for entry in model.inputs:
         array = arrays[entry.name]
-        check(entry, array.dtype, array.shape, constant=is_constant(entry, array.shape, model.inputs))
-    inputs = {entry.name: convert(entry, arrays[entry.name]) for entry in model.inputs}
+        check_array(entry, array.dtype, array.shape, constant=is_constant(entry, array.shape, model.inputs))
+    inputs = {entry.name: convert_array(entry, arrays[entry.name]) for entry in model.inputs}
     shared = frozenset(name for name in inputs if names[name] in batch.shared)
     return replace(batch, inputs=inputs, shared=shared)
-
-
-def _listing(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"

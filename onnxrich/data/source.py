@@ -1,4 +1,4 @@
-"""What every source gives: batches of arrays, named as the model's inputs, with their labels."""
+"""Batches of rows named as the model's inputs, the source that yields them, and the items that it skips."""
 
 from __future__ import annotations
 
@@ -12,64 +12,65 @@ import numpy as np
 from onnxrich.data.table import AnyArray
 from onnxrich.errors import DataError, Notice, printable
 
-# Names that a notice lists.
-LISTED = 10
+# Names of skipped items that a notice lists at most.
+_LISTED = 10
 
 
 class SkippedItems:
-    """Counts the items that are left out, and stops at one more than the user allows.
+    """Items that a pass skips because they can't be read, and notices about the data.
 
     Attributes:
-        skipped: names of the items of this pass, each with the reason.
-        doubts: what looks wrong with the rows of this pass.
-        known: what was known of the data before any pass.
+        items: name and reason of each item that the current pass skipped.
+        pass_notices: notices about the rows of the current pass.
+        open_notices: notices from opening the data, which hold for every pass.
     """
 
     def __init__(self, max_errors: int = 0) -> None:
-        self.skipped: list[tuple[str, str]] = []
-        self.doubts: list[Notice] = []
-        self.known: list[Notice] = []
+        self.items: list[tuple[str, str]] = []
+        self.pass_notices: list[Notice] = []
+        self.open_notices: list[Notice] = []
         self._max_errors = max_errors
 
-    def begin(self) -> None:
-        """A pass begins at the first row."""
-        self.skipped.clear()
-        self.doubts.clear()
+    def begin_pass(self) -> None:
+        """Forget the last pass: a new one begins at the first row."""
+        self.items.clear()
+        self.pass_notices.clear()
 
     def skip(self, name: str, reason: str) -> None:
-        """Leave an item out.
+        """Skip an item.
 
         Raises:
-            DataError: when that is one more than is allowed.
+            DataError: when more items are skipped than the user allows.
         """
-        self.skipped.append((name, reason))
-        if len(self.skipped) > self._max_errors:
-            allowed = f" ({self._max_errors} such allowed)" if self._max_errors else ""
+        self.items.append((name, reason))
+        if len(self.items) > self._max_errors:
+            allowed = f" (--max-errors allows {self._max_errors})" if self._max_errors else ""
             raise DataError(
                 f"{name}: {reason}{allowed}",
                 "items that can be read",
-                "Mend or remove it, or pass --max-errors N to leave out up to N.",
+                "Fix or remove it, or pass --max-errors N to leave out up to N.",
             )
 
     def notices(self) -> list[Notice]:
-        """What a reader of the results should know: doubts, and what was left out."""
-        if not self.skipped:
-            return [*self.known, *self.doubts]
-        names = ", ".join(printable(name) for name, _ in self.skipped[:LISTED])
-        more = f" and {len(self.skipped) - LISTED} more" if len(self.skipped) > LISTED else ""
-        message = f"{len(self.skipped)} items could not be read and were left out: {names}{more}."
-        return [*self.known, *self.doubts, Notice("skipped_items", message)]
+        """Return the notices for a reader of the results; the last one names the skipped items."""
+        notices = [*self.open_notices, *self.pass_notices]
+        if self.items:
+            names = ", ".join(printable(name) for name, _ in self.items[:_LISTED])
+            more = f" and {len(self.items) - _LISTED} more" if len(self.items) > _LISTED else ""
+            message = f"{len(self.items)} items could not be read and were left out: {names}{more}."
+            notices.append(Notice("skipped_items", message))
+        return notices
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some consecutive rows.
+    """Consecutive rows.
 
     Attributes:
         inputs: arrays by input name, in the model's dtypes, C order and native byte order.
         labels: array of shape (rows,) or (rows, K), None without labels.
         rows: number of rows.
-        shared: names of the inputs that have axes, but none of rows, and are the same for all of them.
+        shared: names of inputs that have axes but no axis of rows: all rows share them.
     """
 
     inputs: Mapping[str, AnyArray]
@@ -78,7 +79,7 @@ class Batch:
     shared: frozenset[str] = frozenset()
 
     def take(self, index: slice | AnyArray) -> Batch:
-        """The rows of an index."""
+        """Return the rows of an index."""
         inputs = {
             name: array[index] if array.ndim and name not in self.shared else array
             for name, array in self.inputs.items()
@@ -89,7 +90,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive rows of a source, which can be read without the others: the same ones whenever and wherever."""
+    """Consecutive rows of a source that are read without the others, always the same ones."""
 
     start: int
     stop: int
@@ -100,16 +101,16 @@ class Source:
     """A source of batches.
 
     Attributes:
-        name: as a person would name it.
-        read: gives batches of a size of the rows of a shard, the last one shorter: `read(shard, size)`; None stands for
-            all rows. Each call begins anew where `n` is known.
+        name: name of the data for people.
+        read: `read(shard, size)` yields the rows of a shard in batches of `size` rows, the last one shorter; shard None
+            means all rows. Each call begins anew where `n` is known.
         n: number of rows, None for a stream, which has no shards.
-        choice: which of the rows of the data these are, in words that another choice doesn't share.
-        classes: highest class index + 1, when labels are classes and were looked through.
-        class_names: names of the classes, in the order of their indices, where the data have them.
-        preprocessing: what is done to the rows and who declared it, JSON-able; None: nothing.
-        synthetic: whether the rows are made up.
-        ledger: what the last pass could not read.
+        choice: which rows of the data are read, in words that are unique to the choice.
+        classes: highest class index + 1, when labels are classes and were scanned.
+        class_names: names of the classes in the order of their indices, where the data have them.
+        preprocessing: steps that are applied to the rows and who declared them, JSON-able; None without any.
+        synthetic: whether the rows are random numbers.
+        skipped: items that the current pass skipped.
     """
 
     name: str
@@ -120,32 +121,36 @@ class Source:
     class_names: tuple[str, ...] | None = None
     preprocessing: Mapping[str, Any] | None = None
     synthetic: bool = False
-    ledger: SkippedItems = field(default_factory=SkippedItems)
+    skipped: SkippedItems = field(default_factory=SkippedItems)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of all rows."""
-        self.ledger.begin()
+        """Begin a pass and yield all rows in batches."""
+        self.skipped.begin_pass()
         return self.read(None, size)
 
     def shards(self, rows: int) -> tuple[Shard, ...]:
-        """All rows in shards of so many rows; the last may be shorter.
+        """Split all rows into shards of `rows` rows; the last one may be shorter.
 
         Raises:
             DataError: for a stream.
         """
         if self.n is None:
             raise DataError(
-                f"{self.name}, a stream of unknown length", "data that can be read from any row", "Save it to a file."
+                f"{self.name} is a stream of unknown length", "data that can be read from any row", "Save it to a file."
             )
         return tuple(Shard(start, min(start + rows, self.n)) for start in range(0, self.n, rows))
 
 
-def not_finite(values: AnyArray) -> int | None:
-    """Index of the first row that holds NaN or infinity, None when all are finite. A sum is the quick first look."""
+def find_non_finite_row(values: AnyArray) -> int | None:
+    """Return the index of the first row with NaN or infinity, None when all values are finite.
+
+    The sum of all values is finite in nearly every batch, and cheaper than a test of each value.
+    """
     if values.dtype.kind != "f" or not values.size:
         return None
     with np.errstate(all="ignore"):
         if math.isfinite(float(values.sum())):
             return None
-    bad = ~np.isfinite(values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)).all(axis=1)
-    return int(bad.argmax()) if bad.any() else None
+    rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+    non_finite = ~np.isfinite(rows).all(axis=1)
+    return int(non_finite.argmax()) if non_finite.any() else None

@@ -1,44 +1,48 @@
-"""Seeded random inputs made from a model's signature: for a smoke test, never for a measurement."""
+"""Synthetic rows: seeded random inputs with a model's signature, for a smoke test and never for a measurement."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.data.matching import ReadPlan, from_table, is_constant
+from onnxrich.data.matching import ReadPlan, is_constant, source_from_table
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import ResolvedPreprocessing
 from onnxrich.data.selection import Selection
 from onnxrich.data.source import SkippedItems, Source
-from onnxrich.data.table import AnyArray, of_array, of_columns
+from onnxrich.data.table import AnyArray, Column, Table
 from onnxrich.errors import DataError
 from onnxrich.model.file import Input, Model
 from onnxrich.model.graph import Graph
 
 ROWS = 256
 # Symbolic dimensions behind the first: sides of an image, or the length of a sequence.
-SIDE, LENGTH = 64, 16
+_SIDE, _LENGTH = 64, 16
 
 
 def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
-    """A source of random rows: normal floats, bytes as pixels, indices that fit the table they look up.
+    """Return a source of random rows: normal floats, bytes as pixels, indices within the table of the model.
 
     Raises:
-        DataError: when an input is no numeric tensor or has no known rank.
+        DataError: when an input is no numeric tensor, or its rank is unknown.
     """
     generator = np.random.default_rng(seed)
     graph = Graph(model)
-    columns = {entry.name: of_array(entry.name, _values(entry, graph, generator, rows)) for entry in model.inputs}
+    columns = {
+        entry.name: Column.from_array(entry.name, _draw(entry, graph, generator, rows)) for entry in model.inputs
+    }
     nothing = ResolvedPreprocessing.merged([])
-    wish = ReadPlan(DeclaredPreprocessing(nothing, nothing), Selection(), seed, SkippedItems(), synthetic=True)
-    return from_table(of_columns(f"synthetic (seed {seed})", columns), None, model.inputs, wish)
+    plan = ReadPlan(DeclaredPreprocessing(nothing, nothing), Selection(), seed, SkippedItems(), synthetic=True)
+    return source_from_table(Table.from_columns(f"synthetic (seed {seed})", columns), None, model.inputs, plan)
 
 
-def _values(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:
+def _draw(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:
     if entry.dtype is None or entry.shape is None:
         raise DataError(
-            f"input {entry.name!r} of unknown type or shape", "data: nothing can be made up for it", "Pass --data FILE."
+            f"input {entry.name!r} has an unknown type or shape",
+            "data: no random rows can be drawn for it",
+            "Pass --data FILE.",
         )
-    free = SIDE if len(entry.shape) == 4 else LENGTH
+    free = _SIDE if len(entry.shape) == 4 else _LENGTH
     shape = tuple(size if isinstance(size, int) else free for size in entry.shape)
     if not is_constant(entry, shape, graph.model.inputs):
         shape = (rows, *shape[1:])

@@ -1,4 +1,4 @@
-"""What a kind of data gives before it is fitted to a model: named fields, read in blocks of rows."""
+"""Tables: named fields of the same rows, read in blocks, as a format yields them before a model is considered."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from onnxrich.errors import DataError
 
 AnyArray = NDArray[Any]
 
-# Which rows, in the order in which they are to come: a range of consecutive ones, or row numbers.
+# Rows to read, in their order: a range of consecutive ones, or row numbers.
 Rows = range | NDArray[np.int64]
 
-# Rows that are read at once when a field is only scanned.
-SCAN = 65_536
-# The same where they are kept.
-UNPACKED_ROWS = 1024
-# Bytes that are unpacked into memory so that rows can be drawn at random from what is read in order alone.
-MOST_UNPACKED = 2**32
+# Rows in a block of a field that is only scanned.
+SCAN_ROWS = 65_536
+# Rows in a block of fields that are loaded into memory.
+_LOAD_ROWS = 1024
+# Bytes that are loaded at most, so that rows of sequential data can be drawn at random.
+MAX_LOADED_BYTES = 2**32
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Field:
     Attributes:
         name: its name in the data.
         dtype: NumPy dtype.
-        shape: (n, …), None where a size differs from row to row; () for what has no rows.
+        shape: (n, …), None for a size that differs from row to row; () for a scalar without rows.
         image: whether rows are images, H × W or H × W × channels.
-        classes: names of the classes that its integers number.
+        classes: names of the classes that its integers index.
     """
 
     name: str
@@ -42,37 +42,29 @@ class Field:
     image: bool = False
     classes: tuple[str, ...] | None = None
 
+    @classmethod
+    def of_images(cls, name: str, n: int) -> Field:
+        """Return a field of n image files, whose sizes are not known before they are decoded."""
+        return cls(name, np.dtype(np.uint8), (n, None, None, None), image=True)
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
     """Some rows of several fields.
 
     Attributes:
-        arrays: by name of the field.
-        rows: number of rows that were asked for.
-        kept: booleans of shape (rows,): which of them are there. None: all.
+        arrays: the rows that could be read, by name of the field.
+        rows: number of rows that were requested.
+        readable: booleans of shape (rows,), False for rows that could not be read. None: all could be.
     """
 
     arrays: Mapping[str, AnyArray]
     rows: int
-    kept: NDArray[np.bool_] | None = None
+    readable: NDArray[np.bool_] | None = None
 
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Fields of the same rows.
-
-    Attributes:
-        name: as a person would name the data.
-        fields: by name.
-        read: gives blocks of `size` rows of some fields, the last one shorter: `read(names, rows, size)`.
-        random: whether `read` takes row numbers in any order; else consecutive ranges alone.
-    """
-
-    name: str
-    fields: Mapping[str, Field]
-    read: Callable[[Sequence[str], Rows, int], Iterator[Block]]
-    random: bool
+    def mask(self) -> NDArray[np.bool_]:
+        """Return `readable`, all True where it is None."""
+        return np.ones(self.rows, dtype=bool) if self.readable is None else self.readable
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +72,9 @@ class Column:
     """One array, read in blocks of rows.
 
     Attributes:
-        field: what it is.
-        blocks: gives consecutive blocks: `blocks(rows, size)`.
-        random: whether it takes row numbers in any order.
+        field: its name, type and shape.
+        blocks: `blocks(rows, size)` yields consecutive blocks.
+        random: whether `blocks` accepts row numbers in any order; else consecutive ranges alone.
     """
 
     field: Field
@@ -90,87 +82,138 @@ class Column:
     random: bool
 
     @classmethod
-    def of(cls, field: Field, array: Any) -> Column:
-        """A column over what is sliced and indexed as an array is: in memory, mapped into it, or in chunks on disk."""
+    def from_array(cls, name: str, array: AnyArray, **attributes: Any) -> Column:
+        """Return the column of an array in memory, or mapped into it.
 
-        def blocks(rows: Rows, size: int) -> Iterator[AnyArray]:
-            for part in cut(rows, size):
+        Args:
+            name: name of the field.
+            array: the array.
+            attributes: further attributes of the field.
+        """
+        field = Field(name, array.dtype, array.shape, **attributes)
+
+        def read(rows: Rows, size: int) -> Iterator[AnyArray]:
+            for part in split_rows(rows, size):
                 yield array[part.start : part.stop] if isinstance(part, range) else array[part]
 
-        def whole(rows: Rows, size: int) -> Iterator[AnyArray]:
+        def read_scalar(rows: Rows, size: int) -> Iterator[AnyArray]:
             yield array
 
-        return cls(field, blocks if field.shape else whole, random=True)
+        return cls(field, read if field.shape else read_scalar, random=True)
 
 
-def of_array(name: str, array: AnyArray) -> Column:
-    """The column of an array in memory."""
-    return Column.of(Field(name, array.dtype, array.shape), array)
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Fields of the same rows.
+
+    Attributes:
+        name: name of the data for people.
+        fields: by name.
+        read: `read(names, rows, size)` yields blocks of `size` rows of some fields, the last one shorter.
+        random: whether `read` accepts row numbers in any order; else consecutive ranges alone.
+    """
+
+    name: str
+    fields: Mapping[str, Field]
+    read: Callable[[Sequence[str], Rows, int], Iterator[Block]]
+    random: bool
+
+    @classmethod
+    def from_columns(cls, name: str, columns: Mapping[str, Column]) -> Table:
+        """Return the table of columns that are read independently of each other."""
+
+        def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
+            streams = {key: columns[key].blocks(rows, size) for key in names}
+            for part in split_rows(rows, size):
+                yield Block({key: next(stream) for key, stream in streams.items()}, len(part))
+
+        fields = {key: column.field for key, column in columns.items()}
+        return cls(name, fields, read, all(column.random for column in columns.values()))
+
+    def read_field(self, name: str, limit: int | None = None) -> AnyArray:
+        """Read all rows of one field, or the first `limit` ones, as one array."""
+        field = self.fields[name]
+        rows = (field.shape[0] or 0) if field.shape else 1
+        rows = rows if limit is None else min(limit, rows)
+        blocks = [block.arrays[name] for block in self.read([name], range(rows), max(rows, 1))]
+        return blocks[0] if blocks else np.empty([size or 0 for size in field.shape], field.dtype)
+
+    def with_random_access(self, names: Sequence[str]) -> Table:
+        """Return a table that reads some fields in any order of rows; sequential data are loaded into memory.
+
+        Raises:
+            DataError: when they exceed `MAX_LOADED_BYTES`, or can't be read.
+        """
+        if self.random:
+            return self
+        n = next((field.shape[0] or 0 for name in names if (field := self.fields[name]).shape), 0)
+        blocks: list[Block] = []
+        size = 0
+        for block in self.read(names, range(n), _LOAD_ROWS):
+            blocks.append(block)
+            size += sum(array.nbytes for array in block.arrays.values())
+            if size > MAX_LOADED_BYTES:
+                raise DataError(
+                    f"{self.name} has more than {MAX_LOADED_BYTES:,} bytes that can be read in order alone",
+                    "less, to draw rows from at random",
+                    "Save it uncompressed (numpy.savez), or leave out --shuffle and --balanced.",
+                )
+        return _join_blocks(self, names, blocks)
 
 
-def of_columns(name: str, columns: Mapping[str, Column]) -> Table:
-    """A table of columns that are read each by itself."""
+def _join_blocks(table: Table, names: Sequence[str], blocks: Sequence[Block]) -> Table:
+    """Join blocks into a table in memory, which has the same unreadable rows."""
+    n = sum(block.rows for block in blocks)
+    readable = np.concatenate([block.mask() for block in blocks])
+    position = np.cumsum(readable) - 1
+    arrays = {name: np.concatenate([block.arrays[name] for block in blocks]) for name in names}
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
-        streams = {key: columns[key].blocks(rows, size) for key in names}
-        for part in cut(rows, size):
-            yield Block({key: next(stream) for key, stream in streams.items()}, len(part))
+        for part in split_rows(rows, size):
+            index = np.asarray(part)
+            mask = readable[index]
+            yield Block(
+                {name: arrays[name][position[index[mask]]] for name in names}, len(part), None if mask.all() else mask
+            )
 
-    fields = {key: column.field for key, column in columns.items()}
-    return Table(name, fields, read, all(column.random for column in columns.values()))
+    fields = {name: replace(table.fields[name], shape=(n, *table.fields[name].shape[1:])) for name in names}
+    return Table(table.name, fields, read, random=True)
 
 
-def cut(rows: Rows, size: int) -> Iterator[Rows]:
-    """The rows in parts of a size; the last may be shorter."""
+def split_rows(rows: Rows, size: int) -> Iterator[Rows]:
+    """Split rows into parts of `size` rows, the last one shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def whole(table: Table, name: str, most: int | None = None) -> AnyArray:
-    """All rows of one field, or the first ones."""
-    field = table.fields[name]
-    rows = (field.shape[0] or 0) if field.shape else 1
-    rows = rows if most is None else min(most, rows)
-    blocks = [block.arrays[name] for block in table.read([name], range(rows), max(rows, 1))]
-    return blocks[0] if blocks else np.empty([size or 0 for size in field.shape], field.dtype)
+def read_ascending(array: Any, rows: Rows, index: Callable[[AnyArray], Any]) -> AnyArray:
+    """Read rows of an array on disk, whose library takes row numbers only in ascending order and without repetition.
+
+    Args:
+        array: the array; it takes slices.
+        rows: rows to read, in any order.
+        index: reads ascending row numbers.
+    """
+    if not array.shape:
+        return np.asarray(array[()])
+    if isinstance(rows, range):
+        return np.asarray(array[rows.start : rows.stop])
+    ascending, inverse = np.unique(rows, return_inverse=True)
+    return np.asarray(index(ascending))[inverse]
 
 
-def unpacked(table: Table, names: Sequence[str]) -> Table:
-    """The table with some fields in memory, so that rows can be read in any order.
+def to_array(name: str, values: Any) -> AnyArray:
+    """Convert a value that the user passed to an array.
 
     Raises:
-        DataError: when they are larger than memory is trusted with, or some can't be read.
+        DataError: when it is none, such as lists of different lengths.
     """
-    if table.random:
-        return table
-    n = next((field.shape[0] or 0 for name in names if (field := table.fields[name]).shape), 0)
-    parts: list[Block] = []
-    size = 0
-    for block in table.read(names, range(n), UNPACKED_ROWS):
-        parts.append(block)
-        size += sum(array.nbytes for array in block.arrays.values())
-        if size > MOST_UNPACKED:
-            raise DataError(
-                f"{table.name}: more than {MOST_UNPACKED:,} bytes that can be read in order alone",
-                "less, to draw rows from at random",
-                "Save it uncompressed (numpy.savez), or leave out --shuffle and --balanced.",
-            )
-    return _joined(table, names, parts)
-
-
-def _joined(table: Table, names: Sequence[str], parts: Sequence[Block]) -> Table:
-    """Blocks as a table in memory, which leaves the same rows out."""
-    n = sum(part.rows for part in parts)
-    kept = np.concatenate([np.ones(part.rows, bool) if part.kept is None else part.kept for part in parts])
-    place = np.cumsum(kept) - 1
-    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in names}
-
-    def read(asked: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
-        for part in cut(rows, size):
-            index = np.asarray(part)
-            there = kept[index]
-            found = {name: arrays[name][place[index[there]]] for name in asked}
-            yield Block(found, len(part), None if there.all() else there)
-
-    fields = {name: replace(table.fields[name], shape=(n, *table.fields[name].shape[1:])) for name in names}
-    return Table(table.name, fields, read, random=True)
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no array"
+        raise DataError(
+            f"{name!r} of type {type(values).__name__} can't be converted: {reason}",
+            "an array of numbers",
+            "Convert it with numpy.asarray, rows of equal shape.",
+        ) from error

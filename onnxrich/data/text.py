@@ -1,4 +1,4 @@
-"""Texts as the inputs of a language model, by its own tokenizer."""
+"""Texts as the inputs of a language model, encoded by the model's tokenizer."""
 
 from __future__ import annotations
 
@@ -10,113 +10,127 @@ import numpy as np
 
 from onnxrich._utils.formatting import name_list
 from onnxrich._utils.optional import import_optional
-from onnxrich.data.paths import DataPath
-from onnxrich.data.selection import Selection
+from onnxrich.data.paths import DataPath, first_line
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table
 from onnxrich.errors import DataError
 from onnxrich.model.file import Input
 
-# Inputs that a tokenizer gives, by the names that exporters of transformers use.
+# Inputs that a tokenizer yields, by the names that exporters of transformers use.
 IDS, MASK, TYPES, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "position_ids"
-# What the token of padding is called in the vocabularies of common tokenizers.
-PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+# Names of the padding token in the vocabularies of common tokenizers.
+_PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
 
 @dataclass(frozen=True, eq=False)
-class _Tokens:
-    """How texts become arrays: the tokenizer, and the input that takes what, by name."""
+class _Encoder:
+    """Encodes texts as arrays.
+
+    Attributes:
+        tokenizer: tokenizer of the package tokenizers.
+        outputs: output of the tokenizer by name of the input that takes it.
+    """
 
     tokenizer: Any
-    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+    def encode(self, texts: AnyArray) -> dict[str, AnyArray]:
+        """Return int64 arrays of shape (n, tokens) by input name.
+
+        Raises:
+            DataError: when lengths differ, and the model takes no mask.
+        """
+        encodings = self.tokenizer.encode_batch([str(text) for text in texts])
+        lengths = {len(encoding.ids) for encoding in encodings}
+        if len(lengths) > 1:
+            raise DataError(
+                f"texts have {min(lengths)} and {max(lengths)} tokens, and the model has no input {MASK!r}",
+                "texts of one length, or a mask that leaves padding out",
+                "Pass --batch-size 1, or export the model with its mask.",
+            )
+        arrays = {
+            IDS: [encoding.ids for encoding in encodings],
+            MASK: [encoding.attention_mask for encoding in encodings],
+            TYPES: [encoding.type_ids for encoding in encodings],
+            POSITIONS: [list(range(len(encoding.ids))) for encoding in encodings],
+        }
+        length = next(iter(lengths), 0)
+        return {
+            name: np.array(arrays[output], dtype=np.int64).reshape(len(texts), length)
+            for name, output in self.outputs.items()
+        }
 
 
-def tokenized(table: Table, reading: Selection, inputs: tuple[Input, ...]) -> Table:
-    """The table with a column of texts replaced by the model's inputs.
+def tokenize(table: Table, text: str, tokenizer: str, inputs: tuple[Input, ...]) -> Table:
+    """Return the table with the model's inputs in place of a column of texts.
+
+    Args:
+        table: the table.
+        text: name of the column.
+        tokenizer: path of a `tokenizer.json`.
+        inputs: the model's inputs.
 
     Raises:
-        DataError: when there is no such column, or the model takes what no tokenizer gives.
+        DataError: when the table has no such column, or the model takes an input that no tokenizer yields.
     """
-    if reading.text is None or reading.tokenizer is None:
-        return table
-    column = table.fields.get(reading.text)
+    column = table.fields.get(text)
     if column is None or column.dtype != np.dtype(object):
         raise DataError(
-            f"{table.name} with no column of texts {reading.text!r}",
+            f"{table.name} has no column of texts {text!r}",
             f"one of {name_list([name for name, field in table.fields.items() if field.dtype == np.dtype(object)])}",
             "Pass its name to --text.",
         )
-    tokens = _tokens(reading.tokenizer, inputs)
-    n = column.shape[0]
-    made = {name: Field(name, np.dtype(np.int64), (n, None)) for name in tokens.inputs}
-    kept = {name: field for name, field in table.fields.items() if name not in made}
+    encoder = _load_encoder(tokenizer, inputs)
+    encoded = {name: Field(name, np.dtype(np.int64), (column.shape[0], None)) for name in encoder.outputs}
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
-        others = [name for name in names if name not in made]
-        if len(others) == len(names):
+        unchanged = [name for name in names if name not in encoded]
+        if len(unchanged) == len(names):
             yield from table.read(names, rows, size)
             return
-        for block in table.read(sorted({*others, column.name}), rows, size):
-            yield replace(block, arrays={**block.arrays, **_encoded(tokens, block.arrays[column.name])})
+        for block in table.read(sorted({*unchanged, text}), rows, size):
+            yield replace(block, arrays={**block.arrays, **encoder.encode(block.arrays[text])})
 
-    return Table(table.name, kept | made, read, table.random)
+    unchanged = {name: field for name, field in table.fields.items() if name not in encoded}
+    return Table(table.name, unchanged | encoded, read, table.random)
 
 
-def _tokens(file: str, inputs: tuple[Input, ...]) -> _Tokens:
-    names = {entry.name: _kind(entry, inputs) for entry in inputs}
-    strange = [name for name, kind in names.items() if not kind]
-    if strange:
+def _load_encoder(file: str, inputs: tuple[Input, ...]) -> _Encoder:
+    outputs = {entry.name: _output_for(entry, inputs) for entry in inputs}
+    unknown = [name for name, output in outputs.items() if not output]
+    if unknown:
         raise DataError(
-            f"inputs {name_list(strange)}, which no tokenizer gives",
+            f"no tokenizer yields the inputs {name_list(unknown)}",
             f"{IDS}, {MASK}, {TYPES}, {POSITIONS}",
             "Pass arrays.",
         )
-    place = DataPath(file)
-    library = import_optional("tokenizers", "text", "--tokenizer")
-    with place.open("a readable tokenizer.json") as opened:
-        content = opened.read()
-    try:
-        tokenizer = library.Tokenizer.from_buffer(content)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no tokenizer"])[0][:200]
-        raise DataError(
-            f"{place.name} is no tokenizer ({reason})", "a whole tokenizer.json", "Check the file."
-        ) from error
+    tokenizer = _load_tokenizer(DataPath(file))
     declared = tokenizer.padding
-    found = (number for token in PADDING if (number := tokenizer.token_to_id(token)) is not None)
-    padding = declared["pad_id"] if declared else next(found, 0)
+    numbers = (number for token in _PADDING if (number := tokenizer.token_to_id(token)) is not None)
+    padding = declared["pad_id"] if declared else next(numbers, 0)
     tokenizer.no_padding()
     length = next((entry.shape[1] for entry in inputs if entry.shape and len(entry.shape) == 2), None)
     if isinstance(length, int):
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=padding)
-    elif MASK in names.values() or declared:
+    elif MASK in outputs.values() or declared:
         tokenizer.enable_padding(pad_id=padding)
-    return _Tokens(tokenizer, names)
+    return _Encoder(tokenizer, outputs)
 
 
-def _kind(entry: Input, inputs: tuple[Input, ...]) -> str:
-    """What a tokenizer gives for an input, empty for nothing."""
+def _load_tokenizer(path: DataPath) -> Any:
+    library = import_optional("tokenizers", "text", "--tokenizer")
+    with path.open("a readable tokenizer.json") as file:
+        content = file.read()
+    try:
+        return library.Tokenizer.from_buffer(content)
+    except Exception as error:
+        raise DataError(
+            f"{path.name} is no tokenizer ({first_line(error)})", "a whole tokenizer.json", "Check the file."
+        ) from error
+
+
+def _output_for(entry: Input, inputs: tuple[Input, ...]) -> str:
+    """Return the tokenizer's output for an input, empty without any."""
     if entry.name in (IDS, MASK, TYPES, POSITIONS):
         return entry.name
     return IDS if len(inputs) == 1 and entry.dtype is not None and entry.dtype.kind in "iu" else ""
-
-
-def _encoded(tokens: _Tokens, texts: AnyArray) -> dict[str, AnyArray]:
-    encodings = tokens.tokenizer.encode_batch([str(text) for text in texts])
-    lengths = {len(encoding.ids) for encoding in encodings}
-    if len(lengths) > 1:
-        raise DataError(
-            f"texts of {min(lengths)} and of {max(lengths)} tokens, for a model without an input {MASK!r}",
-            "texts of one length, or a mask that leaves padding out",
-            "Pass --batch-size 1, or export the model with its mask.",
-        )
-    columns = {
-        IDS: [encoding.ids for encoding in encodings],
-        MASK: [encoding.attention_mask for encoding in encodings],
-        TYPES: [encoding.type_ids for encoding in encodings],
-        POSITIONS: [list(range(len(encoding.ids))) for encoding in encodings],
-    }
-    width = next(iter(lengths), 0)
-    return {
-        name: np.array(columns[kind], dtype=np.int64).reshape(len(texts), width) for name, kind in tokens.inputs.items()
-    }

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from onnxrich.data.fingerprint import Fingerprint
-from onnxrich.data.source import Batch, Source, not_finite
+from onnxrich.data.source import Batch, Source, find_non_finite_row
 from onnxrich.errors import DataError
 from onnxrich.progress import Stage, Timing
 
@@ -139,10 +139,10 @@ def _time_reading(batches: Iterator[Batch], timing: Timing) -> Iterator[Batch]:
 def _describe_not_finite(batch: Batch, start: int) -> str | None:
     """A clause on the first row that is not finite; None when all are finite."""
     for name, array in batch.inputs.items():
-        row = not_finite(array)
+        row = find_non_finite_row(array)
         if row is not None:
             return f"input {name!r} is not finite in row {start + row}"
-    row = not_finite(batch.labels) if batch.labels is not None else None
+    row = find_non_finite_row(batch.labels) if batch.labels is not None else None
     return None if row is None else f"the label of row {start + row} is not finite"
 
 

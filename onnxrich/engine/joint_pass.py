@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from onnxrich.data.shared import fitted, renamed
+from onnxrich.data.shared import adapt_batch, match_inputs
 from onnxrich.data.source import Batch, Source
 from onnxrich.engine.accumulation import Accumulation, check_finite
 from onnxrich.engine.batches import AdaptedBatches, Batches
@@ -145,7 +145,7 @@ def _prepare_member(
     listen: Listener,
 ) -> _Member:
     with prefix_errors(model.path):
-        adapted = AdaptedBatches(batches, partial(fitted, model=model, names=renamed(model, leader)))
+        adapted = AdaptedBatches(batches, partial(adapt_batch, model=model, names=match_inputs(model, leader)))
         prepared = prepare_pass(
             model, head, source, batches=adapted, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
             most_batches=1,

@@ -13,7 +13,7 @@ from onnx import ModelProto
 from onnxrich.data.open import open_source
 from onnxrich.data.preprocessing.steps import Preprocessing
 from onnxrich.data.selection import Selection
-from onnxrich.data.shared import leading, source_for
+from onnxrich.data.shared import adapt_source, choose_leader
 from onnxrich.data.source import Source
 from onnxrich.engine.joint_pass import measure_jointly
 from onnxrich.engine.runtime import choose_device
@@ -88,7 +88,7 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
         for number, model in models.items():
             options.listen(Progress(f"reading model {number + 1} of {count}"))
             loaded.append(_load(model, options))
-        leader = leading([model for model, _ in loaded])
+        leader = choose_leader([model for model, _ in loaded])
         source = _open_data(loaded, leader, options)
     joint = measure_jointly(
         loaded,
@@ -105,7 +105,7 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
     with timing.measure(Stage.METRICS):
         for number, (own, _), result in zip(models, loaded, joint.passes, strict=True):
             norm = parameter_norm_of(own, options)
-            rows = source_for(own, source, leader)
+            rows = adapt_source(own, source, leader)
             analyses[number], _ = evaluate_pass(result, own, rows, device, options, parameter_norm=norm)
         moments, blocks = ([getattr(result, name) for result in joint.passes] for name in ("moments", "blocks"))
         estimates = similarities(moments, blocks, joint.products)

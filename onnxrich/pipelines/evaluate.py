@@ -166,7 +166,7 @@ def _provenance(result: PassResult, model: Model, source: Source, device: Device
         batch_size: the batch size that the user asked for.
     """
     head = result.head
-    notices = [*([SYNTHETIC] if source.synthetic else []), *source.ledger.notices()]
+    notices = [*([SYNTHETIC] if source.synthetic else []), *source.skipped.notices()]
     if batch_size is not None and result.has_fixed_batch and batch_size != result.batch_size:
         message = f"The model fixes its batch size at {result.batch_size}; --batch-size {batch_size} was not used."
         notices.append(Notice("fixed_batch", message))

@@ -283,7 +283,13 @@ def test_other_preprocessing_of_a_model_is_refused(folders: list[Path], x: np.nd
     (folders[1].parent / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5\n")
     told = "b/model.onnx: scale 0.5, declared by onnxrich.toml"
     for given in (folders, folders[::-1]):
-        with refused(DataError, "other preprocessing for each model (", told, "model.onnx: nothing", "such as --scale"):
+        with refused(
+            DataError,
+            "different preprocessing is declared for the models (",
+            told,
+            "model.onnx: nothing",
+            "such as --scale",
+        ):
             onnxrich.compare(given, x)
     with refused(DataError, told):
         onnxrich.compare(folders, iter([{"x": x}]))
@@ -292,7 +298,7 @@ def test_other_preprocessing_of_a_model_is_refused(folders: list[Path], x: np.nd
     alike = onnxrich.compare(folders, x, device="cpu")
     assert alike.results[1].record.data.fingerprint == same.results[1].record.data.fingerprint
     (folders[1].parent / "onnxrich.toml").write_text("[preprocessing]\nsize = 0.5\n")
-    with refused(DataError, "b/model.onnx: [preprocessing] of onnxrich.toml with 'size'"):
+    with refused(DataError, "b/model.onnx: [preprocessing] of onnxrich.toml holds 'size'"):
         onnxrich.compare(folders, x)
 
 
@@ -357,7 +363,12 @@ def test_other_preprocessing_names_both(first: Any, second: Any, seeing: list[Pa
         lines = [f"{name} = {value}" for name, value in steps.items()]
         (path.parent / "onnxrich.toml").write_text("\n".join(["[preprocessing]", *lines]))
     name, *_ = first
-    with refused(DataError, f"a/model.onnx: {name} ", f"b/model.onnx: {name} ", "other preprocessing for each model"):
+    with refused(
+        DataError,
+        f"a/model.onnx: {name} ",
+        f"b/model.onnx: {name} ",
+        "different preprocessing is declared for the models",
+    ):
         onnxrich.compare(seeing, IMAGES)
 
 
@@ -376,7 +387,7 @@ def test_other_data_beside_a_model_are_refused(folders: list[Path], x: np.ndarra
     for models in (folders, folders[::-1]):
         assert onnxrich.compare(models, device="cpu").results[1].record.data.source == "model.npz"
     np.savez(folders[1].parent / "model.npz", x=x + 1)
-    with refused(DataError, "b/model.npz beside", "needed: the same data for all models", "Pass them by --data."):
+    with refused(DataError, "b/model.npz lies beside", "needed: the same data for all models", "Pass them by --data."):
         onnxrich.compare(folders)
 
 
@@ -463,7 +474,7 @@ def test_errors_name_the_model(x: np.ndarray, tmp_path: Path) -> None:
 
 def test_steps_of_images_are_refused_for_other_rows(x: np.ndarray) -> None:
     """As in a run of one model."""
-    with refused(DataError, "--resize for 'array', whose rows are 6; needed: images"):
+    with refused(DataError, "--resize can't be applied to 'array', whose rows are 6; needed: images"):
         onnxrich.compare([two_layers(), wide()], x, preprocessing={"resize": 4}, device="cpu")
 
 

@@ -64,9 +64,9 @@ def test_types(function: str, name: str, value: Any, needed: str, isolate: bool)
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("labels", object(), "labels 'labels' of type object and shape (); needed: integer classes of shape (rows,)"),
-        ("labels", 3, "labels 'labels' of type int64 and shape ()"),
-        ("data", 3, "data of type int; needed: a path, an array, a mapping or an iterable"),
+        ("labels", object(), "labels 'labels' have type object and shape (); needed: integer classes of shape (rows,)"),
+        ("labels", 3, "labels 'labels' have type int64 and shape ()"),
+        ("data", 3, "the data are of type int; needed: a path, an array, a mapping or an iterable"),
         ("reading", {"limit": 2.5}, "limit 2.5; needed: a whole number from 1. Pass --limit N with N ≥ 1."),
         ("reading", {"max_errors": None}, "max_errors None; needed: a whole number from 0"),
         ("reading", {"shuffle": "no"}, "shuffle 'no'; needed: True or False. Pass --shuffle, or leave it out."),

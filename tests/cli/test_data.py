@@ -85,5 +85,5 @@ def test_unreadable_image(folder: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "onnxrich: cat/01.png: no image; read are whole JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM files; needed: items "
-        "that can be read. Mend or remove it, or pass --max-errors N to leave out up to N.\n"
+        "that can be read. Fix or remove it, or pass --max-errors N to leave out up to N.\n"
     )

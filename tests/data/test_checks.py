@@ -25,8 +25,8 @@ def doubts(proto: Any, data: Any, **options: Any) -> list[str]:
     source = source_of(proto, data, **options)
     for _ in range(2):
         read_all(source, 16)
-    assert all(notice.code == "pixel_scale" for notice in source.ledger.notices())
-    return [notice.message for notice in source.ledger.notices()]
+    assert all(notice.code == "pixel_scale" for notice in source.skipped.notices())
+    return [notice.message for notice in source.skipped.notices()]
 
 
 PLAIN = {"identity": "z = Identity(x)", "moved": "t = Transpose<perm = [0,2,3,1]>(x)\n z = Identity(t)"}
@@ -73,8 +73,8 @@ def test_no_doubt_where_it_is_declared() -> None:
 
 def test_notice_in_the_result() -> None:
     """The warning is part of the result."""
-    found = onnxrich.run(model(PLAIN["identity"]), BYTES)
-    assert "pixel_scale" in {notice.code for notice in found.notices}
+    analysis = onnxrich.run(model(PLAIN["identity"]), BYTES)
+    assert "pixel_scale" in {notice.code for notice in analysis.notices}
 
 
 TOKENS = build(
@@ -91,7 +91,8 @@ def test_indices_beyond_the_table(value: int) -> None:
     x[37, 2] = value
     with refused(
         DataError,
-        f"index {value} of input 'x' in row 37; needed: indices from 0 to 9: the model looks them up in a table of 10 "
+        f"input 'x' gets index {value} in row 37; needed: indices from 0 to 9: the model looks them up in a "
+        f"table of 10 "
         "rows. Check that the data were made for this model, with its tokenizer.",
     ):
         onnxrich.run(TOKENS, x, batch_size=8)

@@ -13,9 +13,11 @@ from repository import ZOO
 from zoo_text import build, read_all, refused, two_layers
 
 import onnxrich
-from onnxrich.data.class_names import LARGEST_CONFIG, ClassNames, class_names
-from onnxrich.data.open import Source, align_classes_with, open_source
+from onnxrich.data.class_names import LARGEST_CONFIG, ClassNames, number_classes, read_class_names
+from onnxrich.data.labels import align_classes_with
+from onnxrich.data.open import open_source
 from onnxrich.data.paths import DataPath
+from onnxrich.data.source import Source
 from onnxrich.errors import DataError
 from onnxrich.model import file as model
 
@@ -33,7 +35,7 @@ def saved(folder: Path, *, metadata: str | None = None, config: Any = None) -> m
     if config is not None:
         (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     onnx.save(proto, folder / "net.onnx")
-    return model.read_model(folder / "net.onnx")
+    return model.read(folder / "net.onnx")
 
 
 HUB = {"id2label": dict(enumerate(NAMES))}
@@ -41,15 +43,17 @@ HUB = {"id2label": dict(enumerate(NAMES))}
 
 def not_used(source: Source) -> str:
     """The notice that names were not used."""
-    (notice,) = source.ledger.notices()
+    (notice,) = source.skipped.notices()
     assert notice.code == "names_not_used"
     return notice.message
 
 
-@pytest.mark.parametrize("how", [{"metadata": str(dict(enumerate(NAMES)))}, {"config": HUB}], ids=["metadata", "hub"])
-def test_words_follow_the_model(how: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "declaration", [{"metadata": str(dict(enumerate(NAMES)))}, {"config": HUB}], ids=["metadata", "hub"]
+)
+def test_words_follow_the_model(declaration: Any, tmp_path: Path) -> None:
     """Words have the numbers of their outputs, also where some are missing."""
-    source = open_source(saved(tmp_path, **how), {"x": X, "labels": TWO})
+    source = open_source(saved(tmp_path, **declaration), {"x": X, "labels": TWO})
     np.testing.assert_array_equal(read_all(source, 5)[1], [NAMES.index(word) for word in TWO])
     assert (source.class_names, source.classes) == (NAMES, 3)
 
@@ -59,8 +63,8 @@ def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     first = saved(tmp_path, config=HUB)
     other = saved(tmp_path / "other", config={"id2label": dict(enumerate(sorted(NAMES)))})
-    data, silent = {"x": X, "labels": TWO}, model.read_model(two_layers())
-    with refused(DataError, "models that name their outputs in different orders"):
+    data, silent = {"x": X, "labels": TWO}, model.read(two_layers())
+    with refused(DataError, "and the models name their outputs in different orders"):
         open_source(first, data, others=[other])
     for source in (open_source(first, data, others=[silent, first]), open_source(silent, data, others=[first])):
         assert source.class_names == NAMES
@@ -69,13 +73,13 @@ def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> N
 
 def test_names_in_the_graph() -> None:
     """scikit-learn's converters write the words that a classifier gives into the graph."""
-    assert class_names(model.read_model(SKLEARN / "mlp_zipmap_words.onnx"), 3) == ClassNames(
+    assert read_class_names(model.read(SKLEARN / "mlp_zipmap_words.onnx"), 3) == ClassNames(
         ("class 0", "class 1", "class 2")
     )
-    assert class_names(model.read_model(SKLEARN / "mlp_arrays.onnx"), 3) == ClassNames()
+    assert read_class_names(model.read(SKLEARN / "mlp_arrays.onnx"), 3) == ClassNames()
     body = 'a = MatMul(x, w1)\n y = MatMul(a, w2)\n z = ai.onnx.ml.ZipMap <classlabels_strings = ["b", "a"]> (y)'
     for outputs in (1, 2, None):  # a single output decides between two classes
-        assert class_names(model.read_model(build(body)), outputs) == ClassNames(("b", "a"))
+        assert read_class_names(model.read(build(body)), outputs) == ClassNames(("b", "a"))
 
 
 def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:
@@ -84,7 +88,7 @@ def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:
     assert source.class_names == ("ant", "bee")
     assert not_used(source) == (
         "The classes are numbered as the data have them, 'ant', 'bee', and not as the model names its outputs: those "
-        "are 'dog', 'ant', 'cat'. If the outputs come in another order, mend the names, or pass the labels as "
+        "are 'dog', 'ant', 'cat'. If the outputs come in another order, fix the names, or pass the labels as "
         "numbers of the outputs."
     )
 
@@ -96,11 +100,11 @@ def test_other_names_than_outputs(names: tuple[str, ...], tmp_path: Path) -> Non
     config = {"id2label": dict(enumerate(names))}
     words = np.array(["ant", "dog"])[np.arange(12) % 2]
     saved(tmp_path, config=config)
-    found = onnxrich.run(tmp_path / "net.onnx", {"x": X, "labels": words})
-    assert (found.record.data.class_names, found.metrics["accuracy"]) == (("ant", "dog"), None)
-    told = {notice.code: notice.message for notice in found.notices}
-    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in told["names_not_used"]
-    assert "more_classes" not in told
+    analysis = onnxrich.run(tmp_path / "net.onnx", {"x": X, "labels": words})
+    assert (analysis.record.data.class_names, analysis.metrics["accuracy"]) == (("ant", "dog"), None)
+    messages = {notice.code: notice.message for notice in analysis.notices}
+    assert f"net.onnx names {len(names)} classes, and its outputs are 3. If" in messages["names_not_used"]
+    assert "more_classes" not in messages
     compared = onnxrich.compare([tmp_path / "net.onnx", tmp_path / "net.onnx"], {"x": X, "labels": words})
     assert compared.results[0].record.data.class_names == ("ant", "dog")
 
@@ -113,16 +117,16 @@ def test_numbers_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "how",
+    "declaration",
     [
         {"config": "[1]"}, {"config": {"size": 7}}, {"config": {"id2label": None}},
         {"metadata": "{"}, {"metadata": "__import__('os')"}, {"metadata": "(" * 10**5}, {"metadata": "['ant']"},
     ],
 )  # fmt: skip
-def test_what_names_nothing(how: Any, tmp_path: Path) -> None:
+def test_what_names_nothing(declaration: Any, tmp_path: Path) -> None:
     """Files and metadata of somebody else are left alone."""
-    source = open_source(saved(tmp_path, **how), {"x": X, "labels": TWO})
-    assert (source.class_names, source.ledger.notices()) == (("ant", "cat"), [])
+    source = open_source(saved(tmp_path, **declaration), {"x": X, "labels": TWO})
+    assert (source.class_names, source.skipped.notices()) == (("ant", "cat"), [])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,7 @@ def test_a_config_that_cannot_be_used(config: str, flaw: str, tmp_path: Path) ->
     """It is told where words need it; numbers need none."""
     read = saved(tmp_path, config=config)
     assert f"beside {read.path} {flaw}. If" in not_used(open_source(read, {"x": X, "labels": TWO}))
-    assert open_source(read, {"x": X, "labels": np.arange(12) % 2}).ledger.notices() == []
+    assert open_source(read, {"x": X, "labels": np.arange(12) % 2}).skipped.notices() == []
 
 
 def test_a_large_config(tmp_path: Path) -> None:
@@ -167,12 +171,12 @@ def test_numbers_beyond_the_names(tmp_path: Path) -> None:
     from pyarrow import parquet
 
     feature = {"labels": {"_type": "ClassLabel", "names": ["ant", "cat"]}}
-    about = {b"huggingface": json.dumps({"info": {"features": feature}}).encode()}
+    metadata = {b"huggingface": json.dumps({"info": {"features": feature}}).encode()}
     for wrong in (-1, 2):
         columns = {"x": pa.array(X.tolist(), pa.list_(pa.float32(), 6)), "labels": [0, 1, wrong] * 4}
-        parquet.write_table(pa.table(columns).replace_schema_metadata(about), tmp_path / "d.parquet")
+        parquet.write_table(pa.table(columns).replace_schema_metadata(metadata), tmp_path / "d.parquet")
         source = open_source(saved(tmp_path, config=HUB), tmp_path / "d.parquet")
-        with refused(DataError, f"class {wrong} in d.parquet, which names 2 classes; needed: numbers from 0 to 1."):
+        with refused(DataError, f"d.parquet holds class {wrong}, and names 2 classes; needed: numbers from 0 to 1."):
             read_all(source, 5)
 
 
@@ -182,3 +186,17 @@ def test_evaluation_follows_the_model_too(tmp_path: Path) -> None:
     first = open_source(read, {"x": X, "labels": TWO})
     other = align_classes_with(open_source(read, {"x": X, "labels": np.array(["dog"] * 12)}), first)
     np.testing.assert_array_equal(read_all(other, 5)[1], np.zeros(12))
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "names"),
+    [
+        (["3", "0"], [3, 0], None), (["3", "x"], [0, 1], ("3", "x")), (["-1", "0"], [0, 1], ("-1", "0")),
+        (["1.0", "0"], [1, 0], ("0", "1.0")), (["99999999999", "0"], [1, 0], ("0", "99999999999")),
+        (["²", "1"], [1, 0], ("1", "²")),
+    ],
+)  # fmt: skip
+def test_number_classes(labels: list[str], values: list[int], names: Any) -> None:
+    """Whole numbers are classes as they are; anything else is a name."""
+    numbers, classes = number_classes(labels)
+    assert (numbers.tolist(), classes) == (values, names)

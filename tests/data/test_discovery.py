@@ -10,13 +10,14 @@ import onnx
 import pytest
 from zoo_text import read_all, refused, two_layers, within
 
-from onnxrich.data.open import Source, open_source
+from onnxrich.data.open import open_source
+from onnxrich.data.source import Source
 from onnxrich.errors import DataError
 from onnxrich.model import file as model
 
 X = np.arange(60, dtype=np.float32).reshape(10, 6)
 LABELS = np.arange(10) % 3
-FORM = 'needed: `data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`. Mend it, or pass --data.'
+FORM = 'needed: `data = "FILE"`, and `labels = "KEY"` or `labels = "FILE"`. Fix it, or pass --data.'
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def beside(folder: Path, toml: str | bytes | None = None, labels: object = None)
     """The source that the model of a folder gets when no data are given."""
     if toml is not None:
         (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
-    return open_source(model.read_model(folder / "net.onnx"), None, labels)
+    return open_source(model.read(folder / "net.onnx"), None, labels)
 
 
 def pair(folder: Path, *tomls: str) -> list[Source]:
@@ -41,7 +42,7 @@ def pair(folder: Path, *tomls: str) -> list[Source]:
         (folder / name).mkdir(exist_ok=True)
         onnx.save_model(two_layers(), folder / name / "net.onnx")
         (folder / name / "onnxrich.toml").write_text(toml)
-        read.append(model.read_model(folder / name / "net.onnx"))
+        read.append(model.read(folder / name / "net.onnx"))
     return [open_source(one, None, others=[other]) for one, other in (read, read[::-1])]
 
 
@@ -124,11 +125,11 @@ def test_asked_for_labels_come_first(folder: Path) -> None:
 def test_nothing_beside(folder: Path) -> None:
     """With nothing there, and for a model in memory, rows are made up and say so."""
     assert beside(folder).synthetic
-    assert open_source(model.read_model(two_layers()), None, None).synthetic
+    assert open_source(model.read(two_layers()), None, None).synthetic
 
 
 @pytest.mark.parametrize(
-    ("toml", "found"),
+    ("toml", "message"),
     [
         ("", "data = None, labels = None"),
         ("data = 3", "data = 3, labels = None"),
@@ -140,32 +141,32 @@ def test_nothing_beside(folder: Path) -> None:
     ],
     ids=["empty", "number", "list", "labels", "null", "no data", "no data but preprocessing"],
 )
-def test_settings_that_name_nothing(toml: str, found: str, folder: Path) -> None:
+def test_settings_that_name_nothing(toml: str, message: str, folder: Path) -> None:
     """Settings without data are refused with what they hold and the form that they must have."""
-    with refused(DataError, f"onnxrich.toml beside the model: {found}", FORM):
+    with refused(DataError, f"onnxrich.toml beside the model: {message}", FORM):
         beside(folder, toml)
 
 
 @pytest.mark.parametrize(
-    ("toml", "found"),
+    ("toml", "message"),
     [
-        ("data = ", ": Invalid value (at end of document); needed: TOML. Mend or remove it."),
+        ("data = ", ": Invalid value (at end of document); needed: TOML. Fix or remove it."),
         (b'data = "\xff"', ": 'utf-8' codec can't decode"),
-        ("data = " + "[" * 5000, "; needed: TOML. Mend or remove it."),
+        ("data = " + "[" * 5000, "; needed: TOML. Fix or remove it."),
         (
             "[preprocesing]\nscale = 2",
-            " says [preprocesing]; needed: data, labels and the table [preprocessing] alone.",
+            " has unknown keys: [preprocesing]; needed: data, labels and the table [preprocessing] alone.",
         ),
-        ('data = "net.npz"\nlabel = "y"\n[foo]', " says label, [foo]; needed: data, labels and the table"),
+        ('data = "net.npz"\nlabel = "y"\n[foo]', " has unknown keys: label, [foo]; needed: data, labels and the table"),
     ],
     ids=["cut off", "bytes", "deep", "misspelled", "unknown"],
 )
-def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> None:
+def test_settings_that_are_none(toml: str | bytes, message: str, folder: Path) -> None:
     """What can't be read, or is not known, is refused, and so it is where data are given."""
     (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
     for data in (None, X):
-        with refused(DataError, "onnxrich.toml beside the model", found):
-            open_source(model.read_model(folder / "net.onnx"), data)
+        with refused(DataError, "onnxrich.toml beside the model", message):
+            open_source(model.read(folder / "net.onnx"), data)
 
 
 @pytest.mark.parametrize("key", ["data", "labels"])
@@ -188,7 +189,7 @@ def test_settings_that_point_outside(key: str, name: str, folder: Path) -> None:
     [
         ("none.npz", "none.npz: No such file or directory; needed: a readable .npz file. Check the path."),
         ("", "models holds no images; needed: files that end in .jpg, "),
-        ("onnxrich.toml", "onnxrich.toml: unknown kind of file; needed: one of .npz, .npy, "),
+        ("onnxrich.toml", "onnxrich.toml is of an unknown kind; needed: one of .npz, .npy, "),
     ],
 )
 def test_settings_that_name_no_data(name: str, message: str, folder: Path) -> None:

@@ -15,21 +15,21 @@ LABELS = np.arange(30) % 4
 
 def of(order: np.ndarray, cuts: list[int]) -> str:
     """The fingerprint of rows in an order, cut into batches."""
-    found = Fingerprint()
+    fingerprint = Fingerprint()
     for part in np.split(order, sorted(cuts)):
-        found.add({"x": X[part], "t": np.float32(2.0)}, LABELS[part], len(part))  # type: ignore[dict-item]
-    return found.hexdigest()
+        fingerprint.add({"x": X[part], "t": np.float32(2.0)}, LABELS[part], len(part))  # type: ignore[dict-item]
+    return fingerprint.hexdigest()
 
 
 @given(order=st.permutations(range(30)), cuts=st.lists(st.integers(0, 30), max_size=6))
 def test_sum_of_hashes(order: list[int], cuts: list[int]) -> None:
     """It is the sum of the rows' hashes, seeded by that of the label as int64, and that by what all rows share."""
     shared = xxhash.xxh3_64_intdigest(np.float32(2.0).tobytes())
-    each = [
+    hashes = [
         xxhash.xxh3_128_intdigest(row.tobytes(), xxhash.xxh3_64_intdigest(int(label).to_bytes(8, "little"), shared))
         for row, label in zip(X, LABELS, strict=True)
     ]
-    expected = sum(each) % 2**128
+    expected = sum(hashes) % 2**128
     assert of(np.array(order), cuts) == f"{expected:032x}"
 
 
@@ -37,10 +37,10 @@ def test_sequence() -> None:
     """It tells which rows came in which batch: their order within one is no matter."""
 
     def sequence(order: list[int], cut: int) -> str:
-        found = Fingerprint()
+        fingerprint = Fingerprint()
         for part in np.split(np.array(order), [cut]):
-            found.add({"x": X[part]}, LABELS[part], len(part))
-        return found.sequence()
+            fingerprint.add({"x": X[part]}, LABELS[part], len(part))
+        return fingerprint.sequence()
 
     rows = list(range(30))
     plain = sequence(rows, 10)
@@ -53,21 +53,21 @@ def test_sequence() -> None:
 def test_what_it_tells_apart() -> None:
     """Another value, another label, another type, a row more or twice: each gives another fingerprint."""
     rows = np.arange(30)
-    found = {of(rows, []), of(rows[:29], []), of(np.append(rows, 0), [])}
+    digests = {of(rows, []), of(rows[:29], []), of(np.append(rows, 0), [])}
     other = X.copy()
     other[3, 3] += 1
     for x, labels in ((other, LABELS), (X, LABELS + 1), (X.astype(np.float64), LABELS), (X, None), (X, LABELS * 1.0)):
-        one = Fingerprint()
-        one.add({"x": x}, labels, 30)
-        found.add(one.hexdigest())
-    assert len(found) == 8
+        fingerprint = Fingerprint()
+        fingerprint.add({"x": x}, labels, 30)
+        digests.add(fingerprint.hexdigest())
+    assert len(digests) == 8
 
 
 def test_types_of_labels() -> None:
     """Classes are the same in whatever type of integer a format keeps them; arrays in whatever order of memory."""
-    found = set()
+    digests = set()
     for dtype in (np.int64, np.uint8, np.int32, np.bool_):
-        one = Fingerprint()
-        one.add({"x": np.asfortranarray(X)}, (LABELS % 2).astype(dtype), 30)
-        found.add(one.hexdigest())
-    assert len(found) == 1
+        fingerprint = Fingerprint()
+        fingerprint.add({"x": np.asfortranarray(X)}, (LABELS % 2).astype(dtype), 30)
+        digests.add(fingerprint.hexdigest())
+    assert len(digests) == 1

@@ -42,19 +42,19 @@ def test_inputs_that_are_named_as_labels_are() -> None:
 
 def test_read_as_it_is_used() -> None:
     """Items are taken when a batch needs them, not before: an iterable may be longer than memory, or endless."""
-    taken = 0
+    count = 0
 
     def items() -> Iterator[dict[str, np.ndarray]]:
-        nonlocal taken
+        nonlocal count
         while True:
-            taken += 1
+            count += 1
             yield {"x": X[:10]}
 
     batches = source_of(two_layers(), items()).batches(25)
     next(batches)
-    assert taken == 3
+    assert count == 3
     next(batches)
-    assert taken == 5
+    assert count == 5
 
 
 def test_many_small_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_rows_of_different_shapes() -> None:
     assert [batch.inputs["x"].shape for batch in source_of(FREE, items).batches(4)] == [(4, 5), (4, 7)]
     with refused(
         DataError,
-        "items with rows of shapes (5,) and (7,) for 'x'; needed: rows of one shape within a batch. "
+        "the iterable yields rows of shapes (5,) and (7,) for 'x'; needed: rows of one shape within a batch. "
         "Pad them to the same shape, or yield items of --batch-size rows each.",
     ):
         list(source_of(FREE, items).batches(3))
@@ -88,30 +88,37 @@ def test_rows_of_different_shapes() -> None:
 @pytest.mark.parametrize(
     ("proto", "item", "message"),
     [
-        (TWO, {"x": X}, "an item with 'x'; needed: 'b'. Yield dicts from input name to array."),
-        (TWO, {}, "an item with nothing; needed: 'x', 'b'. Yield dicts from input name to array."),
-        (TWO, X, "an item of type ndarray; needed: a mapping with 'x', 'b'. Yield dicts from input name to array,"),
-        (TWO, (X, X), "an item of type tuple; needed: a mapping with 'x', 'b'."),
-        (TWO, {"x": X, "b": X[:9]}, "an item with 9 and 40 rows; needed: the same number in each array. Check the it"),
-        (TWO, {"x": X, "b": X, "y": [1, 2]}, "an item with 2 and 40 rows; needed: the same number in each array."),
+        (TWO, {"x": X}, "the iterable yields an item with 'x'; needed: 'b'. Yield dicts from input name to array."),
+        (TWO, {}, "the iterable yields an item with nothing; needed: 'x', 'b'. Yield dicts from input name to array."),
+        (TWO, X, "the iterable yields an item of type ndarray; needed: a mapping with 'x', 'b'. Yield dicts "
+                 "from input name to array,"),
+        (TWO, (X, X), "the iterable yields an item of type tuple; needed: a mapping with 'x', 'b'."),
+        (TWO, {"x": X, "b": X[:9]}, "the iterable yields an item with 9 and 40 rows; needed: the same number in "
+                                    "each array. Check the it"),
+        (TWO, {"x": X, "b": X, "y": [1, 2]}, "the iterable yields an item with 2 and 40 rows; needed: the same "
+                                             "number in each array."),
         (
-            two_layers(), (X, X[:, 0]), "an item of type tuple; needed: a mapping with 'x', or a pair of its rows and "
+            two_layers(), (X, X[:, 0]), "the iterable yields an item of type tuple; needed: a mapping with 'x', "
+                                        "or a pair of its rows and "
             "their integer classes. Yield dicts from input name to array, and the labels beside them: "
             '{"x": …, "labels": …}.',
         ),
-        *((two_layers(), kind(item), f"an item of type {kind.__name__}; needed: a mapping with 'x', or a pair of")
+        *((two_layers(), kind(item), f"the iterable yields an item of type {kind.__name__}; needed: a mapping "
+                                     f"with 'x', or a pair of")
           for kind in (tuple, list) for item in (
               (X, X), (X, CLASSES[:39]), (X, CLASSES[:, None]), (X, CLASSES > 3), (CLASSES, X), (X[0], CLASSES),
               (X, CLASSES, CLASSES), (X, CLASSES.astype(float)), (X[0], CLASSES[:6]))),
-        (two_layers(), (X, CLASSES.tolist()), "an item of type tuple; needed: a mapping with 'x', or a pair of"),
-        (two_layers(), (X[:, :5], CLASSES), "data of shape 40 × 5 for input 'x'; needed: shape N × 6."),
-        (FREE_RANK, (X, CLASSES), "an item of type tuple; needed: a mapping with 'x', or a pair of"),
-        (TWO, (X, CLASSES), "an item of type tuple; needed: a mapping with 'x', 'b'. Yield"),
-        (two_layers(), X[0].tolist(), "data of shape 6 for input 'x'; needed: shape N × 6."),
-        (two_layers(), {"z": X}, "an item with 'z'; needed: 'x'."),
-        (two_layers(), 3.0, "data of shape () for input 'x'; needed: shape N × 6."),
-        (two_layers(), "word", "<U4 data for input 'x'; needed: float32."),
-        (two_layers(), None, "object data for input 'x'; needed: float32."),
+        (two_layers(), (X, CLASSES.tolist()), "the iterable yields an item of type tuple; needed: a mapping "
+                                              "with 'x', or a pair of"),
+        (two_layers(), (X[:, :5], CLASSES), "input 'x' gets data of shape 40 × 5; needed: shape N × 6."),
+        (FREE_RANK, (X, CLASSES), "the iterable yields an item of type tuple; needed: a mapping with 'x', or a "
+                                  "pair of"),
+        (TWO, (X, CLASSES), "the iterable yields an item of type tuple; needed: a mapping with 'x', 'b'. Yield"),
+        (two_layers(), X[0].tolist(), "input 'x' gets data of shape 6; needed: shape N × 6."),
+        (two_layers(), {"z": X}, "the iterable yields an item with 'z'; needed: 'x'."),
+        (two_layers(), 3.0, "input 'x' gets data of shape (); needed: shape N × 6."),
+        (two_layers(), "word", "input 'x' gets <U4 data; needed: float32."),
+        (two_layers(), None, "input 'x' gets object data; needed: float32."),
     ],
 )  # fmt: skip
 def test_items_that_do_not_fit(proto: Any, item: Any, message: str) -> None:
@@ -132,7 +139,7 @@ def test_pairs_of_rows_and_classes(kind: Any, dtype: Any) -> None:
 
 def test_pairs_have_no_names() -> None:
     """Labels that are asked for by name are no part of a pair."""
-    with refused(DataError, "an item of type tuple; needed: a mapping with 'x'"):
+    with refused(DataError, "the iterable yields an item of type tuple; needed: a mapping with 'x'"):
         list(source_of(two_layers(), iter([(X, CLASSES)]), "digits").batches(4))
 
 
@@ -159,7 +166,7 @@ def test_rows_and_labels_without_names(data: Any, labels: Any) -> None:
     """A pair of rows and labels is told from batches, and the message says how to pass it."""
     with refused(
         DataError,
-        f"data that are a {type(data).__name__} of {len(data)}; needed: rows and labels by name. Pass "
+        f"the data are a {type(data).__name__} of {len(data)}; needed: rows and labels by name. Pass "
         '{"x": …, "labels": …}, or the rows as data and labels=….',
     ):
         source_of(two_layers(), data, labels)
@@ -185,7 +192,7 @@ def test_errors_come_at_their_item() -> None:
     batches = source_of(two_layers(), [X[:4], X[4:8], X[:, :5]]).batches(4)
     assert next(batches).rows == 4
     assert next(batches).rows == 4
-    with refused(DataError, "data of shape 40 × 5 for input 'x'"):
+    with refused(DataError, "input 'x' gets data of shape 40 × 5"):
         next(batches)
 
 
@@ -193,14 +200,18 @@ def test_errors_come_at_their_item() -> None:
 def test_labels_in_some(labels: list[bool]) -> None:
     """Labels in some items and not in others are refused."""
     items = [{"x": X, "y": np.arange(40)} if has else {"x": X} for has in labels]
-    with refused(DataError, "items with labels and without; needed: labels in all or in none. Check the iterable."):
+    with refused(
+        DataError,
+        "the iterable yields items with labels and items without; needed: labels in all or in none. Check the "
+        "iterable.",
+    ):
         list(source_of(two_layers(), items).batches(64))
 
 
 def test_labels_of_different_shapes() -> None:
     """Labels of one axis and of two can't be joined."""
     items = [{"x": X, "y": np.zeros(40)}, {"x": X, "y": np.zeros((40, 2))}]
-    with refused(DataError, "items with rows of shapes () and (2,) for 'labels'"):
+    with refused(DataError, "the iterable yields rows of shapes () and (2,) for 'labels'"):
         list(source_of(two_layers(), items).batches(64))
 
 
@@ -209,7 +220,7 @@ def test_scalars_that_differ() -> None:
     items = [{"x": X, "t": 1.0}, {"x": X, "t": 2.0}]
     with refused(
         DataError,
-        "items with different values for 't', which has no axis of rows; needed: the same value in all. "
+        "the iterable yields different values for 't', which has no axis of rows; needed: the same value in all. "
         "Analyse the items apart.",
     ):
         list(source_of(SCALAR, items).batches(64))
@@ -218,7 +229,7 @@ def test_scalars_that_differ() -> None:
 def test_only_scalars() -> None:
     """An item in which nothing has rows is refused."""
     proto = build("h = Mul(s, t)", x="float s, float t", y="float h")
-    with refused(DataError, "an item with no rows; needed: the same number in each array."):
+    with refused(DataError, "the iterable yields an item with no rows; needed: the same number in each array."):
         list(source_of(proto, [{"s": 1.0, "t": 2.0}]).batches(4))
 
 
@@ -235,5 +246,5 @@ def test_own_exceptions_pass() -> None:
 
 def test_a_pair_of_one_rank_is_refused() -> None:
     """The targets of an autoencoder are no further rows."""
-    with refused(DataError, "data that are a tuple of 2"):
+    with refused(DataError, "the data are a tuple of 2"):
         source_of(two_layers(), (X, X + 1))

@@ -102,7 +102,10 @@ def test_file_with_the_name_of_the_data(tmp_path: Path) -> None:
         np.save(tmp_path / folder / "x.npy", array)
     source = source_of(two_layers(), tmp_path / "a/x.npy", tmp_path / "b/x.npy")
     np.testing.assert_array_equal(read_all(source, 4)[1], LABELS)
-    with refused(DataError, "x.npy: 'x' has 11, 'x' has 10; needed: the same number of rows in each."):
+    with refused(
+        DataError,
+        "x.npy holds different numbers of rows: 11 of 'x', 10 of 'x'; needed: the same number of rows in each.",
+    ):
         source_of(two_layers(), tmp_path / "a/x.npy", tmp_path / "c/x.npy")
 
 
@@ -132,15 +135,15 @@ def test_kinds(labels: np.ndarray, classes: int | None, kind: str, tmp_path: Pat
 @pytest.mark.parametrize("iterable", [False, True])
 def test_no_labels(labels: np.ndarray, iterable: bool) -> None:
     """What is neither classes nor real targets is refused with its type and shape."""
-    found = f"labels 'labels' of type {labels.dtype} and shape {labels.shape}; needed: integer classes of shape (rows,)"
+    message = f"labels 'labels' have type {labels.dtype} and shape {labels.shape}; needed: integer classes of shape"
     data: Any = {"x": X, "labels": labels}
-    with refused(DataError, found, "Encode the labels as integers from 0."):
+    with refused(DataError, message, "Encode the labels as integers from 0."):
         read_all(source_of(two_layers(), [data] if iterable else data), 4)
 
 
 def test_ragged_labels() -> None:
     """Lists of different lengths are no labels."""
-    with refused(DataError, "'labels' of type list: setting an array element with a sequence"):
+    with refused(DataError, "'labels' of type list can't be converted: setting an array element with a sequence"):
         source_of(two_layers(), X, [[1], [2, 3]])
 
 
@@ -149,7 +152,8 @@ def test_wrong_number(count: int) -> None:
     """Fewer or more labels than rows are an error with both numbers."""
     with refused(
         DataError,
-        f"array: 'array' has 11, 'labels' has {count}; needed: the same number of rows in each. "
+        f"array holds different numbers of rows: 11 of 'array', {count} of 'labels'; needed: the same number of "
+        f"rows in each. "
         "Save arrays of the same samples.",
     ):
         source_of(two_layers(), X, np.zeros(count, int))
@@ -158,9 +162,9 @@ def test_wrong_number(count: int) -> None:
 @pytest.mark.parametrize("data", [{"x": X, "z": LABELS}, [{"x": X, "z": LABELS}]], ids=["mapping", "iterable"])
 def test_unknown_key(data: Any) -> None:
     """A key that is not there is an error that says what is."""
-    text = "no array 'digits' in arrays, which holds 'x', 'z'; needed: the key of the labels, or a data file."
+    text = "arrays has no field 'digits'; it holds 'x', 'z'; needed: the key of the labels, or a data file."
     if isinstance(data, list):
-        text = "an item with 'x', 'z'; needed: 'digits'. Yield dicts from input name to array."
+        text = "the iterable yields an item with 'x', 'z'; needed: 'digits'. Yield dicts from input name to array."
     with refused(DataError, text):
         read_all(source_of(two_layers(), data, "digits"), 4)
 
@@ -180,14 +184,16 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_without_data() -> None:
     """Labels without the data that they belong to are refused: made-up rows have none."""
-    with refused(DataError, "labels without data; needed: the data that they belong to. Pass --data FILE as well."):
+    with refused(
+        DataError, "labels were passed without data; needed: the data that they belong to. Pass --data FILE as well."
+    ):
         source_of(two_layers(), None, LABELS)
 
 
 def test_apart_from_an_iterable() -> None:
     """An iterable carries its labels inside its items."""
     with refused(
-        DataError, "an iterable with separate labels; needed: labels inside its items. Yield them under a key."
+        DataError, "labels were passed beside an iterable; needed: labels inside its items. Yield them under a key."
     ):
         source_of(two_layers(), [{"x": X}], LABELS)
 
@@ -209,20 +215,20 @@ def test_rows_that_labels_lack(tmp_path: Path) -> None:
         rows, labels = joined(source, size)
         np.testing.assert_array_equal(rows, X[whole])
         np.testing.assert_array_equal(labels, LABELS[whole])
-    assert [name for name, _ in source.ledger.skipped] == ["marks.csv, line 4", "marks.csv, line 11"]
+    assert [name for name, _ in source.skipped.items] == ["marks.csv, line 4", "marks.csv, line 11"]
 
 
 def test_rows_that_data_and_labels_lack(tmp_path: Path) -> None:
     """Rows that the data lack, and others that the labels lack, leave those that both have."""
     header, table = "a,b,c,d,e,f\n", np.arange(ROWS * 6, dtype=np.float64).reshape(ROWS, 6) + 0.5
     lines = [",".join(map(str, row)) for row in table]
-    lines[1], marks = lines[1].replace("6.5", "none"), [str(label) for label in LABELS]
-    marks[2] = ""
+    lines[1], texts = lines[1].replace("6.5", "none"), [str(label) for label in LABELS]
+    texts[2] = ""
     (tmp_path / "x.csv").write_text(header + "\n".join(lines) + "\n")
-    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{mark},1\n" for mark in marks))
+    (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{mark},1\n" for mark in texts))
     model = build("h = Cast<to = 1>(x)", x="double[N,6] x", y="float[N,6] h")
-    data, told = tmp_path / "x.csv", str(tmp_path / "marks.csv")
-    rows, labels = joined(source_of(model, data, told, reading={"max_errors": 2}), 4)
+    data, labels_file = tmp_path / "x.csv", str(tmp_path / "marks.csv")
+    rows, labels = joined(source_of(model, data, labels_file, reading={"max_errors": 2}), 4)
     whole = [0, *range(3, ROWS)]
     np.testing.assert_array_equal(rows, table[whole])
     np.testing.assert_array_equal(labels, LABELS[whole])
@@ -232,7 +238,9 @@ def test_a_text_without_a_word(tmp_path: Path) -> None:
     """An empty cell is no class: it would be the first in the alphabet, and move all others."""
     words = ["cat", "", *["dog"] * (ROWS - 2)]
     (tmp_path / "marks.csv").write_text("labels,other\n" + "".join(f"{word},1\n" for word in words))
-    with refused(DataError, "'labels' holds no label in row 1; needed: a label in each row. Leave these rows out."):
+    with refused(
+        DataError, "'labels' holds no label in row 1; needed: a label in each row. Fill in or remove the row."
+    ):
         source_of(two_layers(), saved(tmp_path, x=X), str(tmp_path / "marks.csv"))
 
 
@@ -240,15 +248,17 @@ def test_a_text_without_a_word(tmp_path: Path) -> None:
 def test_words(kind: str, tmp_path: Path) -> None:
     """Words are classes in the order of the alphabet, in whatever form they come."""
     words = np.array(["dog", "cat", "ant"])[LABELS % 3]
-    given: Any = {"array": words, "list": words.tolist(), "swapped": words.astype(words.dtype.newbyteorder())}.get(kind)
+    labels: Any = {"array": words, "list": words.tolist(), "swapped": words.astype(words.dtype.newbyteorder())}.get(
+        kind
+    )
     data: Any = X
     if kind == "npy":
         np.save(tmp_path / "words.npy", words)
-        given = tmp_path / "words.npy"
+        labels = tmp_path / "words.npy"
     elif kind == "npz":
         np.savez(tmp_path / "d.npz", x=X, labels=words)
         data = tmp_path / "d.npz"
-    source = source_of(two_layers(), data, given)
+    source = source_of(two_layers(), data, labels)
     np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
     assert source.class_names == ("ant", "cat", "dog")
 
@@ -258,11 +268,11 @@ def test_words_with_an_axis_of_their_own(kind: str, tmp_path: Path) -> None:
     """Words of shape (rows, 1) are classes, as integers of that shape are; those of more columns are refused."""
     words = np.array(["dog", "cat", "ant"])[LABELS % 3][:, None]
     np.savez(tmp_path / "d.npz", x=X, labels=words)
-    data, given = (tmp_path / "d.npz", None) if kind == "npz" else (X, words.tolist() if kind == "list" else words)
-    source = source_of(two_layers(), data, given)
+    data, labels = (tmp_path / "d.npz", None) if kind == "npz" else (X, words.tolist() if kind == "list" else words)
+    source = source_of(two_layers(), data, labels)
     np.testing.assert_array_equal(joined(source, 4)[1], 2 - LABELS % 3)
     assert source.class_names == ("ant", "cat", "dog")
-    with refused(DataError, "labels 'labels' of type <U3 and shape (11, 2); needed: integer classes"):
+    with refused(DataError, "labels 'labels' have type <U3 and shape (11, 2); needed: integer classes"):
         source_of(two_layers(), X, np.hstack([words, words]))
 
 
@@ -271,7 +281,8 @@ def test_words_in_an_iterable(labels: Any) -> None:
     """The number of a word follows from all words, which a stream doesn't know."""
     with refused(
         DataError,
-        "words as labels in an iterable, such as 'cat'; needed: the number of each class, in the order of the model's "
+        "the iterable yields words as labels, such as 'cat'; needed: the number of each class, in the order of "
+        "the model's "
         "outputs. Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
     ):
         read_all(source_of(two_layers(), [{"x": X, "labels": labels}]), 4)
@@ -283,5 +294,5 @@ def test_words_of_no_characters(code: int, tmp_path: Path) -> None:
     codes = np.full(ROWS, ord("a"), np.uint32)
     codes[-1] = code
     np.save(tmp_path / "words.npy", codes.view("<U1"))
-    with refused(DataError, "'words' holds characters that there are not; needed: text. Save the labels again."):
+    with refused(DataError, "'words' contains invalid Unicode; needed: text. Save the labels again."):
         source_of(two_layers(), X, tmp_path / "words.npy")

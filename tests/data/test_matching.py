@@ -39,18 +39,19 @@ def test_converted(have: Any, want: str) -> None:
 @pytest.mark.parametrize(
     ("have", "want", "message"),
     [
-        ("u1", "float", "uint8 data for input 'x'; needed: float32. Say how bytes are scaled, as in training "
+        ("u1", "float", "input 'x' gets uint8 data; needed: float32. Say how bytes are scaled, as in training "
                         "(--scale 1/255), or convert the array with `.astype('float32')` and save it again."),
-        ("i8", "float", "int64 data for input 'x'; needed: float32. Convert the array with `.astype('float32')` "
+        ("i8", "float", "input 'x' gets int64 data; needed: float32. Convert the array with `.astype('float32')` "
                         "and save it again."),
-        ("f4", "int64", "float32 data for input 'x'; needed: int64. Convert the array with `.astype('int64')` and sav"),
-        ("f4", "bool", "float32 data for input 'x'; needed: bool. Convert the array with `.astype('bool')` and save"),
-        ("?", "float", "bool data for input 'x'; needed: float32. Convert the array with `.astype('float32')` and"),
-        ("U3", "float", "<U3 data for input 'x'; needed: float32."),
-        ("O", "float", "object data for input 'x'; needed: float32."),
-        ("M8[s]", "int64", "datetime64[s] data for input 'x'; needed: int64."),
-        ("c8", "float", "complex64 data for input 'x'; needed: float32."),
-        ("f4", "bfloat16", "input 'x' of type bfloat16; needed: inputs of a type that NumPy has."),
+        ("f4", "int64", "input 'x' gets float32 data; needed: int64. Convert the array with `.astype('int64')` "
+                        "and sav"),
+        ("f4", "bool", "input 'x' gets float32 data; needed: bool. Convert the array with `.astype('bool')` and save"),
+        ("?", "float", "input 'x' gets bool data; needed: float32. Convert the array with `.astype('float32')` and"),
+        ("U3", "float", "input 'x' gets <U3 data; needed: float32."),
+        ("O", "float", "input 'x' gets object data; needed: float32."),
+        ("M8[s]", "int64", "input 'x' gets datetime64[s] data; needed: int64."),
+        ("c8", "float", "input 'x' gets complex64 data; needed: float32."),
+        ("f4", "bfloat16", "input 'x' has type bfloat16; needed: inputs of a type that NumPy has."),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("iterable", [False, True])
@@ -64,9 +65,9 @@ def test_refused(have: str, want: str, message: str, iterable: bool) -> None:
 @pytest.mark.parametrize(
     ("values", "want", "message"),
     [
-        ([0, 300], "uint8", "values from 0 to 300 for input 'x'; needed: values that uint8 holds. Check the data and"),
-        ([-1, 5], "uint8", "values from -1 to 5 for input 'x'; needed: values that uint8 holds."),
-        ([0, 2**31], "int32", "values from 0 to 2147483648 for input 'x'; needed: values that int32 holds."),
+        ([0, 300], "uint8", "input 'x' gets values from 0 to 300; needed: values that uint8 holds. Check the data and"),
+        ([-1, 5], "uint8", "input 'x' gets values from -1 to 5; needed: values that uint8 holds."),
+        ([0, 2**31], "int32", "input 'x' gets values from 0 to 2147483648; needed: values that int32 holds."),
     ],
 )
 def test_integers_too_large(values: list[int], want: str, message: str) -> None:
@@ -81,7 +82,7 @@ def test_integers_too_large(values: list[int], want: str, message: str) -> None:
 
 def test_unsigned_integers_too_large() -> None:
     """The highest unsigned integers don't fit the widest signed type."""
-    with refused(DataError, "values from 0 to 18446744073709551615 for input 'x'; needed: values that int64 holds."):
+    with refused(DataError, "input 'x' gets values from 0 to 18446744073709551615; needed: values that int64 holds."):
         read_all(source_of(takes("int64"), np.array([[0] * 5 + [2**64 - 1]], np.uint64)), 4)
 
 
@@ -94,10 +95,13 @@ def test_floats_too_large() -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((10,), "data of shape 10 for input 'x'; needed: shape N × 6. Reshape or transpose the array (first axis: row"),
-        ((10, 5), "data of shape 10 × 5 for input 'x'; needed: shape N × 6."),
-        ((6, 10), "data of shape 6 × 10 for input 'x'; needed: shape N × 6."),
-        ((10, 6, 1), "data of shape 10 × 6 × 1 for input 'x'; needed: shape N × 6."),
+        (
+            (10,),
+            "input 'x' gets data of shape 10; needed: shape N × 6. Reshape or transpose the array (first axis: row",
+        ),
+        ((10, 5), "input 'x' gets data of shape 10 × 5; needed: shape N × 6."),
+        ((6, 10), "input 'x' gets data of shape 6 × 10; needed: shape N × 6."),
+        ((10, 6, 1), "input 'x' gets data of shape 10 × 6 × 1; needed: shape N × 6."),
     ],
 )
 @pytest.mark.parametrize("iterable", [False, True])
@@ -112,7 +116,7 @@ def test_scalar_for_a_batch() -> None:
     """A number where rows are needed is refused."""
     with refused(DataError, "no array with rows; needed: the same number of rows in each."):
         source_of(two_layers(), np.array(3.0, np.float32))
-    with refused(DataError, "data of shape () for input 'x'; needed: shape N × 6."):
+    with refused(DataError, "input 'x' gets data of shape (); needed: shape N × 6."):
         read_all(source_of(two_layers(), [np.float32(1)]), 4)
 
 
@@ -159,7 +163,11 @@ def test_inputs_that_are_no_numbers(kind: str) -> None:
 def test_ragged_lists(iterable: bool) -> None:
     """Lists of different lengths are no array, and the error says so in the words of NumPy."""
     data: Any = {"x": [[1.0, 2.0], [3.0]]}
-    with refused(DataError, "'x' of type list: setting an array element with a sequence", "rows of equal shape."):
+    with refused(
+        DataError,
+        "'x' of type list can't be converted: setting an array element with a sequence",
+        "rows of equal shape.",
+    ):
         read_all(source_of(two_layers(), [data] if iterable else data), 4)
 
 

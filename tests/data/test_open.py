@@ -193,11 +193,13 @@ def test_inputs_without_rows(kind: str, value: Any, tmp_path: Path) -> None:
 
 def test_only_scalars() -> None:
     """Data in which nothing has rows are refused."""
-    with refused(DataError, "arrays: no array with rows; needed: the same number of rows in each."):
+    with refused(DataError, "arrays holds no array with rows; needed: the same number of rows in each."):
         source_of(scalar_model(), {"x": np.float32(1), "t": np.float32(1)})
 
 
 def test_object_that_is_no_data() -> None:
     """What is neither path, array, mapping nor iterable is refused by its type."""
-    with refused(DataError, "data of type int; needed: a path, an array, a mapping or an iterable. Pass one of these."):
+    with refused(
+        DataError, "the data are of type int; needed: a path, an array, a mapping or an iterable. Pass one of these."
+    ):
         source_of(two_layers(), 5)

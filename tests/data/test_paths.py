@@ -17,7 +17,7 @@ import zarr
 from PIL import Image
 from zoo_text import build, read_all, refused, source_of, two_layers
 
-from onnxrich.data.formats.registry import KINDS, ending_of, kind_and_path
+from onnxrich.data.formats.registry import FORMATS, format_of, split_format
 from onnxrich.errors import DataError
 
 X = np.random.default_rng(0).standard_normal((23, 6)).astype(np.float32)
@@ -35,7 +35,7 @@ LABELS = np.arange(23) % 5
 )  # fmt: skip
 def test_endings(name: str, kind: str) -> None:
     """The end of a name says its kind."""
-    assert ending_of(name) == kind
+    assert format_of(name) == kind
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_endings(name: str, kind: str) -> None:
 )  # fmt: skip
 def test_kinds_before_places(name: str, kind: str, url: str) -> None:
     """A kind may stand before a place; what is none is part of the place."""
-    found, place = kind_and_path(name)
-    assert (found, place.url) == (kind, url)
+    prefix, path = split_format(name)
+    assert (prefix, path.url) == (kind, url)
 
 
 def test_kind_wins_over_ending(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_urls(kind: str) -> None:
     for reading in ({}, {"shuffle": True}):
         source = source_of(two_layers(), f"memory://{kind}/d.{kind}", labels, reading=reading, seed=1)
         order = np.random.default_rng(1).permutation(23) if reading else np.arange(23)
-        rows, marks = read_all(source, 5)
+        rows, read_labels = read_all(source, 5)
         np.testing.assert_array_equal(rows["x"], X[order])
-        np.testing.assert_array_equal(marks, LABELS[order])
+        np.testing.assert_array_equal(read_labels, LABELS[order])
 
 
 def test_folders_behind_urls() -> None:
@@ -162,6 +162,8 @@ def test_missing_packages(name: str, package: str, extra: str, tmp_path: Path, m
 def test_every_kind_is_listed(tmp_path: Path) -> None:
     """An unknown kind of file is refused with all that are read."""
     (tmp_path / "d.pkl").write_bytes(b"")
-    endings = ", ".join(ending for kind in KINDS.values() for ending in kind.endings)
-    with refused(DataError, f"d.pkl: unknown kind of file; needed: one of {endings}, or KIND:FILE.", ", ".join(KINDS)):
+    endings = ", ".join(ending for kind in FORMATS.values() for ending in kind.endings)
+    with refused(
+        DataError, f"d.pkl is of an unknown kind; needed: one of {endings}, or KIND:FILE.", ", ".join(FORMATS)
+    ):
         source_of(two_layers(), tmp_path / "d.pkl")

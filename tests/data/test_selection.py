@@ -27,10 +27,10 @@ def saved(kind: str, folder: Path) -> Any:
 
 def rows(data: Any, seed: int = 0, labels: Any = None, **reading: Any) -> tuple[list[int], list[int]]:
     """Numbers and labels of the rows that are read."""
-    found, marks = read_all(source_of(two_layers(), data, labels, seed=seed, reading=reading), 7)
-    assert marks is not None
-    np.testing.assert_array_equal(found["x"], X[found["x"][:, 0].astype(int) // 6])
-    return (found["x"][:, 0].astype(int) // 6).tolist(), marks.tolist()
+    arrays, labels = read_all(source_of(two_layers(), data, labels, seed=seed, reading=reading), 7)
+    assert labels is not None
+    np.testing.assert_array_equal(arrays["x"], X[arrays["x"][:, 0].astype(int) // 6])
+    return (arrays["x"][:, 0].astype(int) // 6).tolist(), labels.tolist()
 
 
 @pytest.mark.parametrize("kind", ["arrays", "npz", "packed"])
@@ -45,39 +45,44 @@ def test_limit(kind: str, tmp_path: Path) -> None:
 def test_shuffle(kind: str, tmp_path: Path) -> None:
     """Rows are drawn without repetition, by the seed alone; labels stay with their rows."""
     data = saved(kind, tmp_path)
-    numbers, marks = rows(data, seed=5, shuffle=True, limit=15)
+    numbers, labels = rows(data, seed=5, shuffle=True, limit=15)
     assert len(set(numbers)) == 15 and numbers != sorted(numbers)
-    assert marks == LABELS[numbers].tolist()
+    assert labels == LABELS[numbers].tolist()
     assert rows(data, seed=5, shuffle=True, limit=15)[0] == numbers
     assert rows(data, seed=6, shuffle=True, limit=15)[0] != numbers
     assert sorted(rows(data, seed=5, shuffle=True)[0]) == list(range(40))
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize(("limit", "each"), [(None, 4), (100, 4), (15, 3), (4, 1)])
-def test_balanced(shuffle: bool, limit: int | None, each: int) -> None:
+@pytest.mark.parametrize(("limit", "per_class"), [(None, 4), (100, 4), (15, 3), (4, 1)])
+def test_balanced(shuffle: bool, limit: int | None, per_class: int) -> None:
     """Each class that occurs has the same number of rows: that of the rarest, or as many as the limit allows."""
-    numbers, marks = rows({"x": X, "labels": LABELS}, balanced=True, shuffle=shuffle, limit=limit)
-    assert np.unique(marks, return_counts=True)[1].tolist() == [each] * 4
-    assert len(set(numbers)) == 4 * each
-    assert (numbers == sorted(numbers)) is not (shuffle and each > 1)
+    numbers, labels = rows({"x": X, "labels": LABELS}, balanced=True, shuffle=shuffle, limit=limit)
+    assert np.unique(labels, return_counts=True)[1].tolist() == [per_class] * 4
+    assert len(set(numbers)) == 4 * per_class
+    assert (numbers == sorted(numbers)) is not (shuffle and per_class > 1)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_labels_of_another_file(shuffle: bool, tmp_path: Path) -> None:
     """Labels that are read apart follow the choice of the rows, packed or not."""
     np.savez_compressed(tmp_path / "l.npz", labels=LABELS)
-    numbers, marks = rows(X, labels=tmp_path / "l.npz", shuffle=shuffle, limit=30)
-    assert marks == LABELS[numbers].tolist()
+    numbers, labels = rows(X, labels=tmp_path / "l.npz", shuffle=shuffle, limit=30)
+    assert labels == LABELS[numbers].tolist()
 
 
 def test_balanced_without_classes() -> None:
     """Classes that are not there can't be balanced."""
-    with refused(DataError, "--balanced with no labels; needed: a class for each row. Pass --labels, or leave --bal"):
+    with refused(
+        DataError, "--balanced was passed with no labels; needed: a class for each row. Pass --labels, or leave --bal"
+    ):
         source_of(two_layers(), X, reading={"balanced": True})
-    with refused(DataError, "--balanced with labels of type float64 and shape (40,)"):
+    with refused(DataError, "--balanced was passed with labels of type float64 and shape (40,)"):
         source_of(two_layers(), X, LABELS.astype(float), reading={"balanced": True})
-    with refused(DataError, "--limit 3 for 4 classes; needed: at least one row of each class. Pass --limit 4 or more."):
+    with refused(
+        DataError,
+        "--limit 3 is too small for 4 classes; needed: at least one row of each class. Pass --limit 4 or more.",
+    ):
         source_of(two_layers(), X, LABELS, reading={"balanced": True, "limit": 3})
 
 
@@ -93,11 +98,16 @@ def test_streams() -> None:
     for option in ("shuffle", "balanced"):
         with refused(
             DataError,
-            f"an iterable with --{option}; needed: data that can be read from any row, such as a file or an array. "
+            f"an iterable can't be read with --{option}; needed: data that can be read from any row, such as a "
+            f"file or an array. "
             "Draw the rows where the iterable is made, or save them to a file.",
         ):
             source_of(two_layers(), items(), reading={option: True})
-    with refused(DataError, "an iterable with --text; needed: data with a column of texts", "Turn the texts into the"):
+    with refused(
+        DataError,
+        "an iterable can't be read with --text; needed: data with a column of texts",
+        "Turn the texts into the",
+    ):
         source_of(two_layers(), items(), reading={"text": "x", "tokenizer": "tokenizer.json"})
 
 
@@ -118,23 +128,23 @@ def test_shards(size: int, kind: str, reading: Any, tmp_path: Path) -> None:
 
 def test_streams_have_no_shards() -> None:
     """What has no length can't be cut in parts that are read apart."""
-    with refused(DataError, "iterable, a stream of unknown length; needed: data that can be read from any row."):
+    with refused(DataError, "iterable is a stream of unknown length; needed: data that can be read from any row."):
         source_of(two_layers(), iter([X])).shards(10)
 
 
 @pytest.mark.parametrize(
-    ("labels", "reading", "told"),
+    ("labels", "reading", "is_warned"),
     [
         (LABELS, {}, True), (LABELS, {"shuffle": True}, False), (LABELS[::-1], {}, True),
         (np.arange(40) % 4, {}, False),
         (np.zeros(40, int), {}, False), (np.arange(40), {}, False),
     ],
 )  # fmt: skip
-def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
+def test_sorted_by_class(labels: np.ndarray, reading: Any, is_warned: bool) -> None:
     """Rows that are read class by class are told: blocks of them are not alike."""
     source = source_of(two_layers(), X, labels, reading=reading)
     read_all(source, 5)
-    assert [notice.code for notice in source.ledger.notices()] == ["sorted_by_class"] * told
+    assert [notice.code for notice in source.skipped.notices()] == ["sorted_by_class"] * is_warned
 
 
 @pytest.mark.parametrize(
@@ -144,10 +154,10 @@ def test_sorted_by_class(labels: np.ndarray, reading: Any, told: bool) -> None:
         ({"max_errors": -1}, "max_errors -1; needed: a whole number from 0. Pass --max-errors N with N ≥ 0."),
         (
             {"text": "t"},
-            "text 't' with tokenizer None; needed: both, or none of them. Pass --text COLUMN and --tokeniz",
+            "text is 't', and tokenizer None; needed: both, or none of them. Pass --text COLUMN and --tokeniz",
         ),
-        ({"rows": 3}, "reading with 'rows'; needed: some of limit, shuffle, balanced, max_errors, text, tokenizer."),
-        (7, "reading with 7; needed: some of limit"),
+        ({"rows": 3}, "reading holds 'rows'; needed: some of limit, shuffle, balanced, max_errors, text, tokenizer."),
+        (7, "reading holds 7; needed: some of limit"),
     ],
 )
 def test_readings_that_are_none(reading: Any, message: str) -> None:

@@ -65,13 +65,13 @@ def test_nothing_to_make_up(kind: str) -> None:
     proto = build("a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)", x=f"float[N,6] x, {kind}")
     with refused(
         DataError,
-        "input 's' of unknown type or shape; needed: data: nothing can be made up for it. Pass --data FILE.",
+        "input 's' has an unknown type or shape; needed: data: no random rows can be drawn for it. Pass --data FILE.",
     ):
         synthesize(model.read_model(proto), 0)
 
 
-@pytest.mark.parametrize("said", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])
-def test_how_to_read_is_not_taken_for_rows_that_are_made_up(said: dict) -> None:
+@pytest.mark.parametrize("options", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])
+def test_how_to_read_is_not_taken_for_rows_that_are_made_up(options: dict) -> None:
     """A limit or a scale of no data is refused, not forgotten."""
-    with refused(DataError, "how to read data without data", "Pass --data FILE"):
-        source_of(two_layers(), None, **said)
+    with refused(DataError, "options of reading were passed without data", "Pass --data FILE"):
+        source_of(two_layers(), None, **options)

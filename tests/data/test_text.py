@@ -24,14 +24,14 @@ TABLE = np.random.default_rng(0).standard_normal((10, 8)).astype(np.float32)
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """The file of a tokenizer of whole words, with special tokens around each text."""
-    made = tokenizers.Tokenizer(
+    tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]")
     )
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     return tmp_path / "tokenizer.json"
 
 
@@ -78,9 +78,9 @@ def test_a_run(tokenizer: Path, data: Path) -> None:
         "e = Gather(table, input_ids)\n h = Relu(e)\n y = MatMul(h, w2)", table=TABLE,
         x="int64[N,T] input_ids, int64[N,T] attention_mask", y="float[N,T,3] y",
     )  # fmt: skip
-    found = onnxrich.run(proto, data, "label", reading={"text": "text", "tokenizer": str(tokenizer)})
+    analysis = onnxrich.run(proto, data, "label", reading={"text": "text", "tokenizer": str(tokenizer)})
     tokens = sum(len(text.split()) + 2 for text in TEXTS)
-    assert (found.record.data.n, found.record.data.samples) == (tokens, 5)
+    assert (analysis.record.data.n, analysis.record.data.samples) == (tokens, 5)
 
 
 def test_without_a_mask(tokenizer: Path, data: Path) -> None:
@@ -88,7 +88,7 @@ def test_without_a_mask(tokenizer: Path, data: Path) -> None:
     options = {"text": "text", "tokenizer": str(tokenizer)}
     with refused(
         DataError,
-        "texts of 3 and of 7 tokens, for a model without an input 'attention_mask'; needed: texts of one length, or a "
+        "texts have 3 and 7 tokens, and the model has no input 'attention_mask'; needed: texts of one length, or a "
         "mask that leaves padding out. Pass --batch-size 1, or export the model with its mask.",
     ):
         read_all(source_of(takes("tokens"), data, reading=options), 5)
@@ -107,10 +107,10 @@ def test_no_tokenizer(content: str, tokenizer: Path, data: Path) -> None:
 def test_what_does_not_fit(tokenizer: Path, data: Path) -> None:
     """Columns that are not there, and inputs that no tokenizer gives, are told."""
     with refused(
-        DataError, "d.jsonl with no column of texts 'body'; needed: one of 'text', 'label'. Pass its name to --te"
+        DataError, "d.jsonl has no column of texts 'body'; needed: one of 'text', 'label'. Pass its name to --te"
     ):
         source_of(takes("input_ids"), data, reading={"text": "body", "tokenizer": str(tokenizer)})
     with refused(
-        DataError, "inputs 'pixels', which no tokenizer gives; needed: input_ids, attention_mask, token_type_ids"
+        DataError, "no tokenizer yields the inputs 'pixels'; needed: input_ids, attention_mask, token_type_ids"
     ):
         source_of(takes("input_ids", "pixels"), data, reading={"text": "text", "tokenizer": str(tokenizer)})

@@ -27,7 +27,7 @@ from zoo_text import build
 
 import onnxrich
 from onnxrich.cli import cli
-from onnxrich.data.formats.registry import KINDS
+from onnxrich.data.formats.registry import FORMATS
 
 DATA = (ROOT / "docs" / "DATA.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -170,7 +170,7 @@ def test_lines_of_the_readme() -> None:
     assert len(lines) >= 5
     assert set(lines) <= set(LINES)
     assert len(LINES) >= 20
-    for kind, entry in KINDS.items():
+    for kind, entry in FORMATS.items():
         assert f"`{kind}:`" in DATA, kind
         for ending in entry.endings:
             assert f"`{ending.removesuffix('.gz')}`" in DATA, ending

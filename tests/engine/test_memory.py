@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import onnxrich
+from onnxrich import run
 from onnxrich.engine.layers import HiddenLayer
 from onnxrich.engine.memory import fit_blocks, fit_lanes
 from onnxrich.errors import ModelError
@@ -13,7 +14,6 @@ from onnxrich.model.head import head
 from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.instrument import Patch, instrument
-from onnxrich import run
 
 
 @pytest.fixture

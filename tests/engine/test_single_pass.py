@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
 
+from onnxrich import run
 from onnxrich.engine import monitor, sizing
 from onnxrich.errors import DataError, HeadError
 from onnxrich.model.file import read
 from onnxrich.model.head.head import find
 from onnxrich.model.patch.instrument import instrument
-from onnxrich import run
 from onnxrich.progress import Progress
 from onnxrich.results.analysis import Results
 

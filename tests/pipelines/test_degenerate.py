@@ -244,7 +244,7 @@ def test_far_too_many_classes(highest: int) -> None:
 @pytest.mark.parametrize("count", [0, ROWS - 1, ROWS + 1])
 def test_wrong_number_of_labels(count: int) -> None:
     """Labels of another length than the data are refused with both lengths."""
-    with refused(DataError, f"'array' has {ROWS}, 'labels' has {count}; needed: the same number of rows in each."):
+    with refused(DataError, f"{ROWS} of 'array', {count} of 'labels'; needed: the same number of rows in each."):
         run(two_layers(), X, np.zeros(count, int))
 
 
@@ -335,9 +335,9 @@ def test_small_numbers() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (X.astype(np.uint8), "uint8 data for input 'x'; needed: float32."),
-        (X[:, :5], "data of shape 203 × 5 for input 'x'; needed: shape N × 6."),
-        (X[0], "data of shape 6 for input 'x'; needed: shape N × 6."),
+        (X.astype(np.uint8), "input 'x' gets uint8 data; needed: float32."),
+        (X[:, :5], "input 'x' gets data of shape 203 × 5; needed: shape N × 6."),
+        (X[0], "input 'x' gets data of shape 6; needed: shape N × 6."),
         ({"a": X, "b": X}, "arrays holds 'a', 'b', and nothing for 'x'; needed: arrays named as the model's inputs: '"),
         ("none.npz", "none.npz: No such file or directory; needed: a readable .npz file. Check the path."),
     ],
@@ -354,7 +354,7 @@ def test_inputs_of_strings() -> None:
     proto = build(TWO_LAYERS, x="float[N,6] x, string[N] s")
     with refused(DataError, "input 's' is no numeric tensor; needed: inputs of numbers."):
         run(proto, {"x": X, "s": np.array(["a"] * ROWS)})
-    with refused(DataError, "input 's' of unknown type or shape; needed: data", "Pass --data FILE."):
+    with refused(DataError, "input 's' has an unknown type or shape; needed: data", "Pass --data FILE."):
         run(proto, None)
 
 

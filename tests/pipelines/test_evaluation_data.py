@@ -126,7 +126,7 @@ def test_classes_have_the_numbers_of_the_first_data(absent: str) -> None:
     assert found.evaluation is not None
     assert (found.metrics["accuracy"], found.evaluation.metrics["accuracy"]) == (1.0, 1.0)
     assert found.evaluation.record.data.class_names == ("ant", "bee", "cat")
-    with refused(DataError, f"class {absent!r} in arrays; needed: those of arrays: "):
+    with refused(DataError, f"arrays holds class {absent!r}; needed: those of arrays: "):
         onnxrich.run(model, given[1], eval_data=given[0], device="cpu")
 
 

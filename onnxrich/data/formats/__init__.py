@@ -1,1 +1,1 @@
-"""The formats of data, one file each, and the registry that picks one."""
+"""The formats of data, one module each, and the registry that imports the one that is needed."""

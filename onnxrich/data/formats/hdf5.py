@@ -1,4 +1,4 @@
-"""HDF5 files, by h5py: each dataset of numbers is a field. What links lead out of the file is not followed."""
+"""HDF5 files, read by h5py: each dataset of numbers is a field. Links out of the file are not followed."""
 
 from __future__ import annotations
 
@@ -6,77 +6,64 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from onnxrich._utils.optional import import_optional
 from onnxrich.data.context import OpenContext
-from onnxrich.data.paths import DataPath
-from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
+from onnxrich.data.paths import DataPath, refuse_damaged
+from onnxrich.data.table import Block, Field, Rows, Table, read_ascending, split_rows
 from onnxrich.errors import DataError
 
-MOST_NAMES = 10_000
+# Names of a group that are read at most, and groups inside each other.
+_MAX_NAMES, _MAX_DEPTH = 10_000, 16
+# What h5py raises for damaged files.
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
 
 
-def open_hdf5(request: OpenContext) -> Table:
-    """The datasets of an HDF5 file, named by their path in it.
+def open_hdf5(context: OpenContext) -> Table:
+    """Open the datasets of an HDF5 file, named by their path in it.
 
     Raises:
         DataError: when the file is damaged, or a dataset keeps its values in other files.
     """
-    place = request.place
-    with _opened(place) as file:
-        fields = dict(_fields(file, "", place.name))
+    path = context.path
+    with _open(path) as file:
+        fields = {field.name: field for field in _find_fields(file, "", path.name)}
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
-        with _opened(place) as file:
-            for part in cut(rows, size):
-                yield Block({name: _rows(file[name], part) for name in names}, len(part))
+        with _open(path) as file:
+            for part in split_rows(rows, size):
+                arrays = {name: read_ascending(file[name], part, file[name].__getitem__) for name in names}
+                yield Block(arrays, len(part))
 
-    return Table(place.name, fields, read, random=True)
-
-
-def _rows(dataset: Any, part: Rows) -> AnyArray:
-    """Some rows: h5py reads consecutive ones, or numbers in ascending order without repetition."""
-    if not dataset.shape:
-        return np.asarray(dataset[()])
-    if isinstance(part, range):
-        return np.asarray(dataset[part.start : part.stop])
-    ascending, back = np.unique(part, return_inverse=True)
-    return np.asarray(dataset[ascending])[back]
+    return Table(path.name, fields, read, random=True)
 
 
 @contextmanager
-def _opened(place: DataPath) -> Iterator[Any]:
+def _open(path: DataPath) -> Iterator[Any]:
     h5py = import_optional("h5py", "hdf5", "an HDF5 file")
-    with place.open("a readable HDF5 file") as file:
-        try:
-            with h5py.File(file if place.remote else place.url, "r") as opened:
-                yield opened
-        except DataError:
-            raise
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise DataError(
-                f"{place.name} is damaged or no HDF5 file ({reason})", "a whole HDF5 file", "Save or copy it again."
-            ) from error
+    with (
+        path.open("a readable HDF5 file") as file,
+        refuse_damaged(path.name, "HDF5 file", _DAMAGED),
+        h5py.File(file if path.remote else path.url, "r") as opened,
+    ):
+        yield opened
 
 
-def _fields(group: Any, prefix: str, name: str) -> Iterator[tuple[str, Field]]:
+def _find_fields(group: Any, prefix: str, name: str) -> Iterator[Field]:
     h5py = import_optional("h5py", "hdf5", "an HDF5 file")
     for count, key in enumerate(group):
         # Soft and external links lead elsewhere, or round in a circle.
-        if count > MOST_NAMES or not isinstance(group.get(key, getlink=True), h5py.HardLink):
+        if count > _MAX_NAMES or not isinstance(group.get(key, getlink=True), h5py.HardLink):
             continue
-        found, path = group[key], f"{prefix}{key}"
-        if isinstance(found, h5py.Group):
+        member, path = group[key], f"{prefix}{key}"
+        if isinstance(member, h5py.Group):
             # Hard links of groups can form a circle too, which a path without end would follow.
-            if path.count("/") < 16:
-                yield from _fields(found, f"{path}/", name)
-        elif isinstance(found, h5py.Dataset) and found.dtype.kind in "biuf" and found.shape is not None:
-            if found.external or found.is_virtual:
+            if path.count("/") < _MAX_DEPTH:
+                yield from _find_fields(member, f"{path}/", name)
+        elif isinstance(member, h5py.Dataset) and member.dtype.kind in "biuf" and member.shape is not None:
+            if member.external or member.is_virtual:
                 raise DataError(
                     f"{name}: dataset {path!r} keeps its values in other files",
                     "values in the file itself; nothing else is read because a file says so",
                     "Copy it into one file with h5repack.",
                 )
-            yield path, Field(path, found.dtype, tuple(found.shape))
+            yield Field(path, member.dtype, tuple(member.shape))

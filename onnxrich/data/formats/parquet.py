@@ -1,8 +1,9 @@
-"""Parquet files, read row group by row group by pyarrow."""
+"""Parquet files, read by pyarrow one row group after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,91 +11,105 @@ import numpy as np
 from onnxrich._utils.optional import import_optional
 from onnxrich.data.context import OpenContext
 from onnxrich.data.formats.columns import (
-    Rowset,
-    _check_names,
-    arrow,
-    hub_classes,
-    of_memory,
-    parts_of,
-    reading,
-    recut,
-    table_of,
+    ArrowData,
+    check_names,
+    cut_and_join,
+    find_parts,
+    pyarrow,
+    read_classes,
+    refuse_damaged_by_pyarrow,
 )
 from onnxrich.data.paths import DataPath
-from onnxrich.data.table import MOST_UNPACKED, SCAN, Rows, Table
+from onnxrich.data.table import MAX_LOADED_BYTES, SCAN_ROWS, AnyArray, Rows, Table
 from onnxrich.errors import DataError
 
 
-def open_parquet(request: OpenContext) -> Table:
-    """A Parquet file, or a folder of such, read row group by row group.
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """Parquet files with the same columns.
+
+    Attributes:
+        name: name of the data.
+        paths: the files, in order.
+        starts: number of the first row of each file, and the number of all rows.
+        schema: Arrow schema of each file.
+    """
+
+    name: str
+    paths: Sequence[DataPath]
+    starts: AnyArray
+    schema: Any
+
+    def read(self, names: Sequence[str], rows: Rows, size: int) -> Iterator[Any]:
+        """Yield Arrow tables of `size` rows of some columns."""
+        if isinstance(rows, range):
+            return cut_and_join(self._read_row_groups(names, rows, size), rows, size)
+        table = self._load(names)
+        return ArrowData.from_table(self.name, table).read(names, rows, size)
+
+    def _load(self, names: Sequence[str]) -> Any:
+        """Load some columns into memory, for rows in any order.
+
+        Raises:
+            DataError: when they exceed `MAX_LOADED_BYTES`: metadata of some kilobytes can claim any size.
+        """
+        tables, size = [], 0
+        for table in self._read_row_groups(names, range(int(self.starts[-1])), SCAN_ROWS):
+            tables.append(table)
+            size += table.nbytes
+            if size > MAX_LOADED_BYTES:
+                raise DataError(
+                    f"{self.name} unpacks to more than {MAX_LOADED_BYTES:,} bytes",
+                    "less, to draw rows from at random",
+                    "Leave out --shuffle and --balanced.",
+                )
+        return pyarrow().concat_tables(tables)
+
+    def _read_row_groups(self, names: Sequence[str], rows: range, size: int) -> Iterator[Any]:
+        """Yield Arrow tables of consecutive rows, from the first requested one on."""
+        for path, start in zip(self.paths, map(int, self.starts), strict=False):
+            with refuse_damaged_by_pyarrow(path, "Parquet file"), path.open("a readable Parquet file") as file:
+                opened = _open(file)
+                for group in range(opened.num_row_groups):
+                    stop = start + opened.metadata.row_group(group).num_rows
+                    if start < rows.stop and stop > rows.start:
+                        batches = opened.iter_batches(size, row_groups=[group], columns=list(names))
+                        yield from _skip_rows(batches, rows.start - start)
+                    start = stop
+
+
+def open_parquet(context: OpenContext) -> Table:
+    """Open a Parquet file, or a folder of them.
 
     Raises:
-        DataError: when a file is missing or damaged, or they have different columns.
+        DataError: when a file is missing or damaged, or files have different columns.
     """
-    place = request.place
-    places = parts_of(place, ".parquet") if place.is_folder() else [place]
+    path = context.path
+    paths = find_parts(path, ".parquet") if path.is_folder() else [path]
     counts: list[int] = []
     schema: Any = None
-    for part in places:
-        with reading(part, "Parquet"), part.open("a readable Parquet file") as file:
-            opened = _parquet(file)
+    for part in paths:
+        with refuse_damaged_by_pyarrow(part, "Parquet file"), part.open("a readable Parquet file") as file:
+            opened = _open(file)
             counts.append(opened.metadata.num_rows)
             if schema is not None and not opened.schema_arrow.equals(schema):
-                raise DataError(f"{part.name} has other columns than {places[0].name}", "files alike", "Pass one file.")
+                raise DataError(
+                    f"{part.name} has other columns than {paths[0].name}", "the same columns", "Pass one file."
+                )
             schema = opened.schema_arrow
-            _check_names(schema)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-
-    n = int(starts[-1])
-
-    def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Any]:
-        if isinstance(rows, range):
-            return recut(_row_groups(places, starts, names, rows, size), rows, size)
-        whole = _in_memory(_row_groups(places, starts, names, range(n), SCAN), place.name)
-        return of_memory(place.name, whole).read(names, rows, size)
-
-    rowset = Rowset(
-        place.name, schema, n, read, random=True, classes=hub_classes(schema), numbers={}, line=lambda row: f"row {row}"
-    )
-    return table_of(rowset, request)
+            check_names(schema)
+    files = _Files(path.name, paths, np.concatenate([[0], np.cumsum(counts)]), schema)
+    return ArrowData(path.name, schema, sum(counts), files.read, classes=read_classes(schema)).to_table(context)
 
 
-def _in_memory(tables: Iterator[Any], name: str) -> Any:
-    """Arrow tables as one, for rows in any order.
-
-    Raises:
-        DataError: when they are larger than memory is trusted with: metadata of some kilobytes can claim any size.
-    """
-    held, size = [], 0
-    for table in tables:
-        held.append(table)
-        size += table.nbytes
-        if size > MOST_UNPACKED:
-            raise DataError(
-                f"{name} unpacks to more than {MOST_UNPACKED:,} bytes",
-                "less, to draw rows from at random",
-                "Leave out --shuffle and --balanced.",
-            )
-    return arrow().concat_tables(held)
-
-
-def _parquet(file: Any) -> Any:
+def _open(file: Any) -> Any:
     return import_optional("pyarrow.parquet", "parquet", "a Parquet file").ParquetFile(file)
 
 
-def _row_groups(places: Sequence[DataPath], starts: Any, names: Sequence[str], rows: range, size: int) -> Iterator[Any]:
-    """Arrow tables of consecutive rows, from the first one that is asked for."""
-    for place, start in zip(places, starts, strict=False):
-        with reading(place, "Parquet"), place.open("a readable Parquet file") as file:
-            opened = _parquet(file)
-            for group in range(opened.num_row_groups):
-                stop = start + opened.metadata.row_group(group).num_rows
-                if start < rows.stop and stop > rows.start:
-                    at = int(start)
-                    for batch in opened.iter_batches(size, row_groups=[group], columns=list(names)):
-                        table = arrow().Table.from_batches([batch])
-                        skipped = max(0, rows.start - at)
-                        at += batch.num_rows
-                        if skipped < batch.num_rows:
-                            yield table.slice(skipped)
-                start = stop
+def _skip_rows(batches: Iterator[Any], count: int) -> Iterator[Any]:
+    """Yield Arrow tables of record batches without the first `count` rows; none are skipped when it is negative."""
+    for batch in batches:
+        skipped = min(max(0, count), batch.num_rows)
+        count -= batch.num_rows
+        if skipped < batch.num_rows:
+            yield pyarrow().Table.from_batches([batch]).slice(skipped)

@@ -1,102 +1,104 @@
-"""The kinds of data that are read, and which one a name means: `kind:place`, or the end of the name."""
+"""The formats of data, and which one a name means: `FORMAT:PATH`, or the ending of the name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from onnxrich.data.context import OpenContext
-from onnxrich.data.formats.arrow import open_arrow
-from onnxrich.data.formats.csv import open_csv
-from onnxrich.data.formats.hdf5 import open_hdf5
-from onnxrich.data.formats.huggingface import INFO, SPLITS, open_hub
-from onnxrich.data.formats.idx import open_idx
-from onnxrich.data.formats.image_folder import open_images
-from onnxrich.data.formats.json import open_json
-from onnxrich.data.formats.numpy import open_npy, open_npz
-from onnxrich.data.formats.parquet import open_parquet
-from onnxrich.data.formats.webdataset import open_webdataset
-from onnxrich.data.formats.zarr import open_zarr
 from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
 from onnxrich.errors import DataError
 
+# Files that `save_to_disk` of Hugging Face's datasets writes into a folder: of one data set, and of several splits.
+DATASET_INFO, DATASET_SPLITS = "dataset_info.json", "dataset_dict.json"
+
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of data.
+class Format:
+    """A format of data.
 
     Attributes:
-        open: gives its table.
-        endings: of the names of such files.
+        opener: module in this folder, and the function in it that opens such data: "module:function".
+        endings: endings of the names of such files.
     """
 
-    open: Callable[[OpenContext], Table]
+    opener: str
     endings: tuple[str, ...] = ()
 
+    def open(self, context: OpenContext) -> Table:
+        """Import the format's module, and open the table of some data.
 
-KINDS = {
-    "npz": Kind(open_npz, (".npz",)),
-    "npy": Kind(open_npy, (".npy",)),
-    "idx": Kind(open_idx, ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
-    "images": Kind(open_images),
-    "parquet": Kind(open_parquet, (".parquet",)),
-    "arrow": Kind(open_arrow, (".arrow", ".feather")),
-    "csv": Kind(open_csv, (".csv", ".tsv")),
-    "json": Kind(open_json, (".json", ".jsonl", ".ndjson")),
-    "hf": Kind(open_hub),
-    "webdataset": Kind(open_webdataset, (".tar",)),
-    "hdf5": Kind(open_hdf5, (".h5", ".hdf5")),
-    "zarr": Kind(open_zarr, (".zarr", ".zarr.zip")),
+        Raises:
+            DataError: when they can't be read.
+        """
+        module, _, function = self.opener.partition(":")
+        open_table: Callable[[OpenContext], Table] = getattr(import_module(f"{__package__}.{module}"), function)
+        return open_table(context)
+
+
+FORMATS = {
+    "npz": Format("numpy:open_npz", (".npz",)),
+    "npy": Format("numpy:open_npy", (".npy",)),
+    "idx": Format("idx:open_idx", ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")),
+    "images": Format("image_folder:open_images"),
+    "parquet": Format("parquet:open_parquet", (".parquet",)),
+    "arrow": Format("arrow:open_arrow", (".arrow", ".feather")),
+    "csv": Format("csv:open_csv", (".csv", ".tsv")),
+    "json": Format("json:open_json", (".json", ".jsonl", ".ndjson")),
+    "hf": Format("huggingface:open_dataset"),
+    "webdataset": Format("webdataset:open_webdataset", (".tar",)),
+    "hdf5": Format("hdf5:open_hdf5", (".h5", ".hdf5")),
+    "zarr": Format("zarr:open_zarr", (".zarr", ".zarr.zip")),
 }
 
 
-def kind_and_path(name: str) -> tuple[str, DataPath]:
-    """The kind that stands before a place, empty where none does, and the place."""
-    kind, colon, rest = name.partition(":")
-    if colon and kind in KINDS and not rest.startswith("//"):
-        return kind, DataPath(rest)
+def split_format(name: str) -> tuple[str, DataPath]:
+    """Split a name into the format that stands before its path, empty where none does, and the path."""
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in FORMATS and not rest.startswith("//"):
+        return prefix, DataPath(rest)
     return "", DataPath(name)
 
 
-def ending_of(name: str) -> str:
-    """The kind that the end of a name means, empty where it means none."""
+def format_of(name: str) -> str:
+    """Return the format of a name's ending, empty where it has none of these."""
     lower = name.lower()
-    return next((kind for kind, entry in KINDS.items() if lower.endswith(entry.endings or ("\0",))), "")
+    return next((key for key, entry in FORMATS.items() if entry.endings and lower.endswith(entry.endings)), "")
 
 
 def is_data_file(name: str) -> bool:
-    """Whether a name is that of a data file rather than a key: it bears a kind, or ends as one does."""
-    kind, place = kind_and_path(name)
-    return bool(kind or ending_of(place.url))
+    """Tell whether a name is that of a data file rather than a key: it has a format before it, or the ending of one."""
+    prefix, path = split_format(name)
+    return bool(prefix or format_of(path.url))
 
 
-def open_table(name: str, request: Callable[[DataPath], OpenContext]) -> Table:
-    """The table of a named kind of data.
+def open_table(name: str, context: Callable[[DataPath], OpenContext]) -> Table:
+    """Open the table of named data.
+
+    Args:
+        name: path or URL, with or without its format before it.
+        context: returns what a path is opened with.
 
     Raises:
-        DataError: when it can't be read, or it is not plain what kind it is.
+        DataError: when it can't be read, or its format is unknown.
     """
-    kind, place = kind_and_path(name)
-    kind = kind or ending_of(place.url) or _looked_up(place)
-    return KINDS[kind].open(request(place))
+    prefix, path = split_format(name)
+    return FORMATS[prefix or format_of(path.url) or _detect(path)].open(context(path))
 
 
-def _looked_up(place: DataPath) -> str:
-    if place.is_folder():
-        return _folder_kind(place)
-    place.open("a data file or a folder of images").close()
-    raise DataError(
-        f"{place.name}: unknown kind of file",
-        f"one of {', '.join(ending for kind in KINDS.values() for ending in kind.endings)}, or KIND:FILE",
-        f"Put its kind before it: one of {', '.join(KINDS)}.",
-    )
-
-
-def _folder_kind(place: DataPath) -> str:
-    """What a folder is: a data set of Hugging Face if it bears its papers; files of one kind; else images."""
-    if any(place.child(name).is_file() for name in (INFO, SPLITS)):
+def _detect(path: DataPath) -> str:
+    """Return the format of a folder from its files; refuse a file whose ending is unknown."""
+    if not path.is_folder():
+        path.open("a data file or a folder of images").close()
+        raise DataError(
+            f"{path.name} is of an unknown kind",
+            f"one of {', '.join(ending for entry in FORMATS.values() for ending in entry.endings)}, or KIND:FILE",
+            f"Put its kind before it: one of {', '.join(FORMATS)}.",
+        )
+    if any(path.child(name).is_file() for name in (DATASET_INFO, DATASET_SPLITS)):
         return "hf"
-    first = next((name for name in place.walk() if not name.startswith(".")), "")
-    kind = ending_of(first)
-    return kind if kind in ("parquet", "webdataset") else "images"
+    first = next((name for name in path.walk() if not name.startswith(".")), "")
+    ending = format_of(first)
+    return ending if ending in ("parquet", "webdataset") else "images"

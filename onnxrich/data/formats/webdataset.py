@@ -1,4 +1,4 @@
-"""WebDataset: tar files in which the files of one sample share a name. They are read in place, never unpacked."""
+"""WebDataset: tar files in which the files of one sample share a name, read in place and never unpacked."""
 
 from __future__ import annotations
 
@@ -12,177 +12,188 @@ from typing import IO, Any
 import numpy as np
 
 from onnxrich.data.context import OpenContext
-from onnxrich.data.formats.columns import parts_of
-from onnxrich.data.images.decode import SUFFIXES
-from onnxrich.data.images.pool import Item, decoded
+from onnxrich.data.formats.columns import find_parts
+from onnxrich.data.images.decode import ENDINGS
+from onnxrich.data.images.pool import ImageItem, decode_blocks
 from onnxrich.data.paths import DataPath
-from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, cut
+from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, split_rows
 from onnxrich.errors import DataError
 
 
 @dataclass(frozen=True)
 class _Member:
-    """Where a file lies: number of the tar, first byte, bytes."""
+    """Position of a file: number of the tar, first byte, and number of bytes."""
 
     tar: int
     offset: int
     size: int
 
+    def read(self, file: IO[bytes]) -> bytes:
+        file.seek(self.offset)
+        return file.read(self.size)
+
 
 @dataclass(frozen=True)
 class _Sample:
-    """The files of a sample by extension."""
+    """Name of a sample, and its files by extension."""
 
     name: str
     members: Mapping[str, _Member]
 
 
-def open_webdataset(request: OpenContext) -> Table:
-    """A tar file, or a folder of such, in the order of their names: images, `cls`, `txt` and `npy`.
+@dataclass(frozen=True)
+class _Part:
+    """A field, and how it is read.
+
+    Attributes:
+        field: the field.
+        extension: extension of its files.
+        parse: returns the value of a file's bytes; raises ValueError for an invalid one.
+    """
+
+    field: Field
+    extension: str
+    parse: Callable[[bytes], Any]
+
+
+def open_webdataset(context: OpenContext) -> Table:
+    """Open a tar file, or the tar files of a folder in the order of their names: images, `cls`, `txt` and `npy`.
 
     The extension is the name of the field; the class in `cls` is the label.
 
     Raises:
-        DataError: when a tar is damaged, or samples hold nothing that is read.
+        DataError: when a tar is damaged, or has no samples.
     """
-    place = request.place
-    places = parts_of(place, ".tar") if place.is_folder() else [place]
-    samples = [sample for tar, part in enumerate(places) for sample in _samples(part, tar)]
+    path = context.path
+    tars = find_parts(path, ".tar") if path.is_folder() else [path]
+    samples = [sample for number, tar in enumerate(tars) for sample in _read_samples(tar, number)]
     if not samples:
-        raise DataError(f"{place.name} holds no samples", "a tar of files named SAMPLE.EXTENSION", "Check the file.")
-    fields, readers = {}, {}
-    for extension in samples[0].members:
-        made = _field(extension, samples, places)
-        if made is not None:
-            fields[made[0].name], readers[made[0].name] = made[0], (extension, made[1])
+        raise DataError(f"{path.name} holds no samples", "a tar of files named SAMPLE.EXTENSION", "Check the file.")
+    candidates = (_find_part(extension, samples, tars) for extension in samples[0].members)
+    parts = {part.field.name: part for part in candidates if part is not None}
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
         with ExitStack() as stack:
-            files = [stack.enter_context(part.open("a readable tar file")) for part in places]
-            reader = _Reader(samples, files, readers, place.name)
-            yield from _read(reader, names, rows, size, request)
+            files = [stack.enter_context(tar.open("a readable tar file")) for tar in tars]
+            yield from _Reader(path.name, samples, parts, files, context).read(names, rows, size)
 
-    return Table(place.name, fields, read, random=True)
+    return Table(path.name, {name: part.field for name, part in parts.items()}, read, random=True)
 
 
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    samples: Sequence[_Sample]
-    files: Sequence[IO[bytes]]
-    readers: Mapping[str, tuple[str, Callable[[bytes], Any]]]
+    """Reads samples of open tar files.
+
+    Attributes:
+        name: name of the data.
+        samples: the samples, in order.
+        parts: parts of a sample by name of their field.
+        files: the tar files.
+        context: form of images, and where to report samples that can't be read.
+    """
+
     name: str
+    samples: Sequence[_Sample]
+    parts: Mapping[str, _Part]
+    files: Sequence[IO[bytes]]
+    context: OpenContext
 
-    def content(self, row: int, field: str) -> bytes | None:
-        """The bytes of one file of a sample, None where it has no such file."""
-        member = self.samples[row].members.get(self.readers[field][0])
-        return None if member is None else _bytes(self.files[member.tar], member)
+    def read(self, names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
+        """Yield blocks of `size` samples."""
+        others = [name for name in names if name != "image"]
+        if "image" not in names:
+            yield from (self._read_block(others, block_rows) for block_rows in split_rows(rows, size))
+            return
+        blocks = (([self._image(int(row)) for row in block_rows], block_rows) for block_rows in split_rows(rows, size))
+        for images, readable, block_rows in decode_blocks(blocks, self.context, self.name):
+            rest = self._read_block(others, block_rows, readable)
+            mask = rest.mask() if readable is None else rest.mask()[readable]
+            yield Block({"image": images[mask], **rest.arrays}, rest.rows, rest.readable)
 
+    def _image(self, row: int) -> ImageItem:
+        return ImageItem(self._content(row, "image") or b"", self._sample_name(row))
 
-def _read(reader: _Reader, names: Sequence[str], rows: Rows, size: int, request: OpenContext) -> Iterator[Block]:
-    parts = cut(rows, size)
-    image = next((name for name in names if name == "image"), None)
-    others = [name for name in names if name != "image"]
-    if image is None:
-        for part in parts:
-            yield _block({}, reader, others, part, request)
-        return
-    items = (([_item(reader, int(row)) for row in part], part) for part in parts)
-    for images, kept, part in decoded(items, request, name=reader.name, rows=len(rows)):
-        yield _block({"image": images}, reader, others, part, request, kept)
+    def _sample_name(self, row: int) -> str:
+        return f"{self.name}, {self.samples[row].name}"
 
+    def _content(self, row: int, name: str) -> bytes | None:
+        """Read one file of a sample, None where the sample has no such file."""
+        member = self.samples[row].members.get(self.parts[name].extension)
+        return None if member is None else member.read(self.files[member.tar])
 
-def _item(reader: _Reader, row: int) -> Item:
-    return Item(reader.content(row, "image") or b"", f"{reader.name}, {reader.samples[row].name}")
+    def _read_block(self, names: Sequence[str], rows: Rows, readable: AnyArray | None = None) -> Block:
+        """Read some fields of samples, without those in which one is missing or invalid."""
+        valid = np.ones(len(rows), dtype=bool) if readable is None else readable.copy()
+        values: dict[str, list[Any]] = {name: [] for name in names}
+        for at in np.flatnonzero(valid):
+            row = int(rows[at])
+            try:
+                sample = {name: self._value(row, name) for name in names}
+            except ValueError as error:
+                self.context.skipped.skip(self._sample_name(row), str(error))
+                valid[at] = False
+                continue
+            for name in names:
+                values[name].append(sample[name])
+        arrays = {name: self._stack(values[name], name) for name in names}
+        return Block(arrays, len(rows), None if valid.all() else valid)
 
+    def _value(self, row: int, name: str) -> Any:
+        content = self._content(row, name)
+        if content is None:
+            raise ValueError(f"no file .{self.parts[name].extension}")
+        return self.parts[name].parse(content)
 
-def _block(
-    arrays: dict[str, AnyArray],
-    reader: _Reader,
-    names: Sequence[str],
-    part: Rows,
-    request: OpenContext,
-    kept: AnyArray | None = None,
-) -> Block:
-    good = np.ones(len(part), dtype=bool) if kept is None else kept.copy()
-    values: dict[str, list[Any]] = {name: [] for name in names}
-    for at in np.flatnonzero(good):
-        row = int(part[at])
-        try:
-            read = {name: _value(reader, row, name) for name in names}
-        except ValueError as error:
-            request.ledger.skip(f"{reader.name}, {reader.samples[row].name}", str(error))
-            good[at] = False
-            continue
-        for name in names:
-            values[name].append(read[name])
-    arrays = {name: array if kept is None else array[good[kept]] for name, array in arrays.items()}
-    arrays |= {name: _stacked(values[name], name, reader) for name in names}
-    return Block(arrays, len(part), None if good.all() else good)
-
-
-def _stacked(values: list[Any], name: str, reader: _Reader) -> AnyArray:
-    shapes = sorted({np.shape(value) for value in values})
-    if len(shapes) > 1:
-        raise DataError(
-            f"{reader.name} holds arrays {name!r} of shapes {shapes[0]} and {shapes[1]}",
-            "arrays of one shape within a batch",
-            "Pad them to the same shape, or pass --batch-size 1.",
-        )
-    return np.array(values, dtype=object if name == "txt" else None)
-
-
-def _value(reader: _Reader, row: int, name: str) -> Any:
-    content = reader.content(row, name)
-    if content is None:
-        raise ValueError(f"no file .{reader.readers[name][0]}")
-    return reader.readers[name][1](content)
+    def _stack(self, values: list[Any], name: str) -> AnyArray:
+        shapes = sorted({np.shape(value) for value in values})
+        if len(shapes) > 1:
+            raise DataError(
+                f"{self.name} holds arrays {name!r} of shapes {shapes[0]} and {shapes[1]}",
+                "arrays of one shape within a batch",
+                "Pad them to the same shape, or pass --batch-size 1.",
+            )
+        return np.array(values, dtype=object if name == "txt" else None)
 
 
-def _field(
-    extension: str, samples: Sequence[_Sample], places: Sequence[DataPath]
-) -> tuple[Field, Callable[[bytes], Any]] | None:
-    """The field of an extension, and how its files are read; None for those that are not."""
+def _find_part(extension: str, samples: Sequence[_Sample], tars: Sequence[DataPath]) -> _Part | None:
+    """Return the part of an extension, None for one that is not read."""
     n = len(samples)
-    if f".{extension}".endswith(SUFFIXES):
-        return Field("image", np.dtype(np.uint8), (n, None, None, None), image=True), bytes
+    if f".{extension}".endswith(ENDINGS):
+        return _Part(Field.of_images("image", n), extension, bytes)
     if extension == "cls":
-        return Field("labels", np.dtype(np.int64), (n,)), _class
+        return _Part(Field("labels", np.dtype(np.int64), (n,)), extension, _parse_class)
     if extension == "txt":
-        return Field("txt", np.dtype(object), (n,)), lambda content: content.decode()
+        return _Part(Field("txt", np.dtype(object), (n,)), extension, lambda content: content.decode())
     if extension == "npy" or extension.endswith(".npy"):
         member = samples[0].members[extension]
-        with places[member.tar].open("a readable tar file") as file:
-            first = _array(_bytes(file, member))
-        return Field(extension.removesuffix(".npy"), first.dtype, (n, *first.shape)), _array
+        with tars[member.tar].open("a readable tar file") as file:
+            first = _parse_array(member.read(file))
+        field = Field(extension.removesuffix(".npy"), first.dtype, (n, *first.shape))
+        return _Part(field, extension, _parse_array)
     return None
 
 
-def _class(content: bytes) -> int:
+def _parse_class(content: bytes) -> int:
     text = content[:64].decode("ascii", "replace").strip()
     if not text.isdigit():
         raise ValueError(f"{text!r} in .cls, which is no class")
     return int(text)
 
 
-def _array(content: bytes) -> AnyArray:
+def _parse_array(content: bytes) -> AnyArray:
     try:
-        found: AnyArray = np.load(io.BytesIO(content), allow_pickle=False)
+        array: AnyArray = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError) as error:
         raise ValueError("no NumPy array of numbers in .npy") from error
-    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise ValueError("no NumPy array of numbers in .npy")
-    return found
+    return array
 
 
-def _bytes(file: IO[bytes], member: _Member) -> bytes:
-    file.seek(member.offset)
-    return file.read(member.size)
-
-
-def _samples(place: DataPath, tar: int) -> Iterator[_Sample]:
-    """The samples of a tar: consecutive files with the same name up to the first dot behind the last slash."""
+def _read_samples(path: DataPath, tar: int) -> Iterator[_Sample]:
+    """Yield the samples of a tar: consecutive files with the same name up to the first dot behind the last slash."""
     name, members = "", dict[str, _Member]()
-    for key, extension, member in _members(place, tar):
+    for key, extension, member in _read_members(path, tar):
         if key != name or extension in members:
             if members:
                 yield _Sample(name, members)
@@ -192,8 +203,9 @@ def _samples(place: DataPath, tar: int) -> Iterator[_Sample]:
         yield _Sample(name, members)
 
 
-def _members(place: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]]:
-    with place.open("a readable tar file") as file:
+def _read_members(path: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]]:
+    """Yield name of the sample, extension and position of each file of a tar."""
+    with path.open("a readable tar file") as file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as opened:
                 while (entry := opened.next()) is not None:
@@ -201,15 +213,15 @@ def _members(place: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]]:
                     opened.members = []  # type: ignore[attr-defined]
                     folder, slash, base = entry.name.rpartition("/")
                     stem, dot, extension = base.partition(".")
-                    # Links, devices and sparse files are no files of a sample. Sizes below zero and beyond the end
-                    # tarfile refuses itself, when it looks for the next header.
+                    # Links, devices and sparse files belong to no sample. tarfile itself refuses sizes below zero and
+                    # beyond the end when it looks for the next header.
                     if not entry.isreg() or entry.issparse() or not dot or not stem:
                         continue
                     member = _Member(tar, entry.offset_data, entry.size)
                     yield folder + slash + stem, extension.lower(), member
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
-                f"{place.name} is damaged or no tar file ({type(error).__name__})",
+                f"{path.name} is damaged or no tar file ({type(error).__name__})",
                 "a whole tar file, not compressed",
                 "Copy it again; unpack a .tar.gz with gunzip.",
             ) from error

@@ -1,1 +1,1 @@
-"""Images: decoded in processes of their own, and laid out as the model takes them."""
+"""Images: decoding, decoding of many at once, and their layout as an input takes them."""

@@ -1,1 +1,1 @@
-"""What is done to rows before the model sees them, and who declared it."""
+"""Preprocessing of rows: its steps, and where they are declared."""

@@ -1,24 +1,24 @@
-"""Where preprocessing is declared: by options, in `onnxrich.toml`, in the model, in a file beside it."""
+"""Where preprocessing is declared: options, `onnxrich.toml`, the model's metadata, or a file beside model or data."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from onnxrich.data.discovery import settings
+from onnxrich.data.discovery import read_settings
 from onnxrich.data.paths import DataPath
 from onnxrich.data.preprocessing.steps import RESAMPLINGS, Preprocessing, ResolvedPreprocessing
 from onnxrich.errors import DataError, prefix_errors
 from onnxrich.model.file import Model
 
 CONFIG = "preprocessor_config.json"
-# Steps of such a file that are done here; others, such as padding, would be left out without a word.
-_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_flip_channel_order")
 LARGEST_CONFIG = 2**20
+# Steps of such a file that onnxrich applies; others, such as padding, are refused rather than left out silently.
+_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_flip_channel_order")
 
-# ONNX's image metadata (docs/MetadataProps.md of the ONNX specification): what turns bytes into the stated range.
+# ONNX's image metadata (docs/MetadataProps.md of the ONNX specification): colours, and steps that turn bytes into the
+# stated range.
 _FORMATS = {"Gray8": "gray", "Rgb8": "rgb", "Bgr8": "bgr", "Rgba8": "rgb", "Bgra8": "bgr"}
 _RANGES: dict[str, dict[str, Any]] = {
     "NominalRange_0_255": {"scale": 1.0},
@@ -30,14 +30,14 @@ _RANGES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class DeclaredPreprocessing:
-    """What was declared for a model and its data.
+    """The preprocessing that is declared for a model and its data.
 
     Attributes:
-        by_user: from options and `onnxrich.toml`: it holds for whatever the data are.
-        for_bytes: the same, then what the model or a file of Hugging Face says of images: it holds for bytes, which
-            such declarations speak of; arrays of floats are taken as already prepared.
+        by_user: steps from options and `onnxrich.toml`: they hold for all data.
+        for_bytes: the same, then those of the model and of Hugging Face's file. The latter speak of images, and hold
+            for bytes alone: arrays of floats are taken as already prepared.
         model: path of the model.
-        others: the same for further models that are to take the same rows.
+        others: the same for further models that take the same rows.
     """
 
     by_user: ResolvedPreprocessing
@@ -47,78 +47,81 @@ class DeclaredPreprocessing:
 
 
 def find_declared(
-    model: Model, others: Sequence[Model], place: DataPath | None, options: Preprocessing
+    model: Model, others: Sequence[Model], data: DataPath | None, options: Preprocessing
 ) -> DeclaredPreprocessing:
-    """What is declared for a model, and for others that are to take the same rows.
+    """Find the declared preprocessing of a model, and of others that take the same rows.
+
+    Args:
+        model: the model.
+        others: the other models.
+        data: path of the data, None for data in memory.
+        options: steps that the user passed.
 
     Raises:
-        DataError: when something is that is not understood.
+        DataError: when a declaration can't be interpreted.
     """
-    alike = []
+    declared_for_others = []
     for other in others:
         with prefix_errors(other.path):
-            alike.append(_declared(other, place, options))
-    return replace(_declared(model, place, options), others=tuple(alike))
+            declared_for_others.append(_find_declared_for_one(other, data, options))
+    return replace(_find_declared_for_one(model, data, options), others=tuple(declared_for_others))
 
 
-def _declared(model: Model, place: DataPath | None, options: Preprocessing) -> DeclaredPreprocessing:
-    """Preprocessing, each step from the first that declares it: options, `onnxrich.toml`, the model's metadata,
+def _find_declared_for_one(model: Model, data: DataPath | None, options: Preprocessing) -> DeclaredPreprocessing:
+    """Take each step from the first that declares it: options, `onnxrich.toml`, the model's metadata,
     `preprocessor_config.json` in the folder of the data, then in that of the model.
-
-    Raises:
-        DataError: when one of these says what is not understood.
     """
-    table = settings(model).get("preprocessing")
-    user = [("options", options), ("onnxrich.toml", Preprocessing.of(table, "[preprocessing] of onnxrich.toml"))]
-    config = _config(model, place)
-    others = [
+    settings = Preprocessing.of(read_settings(model).get("preprocessing"), "[preprocessing] of onnxrich.toml")
+    by_user = [("options", options), ("onnxrich.toml", settings)]
+    config = _read_config(model, data)
+    for_images = [
         ("model metadata", from_metadata(model)),
-        (CONFIG, from_config(config, ResolvedPreprocessing.merged(user).steps)),
+        (CONFIG, from_config(config, ResolvedPreprocessing.merged(by_user).steps)),
     ]
     return DeclaredPreprocessing(
-        ResolvedPreprocessing.merged(user), ResolvedPreprocessing.merged(user + others), model.path
+        ResolvedPreprocessing.merged(by_user), ResolvedPreprocessing.merged(by_user + for_images), model.path
     )
 
 
 def from_metadata(model: Model) -> Preprocessing:
-    """What ONNX's image metadata say.
+    """Return the steps of ONNX's image metadata.
 
     Raises:
-        DataError: when they say what the specification doesn't know.
+        DataError: when they hold a value that the specification doesn't define.
     """
-    said = {entry.key: entry.value for entry in model.proto.metadata_props}
-    steps: dict[str, Any] = {}
-    for key, known in (("Image.BitmapPixelFormat", _FORMATS), ("Image.NominalPixelRange", _RANGES)):
-        value = said.get(key)
-        if value is not None and value not in known:
+    metadata = {entry.key: entry.value for entry in model.proto.metadata_props}
+    for key, defined in (("Image.BitmapPixelFormat", _FORMATS), ("Image.NominalPixelRange", _RANGES)):
+        value = metadata.get(key)
+        if value is not None and value not in defined:
             raise DataError(
-                f"the model's metadata {key} = {value!r}",
-                f"one of {', '.join(known)}",
-                "Pass the preprocessing as options, and mend the metadata.",
+                f"the model's metadata have {key} = {value!r}",
+                f"one of {', '.join(defined)}",
+                "Pass the preprocessing as options, and fix the metadata.",
             )
-    if "Image.BitmapPixelFormat" in said:
-        steps["color"] = _FORMATS[said["Image.BitmapPixelFormat"]]
-    return Preprocessing(**steps, **_RANGES.get(said.get("Image.NominalPixelRange", ""), {}))
+    steps: dict[str, Any] = dict(_RANGES.get(metadata.get("Image.NominalPixelRange", ""), {}))
+    if "Image.BitmapPixelFormat" in metadata:
+        steps["color"] = _FORMATS[metadata["Image.BitmapPixelFormat"]]
+    return Preprocessing(**steps)
 
 
 def from_config(config: Mapping[str, Any], known: Preprocessing) -> Preprocessing:
-    """What a `preprocessor_config.json` of Hugging Face says.
+    """Return the steps of a `preprocessor_config.json` of Hugging Face.
 
     Args:
         config: its content.
-        known: steps that are declared elsewhere and need not be understood here.
+        known: steps that are declared elsewhere: those of the file are ignored.
 
     Raises:
-        DataError: when it asks for what is not understood: nothing is guessed.
+        DataError: when it holds a step that onnxrich doesn't apply, or a value with several meanings.
     """
     steps: dict[str, Any] = {}
     if not any(key.startswith("do_") for key in config):
         return Preprocessing()
     _check_steps(config, known)
     if config.get("do_resize") and known.resize is None:
-        steps |= _config_size(config)
+        steps |= _resizing(config)
     if config.get("do_center_crop") and known.crop is None:
-        steps["crop"] = _sides(config, "crop_size")
+        steps["crop"] = _height_and_width(config, "crop_size")
     if config.get("do_rescale", True):
         steps["scale"] = config.get("rescale_factor", 1 / 255)
     if config.get("do_normalize"):
@@ -129,62 +132,54 @@ def from_config(config: Mapping[str, Any], known: Preprocessing) -> Preprocessin
 
 
 def _check_steps(config: Mapping[str, Any], known: Preprocessing) -> None:
-    """Refuse steps that are not done here, unless an option says what is done instead."""
-    others = [key for key in ("rescale_offset", "offset") if config.get(key) and known.scale is None]
+    """Refuse steps that onnxrich doesn't apply, unless an option replaces them."""
+    unknown = [key for key in ("rescale_offset", "offset") if config.get(key) and known.scale is None]
     if known.resize is None and known.crop is None:
-        others += [key for key, value in config.items() if key.startswith("do_") and value and key not in _STEPS]
-    if others:
+        unknown += [key for key, value in config.items() if key.startswith("do_") and value and key not in _STEPS]
+    if unknown:
         raise DataError(
-            f"{CONFIG} asks for {', '.join(others)}",
+            f"{CONFIG} asks for {', '.join(unknown)}",
             f"no steps but {', '.join(_STEPS)}",
             "Pass --resize, --crop and --scale as in training, or prepare the images yourself.",
         )
 
 
-def _config_size(config: Mapping[str, Any]) -> dict[str, Any]:
+def _resizing(config: Mapping[str, Any]) -> dict[str, Any]:
     if "crop_pct" in config:
-        raise _not_understood(f"crop_pct = {config['crop_pct']!r}")
-    numbers = {number: name for name, number in RESAMPLINGS.items()}
+        raise _ambiguous(f"crop_pct = {config['crop_pct']!r}")
+    filters = {number: name for name, number in RESAMPLINGS.items()}
     resample = config.get("resample")
-    if resample is not None and not (type(resample) is int and resample in numbers):
-        raise _not_understood(f"resample = {resample!r}")
+    if resample is not None and not (type(resample) is int and resample in filters):
+        raise _ambiguous(f"resample = {resample!r}")
     size = config.get("size")
     if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
-        sides: Any = size["shortest_edge"]
+        resize: Any = size["shortest_edge"]
     else:
-        sides = _sides(config, "size")
-    return {"resize": sides, "resample": None if resample is None else numbers[resample]}
+        resize = _height_and_width(config, "size")
+    return {"resize": resize, "resample": None if resample is None else filters[resample]}
 
 
-def _sides(config: Mapping[str, Any], key: str) -> tuple[int, int]:
+def _height_and_width(config: Mapping[str, Any], key: str) -> tuple[int, int]:
     size = config.get(key)
     if key == "crop_size" and isinstance(size, int):
         return size, size
     if not isinstance(size, Mapping) or set(size) != {"height", "width"}:
-        raise _not_understood(f"{key} = {size!r}")
+        raise _ambiguous(f"{key} = {size!r}")
     return size["height"], size["width"]
 
 
-def _not_understood(what: str) -> DataError:
+def _ambiguous(setting: str) -> DataError:
     return DataError(
-        f"{CONFIG} says {what}, which has several meanings",
+        f"{CONFIG} says {setting}, which has several meanings",
         "height and width, or shortest_edge",
         "Pass --resize and --crop as in training.",
     )
 
 
-def _config(model: Model, place: DataPath | None) -> Mapping[str, Any]:
-    """The configuration in the folder of the data, else of the model; empty where there is none."""
-    places = [] if place is None else [place.child(CONFIG) if place.is_folder() else place.beside(CONFIG)]
+def _read_config(model: Model, data: DataPath | None) -> Mapping[str, Any]:
+    """Read the configuration in the folder of the data, or else of the model; empty where neither has one."""
+    candidates = [] if data is None else [data.child(CONFIG) if data.is_folder() else data.beside(CONFIG)]
     if model.folder is not None:
-        places.append(DataPath(str(model.folder)).child(CONFIG))
-    found = next((candidate for candidate in places if candidate.is_file()), None)
-    if found is None:
-        return {}
-    with found.open("a readable JSON file") as file:
-        content = file.read(LARGEST_CONFIG)
-    try:
-        config = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{found.url} is no JSON", "a whole JSON file", "Mend or remove it.") from error
-    return config if isinstance(config, Mapping) else {}
+        candidates.append(DataPath(str(model.folder)).child(CONFIG))
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    return {} if path is None else path.read_json(LARGEST_CONFIG, "Fix or remove it.")

@@ -43,8 +43,8 @@ def test_types(dtype: str, packed: bool, tmp_path: Path) -> None:
 def test_any_part(packed: bool, tmp_path: Path) -> None:
     """A range of rows can be read without those before it; row numbers in any order where the file is not packed."""
     table = table_of(save(tmp_path, content(X.astype("u1")), packed))
-    found = [block.arrays["array"] for block in table.read(["array"], range(4, 9), 3)]
-    assert np.concatenate(found).tolist() == X[4:9].tolist()
+    blocks = [block.arrays["array"] for block in table.read(["array"], range(4, 9), 3)]
+    assert np.concatenate(blocks).tolist() == X[4:9].tolist()
     assert table.random is not packed
 
 
@@ -119,9 +119,9 @@ def test_any_damage(tmp_path: Path) -> None:
         damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         (tmp_path / "d-ubyte.gz").write_bytes(damaged)
         try:
-            found: Any = list(blocks_of(table_of(tmp_path / "d-ubyte.gz"), "array", 4))
+            blocks: Any = list(blocks_of(table_of(tmp_path / "d-ubyte.gz"), "array", 4))
         except DataError:
             refusals += 1
         else:
-            assert found
+            assert blocks
     assert refusals > 100

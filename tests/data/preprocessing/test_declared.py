@@ -39,7 +39,7 @@ def source(folder: Path, data: Any = None, metadata: dict[str, str] | None = Non
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.save_model(proto, folder / "net.onnx")
     return open_source(
-        model.read_model(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
+        model.read(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
     )
 
 
@@ -58,9 +58,9 @@ def read(*arguments: Any, **options: Any) -> np.ndarray:
 def test_metadata(span: str, expected: np.ndarray, format_: str | None, folder: Path) -> None:
     """ONNX's image metadata say range and order of colours."""
     metadata = {"Image.NominalPixelRange": span} | ({"Image.BitmapPixelFormat": format_} if format_ else {})
-    found = read(folder, metadata=metadata)
+    result = read(folder, metadata=metadata)
     wanted = expected[..., ::-1] if (format_ or "").startswith("Bgr") else expected
-    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)  # rounding to float32, of values up to 255
+    np.testing.assert_allclose(result, wanted, rtol=1e-6, atol=1e-6)  # rounding to float32, of values up to 255
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_metadata(span: str, expected: np.ndarray, format_: str | None, folder: 
 )
 def test_unknown_metadata(key: str, known: str, folder: Path) -> None:
     """What the specification doesn't know is refused."""
-    with refused(DataError, f"the model's metadata {key} = 'Odd'; needed: one of {known}"):
+    with refused(DataError, f"the model's metadata have {key} = 'Odd'; needed: one of {known}"):
         source(folder, metadata={key: "Odd"})
 
 
@@ -77,14 +77,14 @@ def test_unknown_metadata(key: str, known: str, folder: Path) -> None:
 def test_config(where: str, folder: Path) -> None:
     """A `preprocessor_config.json` of Hugging Face, in the folder of the data or of the model, is followed."""
     (folder / where / "preprocessor_config.json").write_text(json.dumps(HUB))
-    found = source(folder)
+    result = source(folder)
     small = [np.asarray(Image.fromarray(image).resize((5, 5), 3)) for image in PIXELS]
     # (5 − 4)/2 = 0.5 rounds to 0, the even side.
     cut = np.stack(small)[:, :4, :4]
     expected = (cut * HUB["rescale_factor"] - HUB["image_mean"]) / HUB["image_std"]  # type: ignore[operator]
-    rows = read_all(found, 2)[0]["x"].transpose(0, 2, 3, 1)
+    rows = read_all(result, 2)[0]["x"].transpose(0, 2, 3, 1)
     np.testing.assert_allclose(rows, expected, rtol=2**-23, atol=2**-24)
-    assert found.preprocessing["declared_by"] == dict.fromkeys(
+    assert result.preprocessing["declared_by"] == dict.fromkeys(
         ("color", "resize", "resample", "crop", "scale", "mean", "std"), "preprocessor_config.json"
     )
 
@@ -114,9 +114,9 @@ def test_configs_that_are_refused(change: dict[str, Any], message: str, folder: 
 def test_options_excuse_a_config(folder: Path) -> None:
     """Where an option says it, the configuration needs not be understood."""
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB | {"size": 224}))
-    found = source(folder, resize=5)
-    assert found.preprocessing["resize"] == 5
-    assert found.preprocessing["declared_by"]["resize"] == "options"
+    result = source(folder, resize=5)
+    assert result.preprocessing["resize"] == 5
+    assert result.preprocessing["declared_by"]["resize"] == "options"
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB | {"rescale_offset": True, "do_pad": True}))
     assert source(folder, resize=5, scale=1 / 255).preprocessing["scale"] == 1 / 255
     with refused(DataError, "asks for rescale_offset; needed"):
@@ -127,8 +127,8 @@ def test_old_configs(folder: Path) -> None:
     """Configurations from before `do_rescale` rescaled always; `crop_size` may be one number."""
     old = {name: value for name, value in HUB.items() if "rescale" not in name} | {"crop_size": 4}
     (folder / "preprocessor_config.json").write_text(json.dumps(old))
-    found = source(folder).preprocessing
-    assert (found["scale"], found["crop"]) == (1 / 255, (4, 4))
+    result = source(folder).preprocessing
+    assert (result["scale"], result["crop"]) == (1 / 255, (4, 4))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '"text"', "{}", '{"feature_size": 80, "sampling_rate": 16000}'])
@@ -136,7 +136,7 @@ def test_configs_of_something_else(content: str, folder: Path) -> None:
     """A configuration that says nothing of images declares nothing; one that is no JSON is refused."""
     (folder / "preprocessor_config.json").write_text(content)
     if content == "{":
-        with refused(DataError, "preprocessor_config.json is no JSON; needed: a whole JSON file. Mend or remove it."):
+        with refused(DataError, "preprocessor_config.json is no JSON; needed: a whole JSON file. Fix or remove it."):
             source(folder, scale=1.0)
     else:
         assert source(folder, scale=1.0).preprocessing == {"scale": 1.0, "declared_by": {"scale": "options"}}
@@ -147,8 +147,8 @@ def test_order(folder: Path) -> None:
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5\nmean = [1, 2, 3]\ncrop = 2")
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB))
     metadata = {"Image.NominalPixelRange": "Normalized_1_1", "Image.BitmapPixelFormat": "Bgr8"}
-    found = source(folder, metadata=metadata, scale=0.25).preprocessing
-    assert found == {
+    result = source(folder, metadata=metadata, scale=0.25).preprocessing
+    assert result == {
         "color": "bgr", "resize": 5, "resample": "bicubic", "crop": 2, "scale": 0.25, "mean": (1, 2, 3),
         "std": (0.2, 0.3, 0.4),
         "declared_by": {
@@ -163,11 +163,11 @@ def test_floats_are_taken_as_prepared(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB))
     floats = np.random.default_rng(1).random((5, 3, 6, 6), dtype=np.float32)
     metadata = {"Image.NominalPixelRange": "Normalized_0_1"}
-    found = source(folder, floats, metadata)
-    np.testing.assert_array_equal(read_all(found, 2)[0]["x"], floats)
-    assert found.preprocessing is None
-    found = source(folder, floats, metadata, scale=2.0)
-    np.testing.assert_array_equal(read_all(found, 2)[0]["x"], floats * 2)
+    result = source(folder, floats, metadata)
+    np.testing.assert_array_equal(read_all(result, 2)[0]["x"], floats)
+    assert result.preprocessing is None
+    result = source(folder, floats, metadata, scale=2.0)
+    np.testing.assert_array_equal(read_all(result, 2)[0]["x"], floats * 2)
     bytes_ = PIXELS.transpose(0, 3, 1, 2)
     assert source(folder, bytes_, metadata).preprocessing["scale"] == 1 / 255
 
@@ -176,7 +176,7 @@ def test_resample_of_another_resize(folder: Path) -> None:
     """A filter goes with the size of a configuration, but not where that does not hold: for floats."""
     (folder / "preprocessor_config.json").write_text(json.dumps(HUB))
     assert source(folder, resample="box").preprocessing["resample"] == "box"
-    with refused(DataError, "resample 'box' without resize"):
+    with refused(DataError, "resample 'box' is declared without resize"):
         source(folder, np.ones((5, 3, 6, 6), np.float32), resample="box")
 
 
@@ -187,11 +187,15 @@ def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
     proto.metadata_props.add(key="Image.NominalPixelRange", value="Normalized_0_1")
     (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
     flat = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    found = open_source(model.read_model(tmp_path / "net.onnx"), flat)
-    assert found.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
+    result = open_source(model.read(tmp_path / "net.onnx"), flat)
+    assert result.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
     (tmp_path / "onnxrich.toml").write_text("[preprocessing]\nresize = 4")
-    with refused(DataError, "resize in onnxrich.toml for 'array', whose rows are 6; needed", "Leave out resize in "):
-        open_source(model.read_model(tmp_path / "net.onnx"), flat)
+    with refused(
+        DataError,
+        "resize in onnxrich.toml can't be applied to 'array', whose rows are 6; needed",
+        "Leave out resize in ",
+    ):
+        open_source(model.read(tmp_path / "net.onnx"), flat)
 
 
 def test_settings_without_data(folder: Path) -> None:
@@ -199,22 +203,22 @@ def test_settings_without_data(folder: Path) -> None:
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5")
     np.savez(folder / "net.npz", x=PIXELS.transpose(0, 3, 1, 2))
     source(folder)
-    found = open_source(model.read_model(folder / "net.onnx"), None)
-    np.testing.assert_array_equal(read_all(found, 2)[0]["x"], PIXELS.transpose(0, 3, 1, 2) * np.float32(0.5))
+    result = open_source(model.read(folder / "net.onnx"), None)
+    np.testing.assert_array_equal(read_all(result, 2)[0]["x"], PIXELS.transpose(0, 3, 1, 2) * np.float32(0.5))
 
 
 def test_settings_that_make_no_sense(folder: Path) -> None:
     """A step that is none is refused with where it stands."""
     (folder / "onnxrich.toml").write_text("[preprocessing]\nzoom = 2")
-    with refused(DataError, "[preprocessing] of onnxrich.toml with 'zoom'; needed: steps out of color, resize"):
+    with refused(DataError, "[preprocessing] of onnxrich.toml holds 'zoom'; needed: steps out of color, resize"):
         source(folder)
 
 
 def test_settings_are_written_as_options(folder: Path) -> None:
     """`onnxrich.toml` takes what the command line takes."""
     (folder / "onnxrich.toml").write_text('[preprocessing]\nscale = "1/255"\nresize = "4x5"\nmean = "0.5,0.4,0.3"')
-    found = source(folder).preprocessing
-    assert (found["scale"], found["resize"], found["mean"]) == (1 / 255, (4, 5), (0.5, 0.4, 0.3))
+    result = source(folder).preprocessing
+    assert (result["scale"], result["resize"], result["mean"]) == (1 / 255, (4, 5), (0.5, 0.4, 0.3))
 
 
 @pytest.mark.parametrize(

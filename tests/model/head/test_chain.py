@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from model._heads import B2, FLOAT32, HIDDEN, MAPS, WEIGHTS, build, relu, rows_of
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxrich import run
 from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.model.file import read_model
 from onnxrich.model.head.head import find_head
 from onnxrich.model.patch.instrument import expose_rows
-from onnxrich import run
 
 
 def convolve(x: np.ndarray) -> np.ndarray:

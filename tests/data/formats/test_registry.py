@@ -6,8 +6,13 @@ import csv
 import gzip
 import io
 import json
+import os
+import random
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,13 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 from data.conftest import NAMES
+from data.formats.files import LABELS, MAKERS, X
 from PIL import Image
-from zoo_text import read_all, source_of
+from zoo_text import read_all, refused, source_of, two_layers, within
 
 import onnxrich
+from onnxrich.data.formats import registry
+from onnxrich.errors import DataError
 
 Data = tuple[Any, Any]
 SCALE = {"scale": 1 / 255}
@@ -215,16 +223,16 @@ def test_same_moments(
     """Rows in the same order have the same moments to the bit, and the same fingerprint."""
     data, labels = make(tmp_path, *fashion)
     shape = "float[N,784] x" if make in FLAT else "float[N,1,28,28] x"
-    found = onnxrich.run(network(shape), data, labels, batch_size=100, preprocessing=SCALE)
-    np.testing.assert_array_equal(found.moments.matrix, reference.moments.matrix)
-    assert found.metrics == reference.metrics
-    assert found.record.data.fingerprint == reference.record.data.fingerprint
-    assert found.record.data.samples == len(fashion[0])
-    applied = dict(found.record.data.preprocessing or {})
+    analysis = onnxrich.run(network(shape), data, labels, batch_size=100, preprocessing=SCALE)
+    np.testing.assert_array_equal(analysis.moments.matrix, reference.moments.matrix)
+    assert analysis.metrics == reference.metrics
+    assert analysis.record.data.fingerprint == reference.record.data.fingerprint
+    assert analysis.record.data.samples == len(fashion[0])
+    applied = dict(analysis.record.data.preprocessing or {})
     assert len(applied.pop("columns", [])) == (784 if make is csv_pixels else 0)
     assert applied == SCALE | {"declared_by": {"scale": "options"}}
     named = make in (parquet_images, hub, remote)
-    assert found.record.data.class_names == (NAMES if named else None)
+    assert analysis.record.data.class_names == (NAMES if named else None)
 
 
 def test_classes_in_subfolders(fashion: Any, network: Any, reference: onnxrich.Analysis, tmp_path: Path) -> None:
@@ -234,14 +242,14 @@ def test_classes_in_subfolders(fashion: Any, network: Any, reference: onnxrich.A
         path = tmp_path / "photos" / f"{label} {NAMES[label]}" / f"{at}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    found = onnxrich.run(network(), tmp_path / "photos", batch_size=100, preprocessing=SCALE)
-    assert found.record.data.fingerprint == reference.record.data.fingerprint
-    assert found.record.data.class_names == tuple(f"{at} {name}" for at, name in enumerate(NAMES))
+    analysis = onnxrich.run(network(), tmp_path / "photos", batch_size=100, preprocessing=SCALE)
+    assert analysis.record.data.fingerprint == reference.record.data.fingerprint
+    assert analysis.record.data.class_names == tuple(f"{at} {name}" for at, name in enumerate(NAMES))
     # 1 000 terms a sum, in double, each term of the size of the whole: 1000 · 2⁻⁵³ of it at most; moments about shifts
     # that differ are the same to about that times the ratio of mean to deviation, below ten here.
     for name in ("d_lr", "d_lr_centered", "utilized_variance", "effective_rank", "participation_ratio", "accuracy"):
-        assert found.metrics[name] == pytest.approx(reference.metrics[name], rel=1e-9), name
-    assert found.metrics["d_lr_debiased"] == pytest.approx(reference.metrics["d_lr_debiased"], abs=0.02)
+        assert analysis.metrics[name] == pytest.approx(reference.metrics[name], rel=1e-9), name
+    assert analysis.metrics["d_lr_debiased"] == pytest.approx(reference.metrics["d_lr_debiased"], abs=0.02)
 
 
 @pytest.mark.parametrize("shape", ["N,784", "N,28,28", "N,28,28,1", "N,1,28,28", "N,1,H,W"])
@@ -261,3 +269,74 @@ def test_bytes_for_bytes(fashion: Any, network: Any, tmp_path: Path) -> None:
     data, labels = listed_images(tmp_path, *fashion)
     rows, _ = read_all(source_of(network("uint8[N,1,28,28] x"), data, labels), 100)
     np.testing.assert_array_equal(rows["x"][:, 0], fashion[0])
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_rows(make: Any, tmp_path: Path) -> None:
+    """Rows and labels come in their order, in batches of any size, drawn at random, and in shards."""
+    path = make(tmp_path)
+    for size in (1, 7, 23, 50):
+        rows, labels = read_all(source_of(two_layers(), path), size)
+        np.testing.assert_array_equal(rows["x"], X)
+        np.testing.assert_array_equal(labels, LABELS)
+    order = np.random.default_rng(4).permutation(23)[:9]
+    rows, labels = read_all(source_of(two_layers(), path, reading={"shuffle": True, "limit": 9}, seed=4), 4)
+    np.testing.assert_array_equal(rows["x"], X[order])
+    np.testing.assert_array_equal(labels, LABELS[order])
+    source = source_of(two_layers(), path)
+    for shard in reversed(source.shards(6)):
+        found = np.concatenate([batch.inputs["x"] for batch in source.read(shard, 4)])
+        np.testing.assert_array_equal(found, X[shard.start : shard.stop])
+
+
+@pytest.mark.parametrize("make", MAKERS[:3], ids=lambda make: make.__name__)
+def test_any_damage(make: Any, tmp_path: Path) -> None:
+    """Bytes changed at random give rows or a DataError, never another exception."""
+    path, chance = make(tmp_path), random.Random(0)
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+    for _ in range(40):
+        file = chance.choice(files)
+        whole = file.read_bytes()
+        content = bytearray(whole)
+        for _ in range(chance.randrange(1, 6)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        file.write_bytes(content[: chance.choice([len(content), chance.randrange(len(content))])])
+        try:
+            for _ in source_of(two_layers(), path, reading={"max_errors": 23}).batches(5):
+                pass
+        except DataError as error:
+            assert str(error)
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["d.tar", "d.h5", "d.zarr.zip"])
+def test_no_such_file(name: str, tmp_path: Path) -> None:
+    """Missing files, FIFOs and files of something else are refused."""
+    with refused(DataError, "No such file or directory"):
+        source_of(two_layers(), tmp_path / name)
+    (tmp_path / name).write_bytes(b"something else" * 100)
+    with refused(DataError, f"{name} is damaged or no "):
+        source_of(two_layers(), tmp_path / name)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with within(5), refused(DataError, f"{name} is no regular file"):
+        source_of(two_layers(), tmp_path / name)
+
+
+@pytest.mark.parametrize("name", registry.FORMATS)
+def test_a_format_is_imported_when_it_is_chosen(name: str) -> None:
+    """Each entry names a function that exists, and none is imported before its format is chosen."""
+    module, _, function = registry.FORMATS[name].opener.partition(":")
+    assert callable(getattr(import_module(f"onnxrich.data.formats.{module}"), function))
+
+
+def test_a_run_on_arrays_imports_no_other_format() -> None:
+    """A run on an `.npz` file imports neither other formats, nor images, texts, iterables or synthetic rows."""
+    program = (
+        "import sys, onnxrich; onnxrich.run(onnxrich.demo_file('rich.onnx'), onnxrich.demo_file('evaluation.npz'))\n"
+        "print(sorted(name for name in sys.modules if name.startswith('onnxrich.data.')))"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    unused = ("formats.csv", "formats.columns", "formats.image", "images", "text", "iterables", "synthetic", "shared")
+    assert "onnxrich.data.formats.numpy" in output
+    assert not any(f"onnxrich.data.{name}" in output for name in unused)

@@ -1,4 +1,4 @@
-"""`.npz` files: read member by member as a stream, and never trusted."""
+"""NumPy files, never trusted: `.npz` is read member by member as a stream, `.npy` is mapped into memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zoo_text import blocks_of, read_all, refused, source_of, table_of, two_layers, within
+from zoo_text import blocks_of, build, read_all, refused, source_of, table_of, two_layers, within
 
 from onnxrich.errors import DataError
 
@@ -148,7 +148,9 @@ def test_a_name_twice(tmp_path: Path) -> None:
 def test_no_zip(content: bytes, tmp_path: Path) -> None:
     """A file that is no zip file is refused by its name."""
     (tmp_path / "d.npz").write_bytes(content)
-    with refused(DataError, "d.npz is damaged or no .npz file (BadZipFile); needed: a whole .npz file. Save or copy"):
+    with refused(
+        DataError, "d.npz is damaged or no .npz file (File is not a zip file); needed: a whole .npz file. Save"
+    ):
         read(tmp_path / "d.npz")
 
 
@@ -192,7 +194,7 @@ def test_encrypted(tmp_path: Path) -> None:
     content[content.index(b"PK\x03\x04") + 6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
-    with refused(DataError, "d.npz, array 'x' is damaged or no .npz file (RuntimeError); needed: a whole .npz file."):
+    with refused(DataError, "d.npz, array 'x' is damaged or no .npz file (File ", "is encrypted, password required"):
         read(path)
 
 
@@ -203,7 +205,7 @@ def test_unknown_method(tmp_path: Path) -> None:
     content[content.index(b"PK\x03\x04") + 8] = 99
     content[content.index(b"PK\x01\x02") + 10] = 99
     path.write_bytes(content)
-    with refused(DataError, "d.npz, array 'x' is damaged or no .npz file (NotImplementedError)"):
+    with refused(DataError, "d.npz, array 'x' is damaged or no .npz file (That compression method is not supported)"):
         read(path)
 
 
@@ -284,7 +286,7 @@ def test_no_numbers(array: np.ndarray, dtype: str, suffix: str, tmp_path: Path) 
     np.savez(path, x=array) if suffix == "npz" else np.save(path, array)
     with refused(
         DataError,
-        f" is of type {dtype}; needed: numbers, or words for labels. Convert it to a numeric array and save it again.",
+        f" has type {dtype}; needed: numbers, or words for labels. Convert it to a numeric array and save it again.",
     ):
         read(path)
 
@@ -303,7 +305,11 @@ def test_missing_input(tmp_path: Path) -> None:
 def test_rows_that_differ(tmp_path: Path) -> None:
     """Inputs and labels of different length are an error with all lengths."""
     np.savez(tmp_path / "d.npz", x=X, labels=np.zeros(3, int))
-    with refused(DataError, "d.npz: 'x' has 40, 'labels' has 3; needed: the same number of rows in each. Save arrays"):
+    with refused(
+        DataError,
+        "d.npz holds different numbers of rows: 40 of 'x', 3 of 'labels'; needed: the same "
+        "number of rows in each. Save arrays",
+    ):
         read(tmp_path / "d.npz")
 
 
@@ -322,7 +328,7 @@ def test_rows_without_columns(tmp_path: Path) -> None:
     """Rows of no values don't fit a model that wants some, and are counted all the same."""
     np.savez(tmp_path / "d.npz", x=np.zeros((5, 0), np.float32))
     assert [block.shape for block in blocks_of(table_of(tmp_path / "d.npz"), "x", 2)] == [(2, 0), (2, 0), (1, 0)]
-    with refused(DataError, "data of shape 5 × 0 for input 'x'; needed: shape N × 6."):
+    with refused(DataError, "input 'x' gets data of shape 5 × 0; needed: shape N × 6."):
         read(tmp_path / "d.npz")
 
 
@@ -357,7 +363,7 @@ def test_unknown_suffix(name: str, tmp_path: Path) -> None:
     (tmp_path / "d.npz").rename(tmp_path / name)
     with refused(
         DataError,
-        f"{name}: unknown kind of file; needed: one of .npz, .npy, ",
+        f"{name} is of an unknown kind; needed: one of .npz, .npy, ",
         "Put its kind before it: one of npz, npy, ",
     ):
         read(tmp_path / name)
@@ -385,3 +391,89 @@ def test_any_damage_is_an_error_or_none(method: str, tmp_path: Path) -> None:
         except DataError:
             refusals += 1
     assert refusals > 50
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mapped_not_read(order: Any, tmp_path: Path) -> None:
+    """Blocks are views of the mapped file, and can't be written to."""
+    np.save(tmp_path / "d.npy", np.asarray(X, order=order))
+    block = next(blocks_of(table_of(tmp_path / "d.npy"), "d", 5))
+    assert isinstance(block, np.memmap)
+    assert not block.flags.writeable
+    np.testing.assert_array_equal(block, X[:5])
+
+
+def test_a_sparse_giant(tmp_path: Path) -> None:
+    """A file of 64 GiB, nearly all of it a hole, opens at once: rows are read as they are used."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2863311530, 6), }"
+    header += b" " * (128 - 10 - len(header) - 1) + b"\n"
+    with (tmp_path / "d.npy").open("wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        file.truncate(128 + 2863311530 * 24)
+    source = source_of(two_layers(), tmp_path / "d.npy")
+    assert source.n == 2863311530
+    assert not next(source.batches(100)).inputs["x"].any()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_truncated_of_npy(order: Any, tmp_path: Path) -> None:
+    """Cut off anywhere, the file is refused."""
+    np.save(tmp_path / "whole.npy", np.asarray(X, order=order))
+    whole = (tmp_path / "whole.npy").read_bytes()
+    for length in range(0, len(whole), 37):
+        (tmp_path / "d.npy").write_bytes(whole[:length])
+        with refused(DataError, "d.npy", "needed: a whole"):
+            source_of(two_layers(), tmp_path / "d.npy")
+    (tmp_path / "d.npy").write_bytes(whole[:-1])
+    with refused(
+        DataError,
+        "d.npy has 959 bytes of data, and its header claims 960; needed: a whole file. Save or copy it again.",
+    ):
+        source_of(two_layers(), tmp_path / "d.npy")
+
+
+def test_bytes_after_the_end(tmp_path: Path) -> None:
+    """A file longer than its header says is no whole file either."""
+    np.save(tmp_path / "d.npy", X)
+    with (tmp_path / "d.npy").open("ab") as file:
+        file.write(b"more")
+    with refused(DataError, "d.npy has 964 bytes of data, and its header claims 960"):
+        source_of(two_layers(), tmp_path / "d.npy")
+
+
+@pytest.mark.parametrize("shape", ["(1073741824, 1)", "(-1, 6)", "(0, -1)", "(4294967296, 4294967296)"])
+def test_header_claims_too_much_of_npy(shape: str, tmp_path: Path) -> None:
+    """A header that claims gigabytes over some bytes is refused."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (128 - 10 - len(header) - 1) + b"\n"
+    (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 96)
+    with refused(DataError, "d.npy has 96 bytes of data, and its header claims "):
+        source_of(two_layers(), tmp_path / "d.npy")
+
+
+def test_several_inputs_of_npy(tmp_path: Path) -> None:
+    """One array can't feed two inputs."""
+    np.save(tmp_path / "d.npy", X)
+    proto = build("h = Add(x, b)", x="float[N,6] x, float[N,6] b", y="float[N,6] h")
+    with refused(
+        DataError, "d.npy holds 'd', and nothing for 'x', 'b'; needed: arrays named as the model's inputs: 'x"
+    ):
+        source_of(proto, tmp_path / "d.npy")
+
+
+def test_any_damage_of_npy(tmp_path: Path) -> None:
+    """Headers changed at random give the rows or a DataError, never another exception."""
+    np.save(tmp_path / "whole.npy", X[:8])
+    whole = (tmp_path / "whole.npy").read_bytes()
+    chance = random.Random(0)
+    refusals = 0
+    for _ in range(600):
+        content = bytearray(whole)
+        for _ in range(chance.randrange(1, 4)):
+            content[chance.randrange(80)] = chance.choice(b"()[]{}'\",:0123456789OUSVfic<>|\0\n\xff #\\")
+        (tmp_path / "d.npy").write_bytes(content)
+        try:
+            read_all(source_of(two_layers(), tmp_path / "d.npy"), 3)
+        except DataError:
+            refusals += 1
+    assert refusals > 200
