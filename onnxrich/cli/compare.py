@@ -11,6 +11,7 @@ import click
 from onnxrich.cli import _common, _groups
 from onnxrich.cli._data_options import data_options
 from onnxrich.cli._sections import LongCommand
+from onnxrich.cli.progress import progress_line
 
 
 @click.command(cls=LongCommand, short_help="Measure several models on the same data, in one pass.")
@@ -46,17 +47,17 @@ def compare(
       onnxrich compare report-a report-b
     """
     import onnxrich
-    from onnxrich.report import comparison, files
+    from onnxrich.report import files, terminal
 
     if len(models) < 2 and options["init"] is None:
         raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
     _common.check_output(output, force=force)
     if output is not None:
         files.check_apart(output, [*models, options["init"]])
-    with _common.progress_line(f"{len(models)} models") as listen:
+    with progress_line(f"{len(models)} models") as listen:
         found = onnxrich.compare(models, progress=listen, **options, **limits)
     if output is not None:
         written = found.save(output, force=force)
-    _common.show_document(found.to_dict(), functools.partial(comparison.render, found), as_json=as_json)
+    _common.show_document(found.to_dict(), functools.partial(terminal.render, found), as_json=as_json)
     if output is not None:
         _common.wrote(written)

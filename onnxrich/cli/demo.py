@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from onnxrich.cli import _common
+from onnxrich.cli.progress import progress_line
 
 EXPLANATION = """\
 Both models are the same network, trained on MNIST images into which the label was written. The rich one, trained end
@@ -36,10 +37,10 @@ def demo(output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]
     _common.check_output(output, force=force)
     analyses = []
     for name in MODELS:
-        with _common.progress_line(name) as listen:
+        with progress_line(name) as listen:
             analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, **limits))
     if output is not None:
-        written = files.save_comparison(analyses, output, force=force)
+        written = files.save(analyses, output, force=force)
     _common.show(analyses, as_json=as_json)
     if not as_json:
         click.echo(EXPLANATION)

@@ -13,6 +13,7 @@ from onnxrich.api.resume import resume_hint
 from onnxrich.cli import _common
 from onnxrich.cli._data_options import data_options
 from onnxrich.cli._sections import LongCommand
+from onnxrich.cli.progress import progress_line
 
 
 class HeadNumber(click.ParamType[int]):
@@ -123,11 +124,10 @@ def run(
     options |= limits
     analyses = []
     for number in heads:
-        with _kept(options["checkpoint"]), _common.progress_line(model.name) as listen:
+        with _kept(options["checkpoint"]), progress_line(model.name) as listen:
             analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
-        one = len(analyses) == 1
-        written = analyses[0].save(output, force=force) if one else files.save_comparison(analyses, output, force=force)
+        written = files.save(analyses, output, force=force)
     _common.show(analyses, as_json=as_json)
     if profile:
         for analysis in analyses:

@@ -11,6 +11,7 @@ import click
 from onnxrich.cli import _common, _groups
 from onnxrich.cli._data_options import data_options
 from onnxrich.cli._sections import LongCommand
+from onnxrich.cli.progress import progress_line
 
 
 @click.command(cls=LongCommand, short_help="Follow a training over its checkpoints.")
@@ -49,21 +50,20 @@ def track(
     """
     import onnxrich
     from onnxrich.pipelines import checkpoints as series
-    from onnxrich.report import files
-    from onnxrich.report import track as report
+    from onnxrich.report import files, terminal
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     _common.check_output(output, force=force)
     if output is not None:
         files.check_apart(output, [*series.checkpoint_files(checkpoints), options["init"]])
-    with _common.progress_line() as listen:
+    with progress_line() as listen:
         found = onnxrich.track(checkpoints, progress=listen, **options, **limits)
     if output is not None:
         written = found.save(output, force=force)
     if as_csv:
         click.echo(found.to_csv(), nl=False)
     else:
-        _common.show_document(found.to_dict(), functools.partial(report.render, found), as_json=as_json)
+        _common.show_document(found.to_dict(), functools.partial(terminal.render, found), as_json=as_json)
     if output is not None:
         _common.wrote(written)
