@@ -12,7 +12,7 @@ from onnxrich.errors import DataError
 from onnxrich.isolation import supervisor as supervise
 from onnxrich.metrics.registry import select
 from onnxrich.progress import Progress
-from onnxrich.report import comparison, figure, html
+from onnxrich.report import figure, files, html
 from onnxrich.results.comparison import Compared
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ class Comparison(Compared):
 
     def figure(self) -> Figure:
         """Quality, utilization and intensity against rank, all models in the same panels, as a matplotlib figure."""
-        figured: Figure = figure.figure(self.results)
-        return figured
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `comparison.json`, `report.html`, `figure.png`, `figure.svg`, and a folder a model with its numbers.
@@ -41,10 +40,10 @@ class Comparison(Compared):
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.
         """
-        return comparison.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _repr_html_(self) -> str:
-        return html.framed(comparison.html(self))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(result.record.model.path for result in self.results)}>"

@@ -90,8 +90,7 @@ class Analysis(Results):
 
     def figure(self) -> Figure:
         """Quality, utilization and intensity against rank, as a matplotlib figure."""
-        figured: Figure = figure.figure([self])
-        return figured
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `analysis.json`, `moments.npz`, `report.html`, `figure.png` and `figure.svg`.
@@ -105,10 +104,10 @@ class Analysis(Results):
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.
         """
-        return files.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _repr_html_(self) -> str:
-        return html.framed(html.render([self]))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         d_lr = self.metrics["d_lr"]

@@ -11,8 +11,7 @@ from onnxrich._utils import validation as checked
 from onnxrich.isolation import supervisor as supervise
 from onnxrich.metrics.registry import select
 from onnxrich.progress import Progress
-from onnxrich.report import html
-from onnxrich.report import track as report
+from onnxrich.report import figure, files, html
 from onnxrich.results.track import Tracked
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Track(Tracked):
 
     def figure(self) -> Figure:
         """Metrics against the step, and the curves at several steps, as a matplotlib figure."""
-        return report.figure(self)
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `track.json`, `track.csv`, `report.html`, `figure.png` and `figure.svg`.
@@ -39,10 +38,10 @@ class Track(Tracked):
         Raises:
             OutputError: when the folder is not empty, or can't be written; nothing partial is left behind.
         """
-        return report.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _repr_html_(self) -> str:
-        return html.framed(report.html(self))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Track of {len(self.steps)} checkpoints, steps {self.steps[0]} to {self.steps[-1]}>"

@@ -1,19 +1,27 @@
-"""Metrics against the step of training: which ones share a panel, and the panels as SVG paths."""
+"""A training by its steps: names of the checkpoints, rows of the table, and the metrics that share a panel."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxrich.metrics.jackknife import Interval
 from onnxrich.moments.matrix import Array
-from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Scale, path
+from onnxrich.report import wording
+from onnxrich.results.analysis import Results
+from onnxrich.results.comparison import Estimate
 from onnxrich.results.track import Tracked
 
-# From this ratio of the last step to the first on, steps stand on a logarithmic scale.
-LONG = 30
+# From this ratio of the last step to the first on, steps have a logarithmic scale.
+LOGARITHMIC_FROM = 30
+# Checkpoints whose curves are drawn.
+MOST_CURVES = 6
+# Metrics of each checkpoint in the table.
+TABLE_METRICS = ("d_lr", "accuracy", "utilized_variance", "effective_rank", "nc1")
+# Characters of a file name that stands for a step.
+_LONGEST_FILE = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +31,7 @@ class Series:
     Attributes:
         name: what it is.
         values: float64 array of shape (checkpoints,), NaN where it is undefined.
-        low: lower ends of its 95 % intervals, NaN where they are not known.
+        low: lower ends of its 95 % intervals, NaN where they are unknown.
         high: upper ends.
     """
 
@@ -34,108 +42,165 @@ class Series:
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class SeriesGroup:
     """Numbers that share a scale.
 
     Attributes:
-        title: of the panel.
+        title: of their panel.
         meaning: one line.
         series: the numbers.
-        share: whether they lie between 0 and 1.
+        is_share: whether they lie between 0 and 1.
     """
 
     title: str
     meaning: str
-    series: list[Series] = field(default_factory=list)
-    share: bool = True
+    series: Sequence[Series]
+    is_share: bool = True
 
 
-def panels(tracked: Tracked) -> list[Panel]:
-    """The panels of a training, those left out that nothing is known of."""
-    noted = {name: values for name, values in tracked.noted.items() if "accuracy" in name}
-    performance = [_metric(tracked, "accuracy"), *(_noted(name, values) for name, values in noted.items())]
-    alike = [] if tracked.s_init is None else [_s_init(tracked)]
-    made = [
-        Panel("Richness", "D_LR: 0 = rich, 1 = lazy", [_metric(tracked, n) for n in ("d_lr", "d_lr_debiased")]),
-        Panel("Performance", "Accuracy, which is no richness", performance),
-        Panel("Use of the features", "Share of the variance that the outputs use",
-              [_metric(tracked, "utilized_variance"), _metric(tracked, "cka_outputs")]),
-        Panel("Directions", "How many directions the features fill",
-              [_metric(tracked, "effective_rank"), _metric(tracked, "participation_ratio")], share=False),
-        Panel("S_init", "How alike the features are to those of the start: linear CKA", alike),
+def series_groups(track: Tracked) -> list[SeriesGroup]:
+    """Group the known numbers of a training; groups without numbers are left out."""
+    noted = {name: values for name, values in track.noted.items() if "accuracy" in name}
+    performance = [_metric(track, "accuracy"), *(_noted(name, values) for name, values in noted.items())]
+    s_init = [] if track.s_init is None else [_s_init(track.s_init)]
+    groups = [
+        SeriesGroup("Richness", "D_LR: 0 = rich, 1 = lazy", [_metric(track, n) for n in ("d_lr", "d_lr_debiased")]),
+        SeriesGroup("Performance", "Accuracy, which is no richness", performance),
+        SeriesGroup("Use of the features", "Share of the variance that the outputs use",
+                    [_metric(track, "utilized_variance"), _metric(track, "cka_outputs")]),
+        SeriesGroup("Directions", "How many directions the features fill",
+                    [_metric(track, "effective_rank"), _metric(track, "participation_ratio")], is_share=False),
+        SeriesGroup("S_init", "How alike the features are to those of the start: linear CKA", s_init),
     ]  # fmt: skip
-    kept = [(panel, [each for each in panel.series if np.isfinite(each.values).any()]) for panel in made]
-    return [Panel(panel.title, panel.meaning, series, panel.share) for panel, series in kept if series]
+    known = [
+        replace(group, series=[series for series in group.series if np.isfinite(series.values).any()])
+        for group in groups
+    ]
+    return [group for group in known if group.series]
 
 
 def positions(steps: Sequence[int]) -> tuple[Array, bool]:
-    """Where steps stand on their axis, and whether it is logarithmic: then 0 stands at half the smallest other step."""
-    at = np.array(steps, dtype=np.float64)
-    positive = at[at > 0]
-    if len(positive) < 2 or positive[-1] < LONG * positive[0]:
-        return at, False
-    return np.where(at > 0, at, positive[0] / 2), True
+    """Place ascending steps on their axis.
+
+    Returns:
+        The positions, float64 array of shape (checkpoints,), and whether the axis is logarithmic. On a logarithmic axis
+        step 0 has half the position of the smallest positive step.
+    """
+    places = np.array(steps, dtype=np.float64)
+    positive = places[places > 0]
+    if len(positive) < 2 or positive[-1] < LOGARITHMIC_FROM * positive[0]:
+        return places, False
+    return np.where(places > 0, places, positive[0] / 2), True
 
 
-def drawn(tracked: Tracked, look: Any) -> list[dict[str, Any]]:
-    """The panels as SVG paths, for the page's template."""
-    at, logarithmic = positions(tracked.steps)
-    low, high = (float(at.min()), float(at.max())) if len(at) > 1 else (float(at[0]) - 1, float(at[0]) + 1)
-    x = Scale(low, high, LEFT, RIGHT, log=logarithmic)
-    ticks = x.ticks()
-    if logarithmic and tracked.steps[0] == 0:
-        ticks = [(LEFT, "0"), *((place, label) for place, label in ticks if place > LEFT + 30)]
-    places = x(at)
-    marked = [
-        (round(float(places[each.start]), 1), round(float(places[each.stop] - places[each.start]), 1))
-        for each in tracked.transitions
+def drawn_checkpoints(track: Tracked) -> list[int]:
+    """Choose the checkpoints whose curves are drawn: the first, the last, the ends of transitions, and some between."""
+    count = len(track.results)
+    even = np.unique(np.linspace(0, count - 1, min(MOST_CURVES, count)).round().astype(int)).tolist()
+    ends = [end for transition in track.transitions for end in (transition.start, transition.stop)]
+    chosen = list(dict.fromkeys([0, count - 1, *ends, *even]))[:MOST_CURVES]
+    return sorted(chosen)
+
+
+def summary(track: Tracked) -> str:
+    """Describe the transitions in one sentence."""
+    if len(track.results) < 2:
+        return "A single checkpoint: there is no course to follow."
+    names = checkpoint_names(track)
+    falls = [
+        f"from {names[transition.start]} to {names[transition.stop]} "
+        f"({wording.difference(transition.change).removesuffix(' *')})"
+        for transition in track.transitions
     ]
-    return [_panel(panel, places, look) | {"x_ticks": ticks, "marked": marked} for panel in panels(tracked)]
+    if not falls:
+        return "D_LR falls nowhere by more than chance explains: no transition from lazy to rich is marked."
+    return f"From lazy to rich: D_LR falls {', and '.join(falls)}."
 
 
-def _panel(panel: Panel, x: Array, look: Any) -> dict[str, Any]:
-    ends = np.concatenate([part for each in panel.series for part in (each.values, each.low, each.high)])
-    top = float(np.nanmax(ends))
-    y = Scale(0, 1 if panel.share else 1.05 * top or 1.0, BOTTOM, TOP)
-    lines = []
-    for index, each in enumerate(panel.series):
-        there = np.isfinite(each.values)
-        whiskers = [
-            f"M{at:.1f} {float(y(low)):.1f}V{float(y(high)):.1f}"
-            for at, low, high in zip(x, each.low, each.high, strict=True)
-            if np.isfinite(low + high)
-        ]
-        line = path(x[there], y(each.values[there]))
-        lines.append({"name": each.name, "look": look(index), "path": line, "errors": "".join(whiskers)})
-    return {"title": panel.title, "meaning": panel.meaning, "lines": lines, "y_ticks": y.ticks()}
+def axis_name(track: Tracked) -> str:
+    """Name what the checkpoints are told apart by: their steps, or their numbers where no steps are known."""
+    return "checkpoint" if track.origin == "position" else "step"
 
 
-def _metric(tracked: Tracked, name: str) -> Series:
-    known: list[Mapping[str, Any]] = [
-        {} if result.uncertainty is None else result.uncertainty.intervals for result in tracked.results
+def step_labels(track: Tracked) -> list[str]:
+    """Format the steps; numbers of checkpoints are followed by file names."""
+    numbers = [f"{step:,}" for step in track.steps]
+    if track.origin != "position":
+        return numbers
+    files = wording.labels(track.results, limit=_LONGEST_FILE)
+    return [f"{number} ({file})" for number, file in zip(numbers, files, strict=True)]
+
+
+def checkpoint_names(track: Tracked) -> list[str]:
+    """Name the checkpoints, such as "step 1,400"."""
+    return [f"{axis_name(track)} {label}" for label in step_labels(track)]
+
+
+def table(track: Tracked) -> tuple[list[str], list[list[str]]]:
+    """Format the table of checkpoints.
+
+    Returns:
+        Names of the columns (step, metrics, change of D_LR, S_init, noted numbers), and a row of cells a checkpoint.
+    """
+    measured = {name for analysis in track.results for name, value in analysis.metrics.items() if value is not None}
+    metrics = [name for name in TABLE_METRICS if name == "d_lr" or name in measured]
+    s_init, noted = track.s_init, track.noted
+    names = [axis_name(track), metrics[0], "change", *metrics[1:], *(["s_init"] if s_init else [])]
+    names += [name.replace("_", " ") for name in noted]
+    rows = []
+    for number, (label, analysis) in enumerate(zip(step_labels(track), track.results, strict=True)):
+        d_lr, *others = (_cell(analysis, name) for name in metrics)
+        row = [label, d_lr, wording.difference(track.changes[number].get("d_lr")), *others]
+        row += [] if s_init is None else [_s_init_cell(s_init[number])]
+        rows.append(row + [wording.number(values[number]) for values in noted.values()])
+    return names, rows
+
+
+def messages(track: Tracked) -> list[str]:
+    """List the warnings of a training, and each kind of warning of its checkpoints once, with their names."""
+    by_code: dict[str, list[tuple[str, str]]] = {}
+    for name, analysis in zip(checkpoint_names(track), track.results, strict=True):
+        for notice in analysis.notices:
+            by_code.setdefault(notice.code, []).append((name, notice.message))
+    shared = []
+    for (name, message), *others in by_code.values():
+        more = f" and {len(others)} more" if others else ""
+        shared.append(f"{name}{more}: {message}")
+    return [notice.message for notice in track.notices] + shared
+
+
+def _cell(analysis: Results, name: str) -> str:
+    value = wording.metric_value(name, analysis.metrics.get(name))
+    return f"{value}{wording.spread(analysis, name)}" if name == "d_lr" and value != "-" else value
+
+
+def _s_init_cell(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:.4f}"
+
+
+def _metric(track: Tracked, name: str) -> Series:
+    intervals: list[Mapping[str, Interval]] = [
+        {} if analysis.uncertainty is None else analysis.uncertainty.intervals for analysis in track.results
     ]
-    ends = [each.get(name) for each in known]
-    return Series(
-        name,
-        _array([result.metrics.get(name) for result in tracked.results]),
-        _array([None if each is None else each.low for each in ends]),
-        _array([None if each is None else each.high for each in ends]),
-    )
+    ends = [known.get(name) for known in intervals]
+    return Series(name, _array([analysis.metrics.get(name) for analysis in track.results]), *_bounds(ends))
 
 
 def _noted(name: str, values: Sequence[float | None]) -> Series:
-    nothing = np.full(len(values), np.nan)
-    return Series(f"{name.replace('_', ' ')} (noted)", _array(values), nothing, nothing)
+    return Series(f"{name.replace('_', ' ')} (noted)", _array(values), *_bounds([None] * len(values)))
 
 
-def _s_init(tracked: Tracked) -> Series:
-    found = tracked.s_init or ()
-    ends = [None if each is None else each.interval for each in found]
+def _s_init(estimates: Sequence[Estimate | None]) -> Series:
+    values = [None if estimate is None else estimate.value for estimate in estimates]
     return Series(
-        "S_init",
-        _array([None if each is None else each.value for each in found]),
-        _array([None if each is None else each.low for each in ends]),
-        _array([None if each is None else each.high for each in ends]),
+        "S_init", _array(values), *_bounds([None if estimate is None else estimate.interval for estimate in estimates])
+    )
+
+
+def _bounds(intervals: Sequence[Interval | None]) -> tuple[Array, Array]:
+    return (
+        _array([None if interval is None else interval.low for interval in intervals]),
+        _array([None if interval is None else interval.high for interval in intervals]),
     )
 
 

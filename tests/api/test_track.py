@@ -20,7 +20,7 @@ from onnxrich.errors import DataError, ModelError
 from onnxrich.metrics.student import student_t
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines import checkpoints as series
-from onnxrich.report import track as report
+from onnxrich.report import steps
 from onnxrich.results.analysis import Results
 from onnxrich.results.track import Tracked
 
@@ -269,8 +269,8 @@ def test_given_order_where_steps_are_unknown(tmp_path: Path) -> None:
     lazy, rich = checkpoint(tmp_path, "start", 0.0), checkpoint(tmp_path, "end", 0.95)
     found = onnxrich.track([lazy, rich], X, device="cpu")
     assert [Path(result.record.model.path).name for result in found.results] == ["start.onnx", "end.onnx"]
-    assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in report.summary(found)
-    assert "no transition" in report.summary(onnxrich.track([rich, lazy], X, device="cpu"))
+    assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in steps.summary(found)
+    assert "no transition" in steps.summary(onnxrich.track([rich, lazy], X, device="cpu"))
 
 
 @pytest.mark.parametrize(

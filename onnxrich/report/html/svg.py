@@ -1,60 +1,79 @@
-"""Curves as SVG paths: scales, ticks, and Douglas-Peucker thinning of long curves."""
+"""Plots as SVG: scales with ticks, paths, and panels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxrich.moments.matrix import Array
-from onnxrich.results.analysis import Results
 
+# Size of the drawing and edges of the plot in it. One unit is about one pixel of a screen.
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 360, 12, 222
-# Half of the distance, in units of the drawing, by which a thinned curve may leave the exact one.
-TOLERANCE = 0.15
-# Half the width of the ends of an interval.
-WHISKER = 4
+# Distinct colours and kinds of dashes; further models repeat the colours with other dashes.
+COLORS = 6
+# Most intervals between the ticks of a linear axis, and most ticks of a logarithmic one.
+_MOST_INTERVALS, _MOST_DECADES = 5, 7
+# Least distance of the next tick from one that stands for 0 on a logarithmic axis.
+_CLEAR_OF_ZERO = 30
+# Half the width of the end of an interval.
+_CAP = 4
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A map from values to positions in the drawing; logarithmic when asked."""
+    """A map from values to positions in the drawing.
+
+    Attributes:
+        low: value at the start.
+        high: value at the end.
+        start: position of the low value.
+        stop: position of the high value.
+        log: whether the map is logarithmic.
+        integer: whether ticks stand at whole numbers alone.
+        from_zero: whether the start of a logarithmic axis stands for 0.
+    """
 
     low: float
     high: float
     start: float
     stop: float
     log: bool = False
+    integer: bool = False
+    from_zero: bool = False
 
     def __call__(self, values: Array) -> Array:
+        """Place values, float64 array of any shape, in the drawing."""
         low, high = self.low, self.high
         if self.log:
             values, low, high = np.log(np.maximum(values, 1e-300)), float(np.log(low)), float(np.log(high))
-        placed: Array = self.start + (self.stop - self.start) * (values - low) / (high - low)
-        return placed
+        places: Array = self.start + (self.stop - self.start) * (values - low) / (high - low)
+        return places
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Positions and labels of round values."""
-        values = self._decades() if self.log else self._steps()
-        places = self(np.array(values))
-        return [(round(float(place), 2), self._label(value)) for place, value in zip(places, values, strict=True)]
+        """Give positions and labels of round values."""
+        # Rounding may put the tick at an end beyond it.
+        margin = 1e-9 * (self.high - self.low)
+        values = [value for value in self._tick_values() if self.low - margin <= value <= self.high + margin]
+        places = [round(float(place), 2) for place in self(np.array(values))]
+        ticks = [(place, self._label(value)) for place, value in zip(places, values, strict=True)]
+        if self.from_zero:
+            return [(self.start, "0"), *(tick for tick in ticks if tick[0] > self.start + _CLEAR_OF_ZERO)]
+        return ticks
 
-    def _decades(self) -> list[float]:
-        first, last = int(np.ceil(np.log10(self.low) - 1e-9)), int(np.floor(np.log10(self.high) + 1e-9))
-        stride = max(1, -(-(last - first) // 6))
-        if last - first < 2:
-            return [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5) if m * 10.0**e <= self.high]
-        return [10.0**e for e in range(last, first - 1, -stride)]
+    def _tick_values(self) -> Sequence[float]:
+        from matplotlib.ticker import LogLocator, MaxNLocator
 
-    def _steps(self) -> list[float]:
-        raw = (self.high - self.low) / 5
-        size = 10.0 ** np.floor(np.log10(raw))
-        step = float(next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.999))
-        first, last = int(np.ceil(self.low / step - 1e-9)), int(np.floor(self.high / step + 1e-9))
-        return [step * i for i in range(first, last + 1)]
+        if not self.log:
+            locator = MaxNLocator(_MOST_INTERVALS, steps=[1, 2, 2.5, 5, 10], integer=self.integer)
+            return [float(value) for value in locator.tick_values(self.low, self.high)]
+        # Within two decades, powers of ten alone would be too few.
+        subs = (1.0,) if self.high >= 100 * self.low else (1.0, 2.0, 5.0)
+        logarithmic = LogLocator(subs=subs, numticks=_MOST_DECADES)
+        return [float(value) for value in logarithmic.tick_values(self.low, self.high)]
 
     def _label(self, value: float) -> str:
         if not self.log or value > 0.05 or not float(np.log10(value)).is_integer():
@@ -64,95 +83,93 @@ class Scale:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: index of its model, the variant of the panel it belongs to, and its path."""
+    """One curve.
 
-    series: int
-    variant: str
+    Attributes:
+        look: classes of its colour and dashes.
+        path: `d` of its SVG path.
+        variant: classes that say when, or how, it is shown.
+        name: what the legend calls it; "" for a line that the legend leaves out.
+    """
+
+    look: str
     path: str
+    variant: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel. It has a y scale for "cumulative", one for each form of "individual"; intensity has "always" alone."""
+    """One plot.
 
-    name: str
+    Attributes:
+        title: of the panel.
+        x_name: name of the horizontal axis.
+        x: horizontal scale.
+        y: vertical scales, by the class that says when their grid is shown; "always" where there is one alone.
+        lines: the curves.
+        meaning: one line below the title.
+        shaded: left ends and widths of the stretches that are shaded.
+    """
+
+    title: str
+    x_name: str
     x: Scale
-    y: dict[str, Scale]
-    lines: list[Line]
+    y: Mapping[str, Scale]
+    lines: Sequence[Line]
+    meaning: str = ""
+    shaded: Sequence[tuple[float, float]] = ()
 
 
-def panels(results: Sequence[Results]) -> list[Panel]:
-    """The panels quality, utilization and intensity of all models."""
-    largest = max(2, *(len(result.curves.k) for result in results))
-    x = Scale(1, largest, LEFT, RIGHT, log=True)
-    return [_shares("quality", results, x), _shares("utilization", results, x), _intensity(results, x)]
-
-
-def _shares(name: str, results: Sequence[Results], x: Scale) -> Panel:
-    forms = {"span": name, "variance": f"{name}_variance"}
-    y = {"cumulative": Scale(0, 1, BOTTOM, TOP)}
-    lines = []
-    for form, curve in forms.items():
-        individual = [result.curves.individual(curve) for result in results]
-        top = max((float(values.max(initial=0.0)) for values in individual if values is not None), default=0.0)
-        y[f"individual {form}"] = Scale(0, 1.04 * top or 1.0, BOTTOM, TOP)
-        for index, result in enumerate(results):
-            drawn = (("cumulative", getattr(result.curves, curve)), (f"individual {form}", individual[index]))
-            for scale, values in drawn:
-                if values is not None:
-                    k = result.curves.k.astype(np.float64)
-                    lines.append(Line(index, f"{scale.split()[0]} {form}", path(x(k), y[scale](values))))
-    return Panel(name, x, y, lines)
-
-
-def _intensity(results: Sequence[Results], x: Scale) -> Panel:
-    smallest = min((float(result.curves.intensity.min(initial=0.1)) for result in results), default=0.1)
-    y = Scale(10.0 ** np.floor(np.log10(max(smallest, 1e-16))), 1, BOTTOM, TOP, log=True)
-    lines = [
-        Line(index, "always", path(x(result.curves.k.astype(np.float64)), y(result.curves.intensity)))
-        for index, result in enumerate(results)
-    ]
-    return Panel("intensity", x, {"always": y}, lines)
+def look(index: int) -> str:
+    """Choose the classes of colour and dashes of a model."""
+    return f"s{index % COLORS} d{(index + index // COLORS) % COLORS}"
 
 
 def path(x: Array, y: Array) -> str:
-    """The `d` of an SVG path through the points; empty without points, a dot (with round caps) through a single one."""
-    keep = thin(np.column_stack([x, y]), TOLERANCE)
-    points = [f"{x[i]:.1f} {y[i]:.1f}" for i in np.flatnonzero(keep)]
-    return "" if not points else f"M{'L'.join(points)}" + ("h0" if len(points) == 1 else "")
+    """Give the `d` of an SVG path through points; a dot (with round caps) for a single one, "" for none.
 
-
-def whisker(x: Scale, y: Scale, at: float, ends: tuple[float, float]) -> str:
-    """The `d` of an SVG path for an interval: a bar between its ends."""
-    place, low, high = float(x(np.array(at))), float(y(np.array(ends[0]))), float(y(np.array(ends[1])))
-    left, width = place - WHISKER, 2 * WHISKER
-    return f"M{place:.1f} {low:.1f}V{high:.1f}M{left:.1f} {low:.1f}h{width}M{left:.1f} {high:.1f}h{width}"
-
-
-def thin(points: Array, tolerance: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which points of a polyline to keep so that it moves by no more than the tolerance.
-
-    Source: Douglas & Peucker 1973, with a stack instead of recursion.
+    Coordinates are rounded to tenths and written relative to the point before, which is shorter.
 
     Args:
-        points: float64 array of shape (n, 2).
-        tolerance: in the units of the points.
+        x: positions, float64 array of shape (n,), ascending.
+        y: positions, float64 array of shape (n,).
     """
-    keep = np.zeros(len(points), dtype=np.bool_)
-    keep[:1] = keep[-1:] = True
-    stack = [(0, len(points) - 1)]
-    while stack:
-        first, last = stack.pop()
-        if last - first < 2:
-            continue
-        chord = points[last] - points[first]
-        offset = points[first + 1 : last] - points[first]
-        # Distance to the segment, not to the line through it.
-        along = np.clip(offset @ chord / max(float(chord @ chord), 1e-12), 0, 1)
-        distance = np.hypot(*(offset - along[:, None] * chord).T)
-        farthest = int(distance.argmax())
-        if distance[farthest] > tolerance:
-            middle = first + 1 + farthest
-            keep[middle] = True
-            stack += [(first, middle), (middle, last)]
-    return keep
+    tenths = np.round(10 * np.column_stack([x, y])[visible_points(x, y)])
+    height = tenths[:, 1]
+    is_between = np.zeros(len(tenths), dtype=np.bool_)
+    is_between[1:-1] = (height[1:-1] == height[:-2]) & (height[1:-1] == height[2:])
+    corners = tenths[~is_between]
+    moves = np.diff(corners, axis=0, prepend=0) / 10
+    points = [f"{right:g} {down:g}" for right, down in moves]
+    return "" if not points else f"M{'l'.join(points)}" + ("h0" if len(points) == 1 else "")
+
+
+def bar(x: float, low: float, high: float) -> str:
+    """Give the `d` of an SVG path for an interval, from positions."""
+    return f"M{x:.1f} {low:.1f}V{high:.1f}"
+
+
+def whisker(x: float, low: float, high: float) -> str:
+    """Give the `d` of an SVG path for an interval with caps at its ends, from positions."""
+    caps = "".join(f"M{x - _CAP:.1f} {end:.1f}h{2 * _CAP}" for end in (low, high))
+    return bar(x, low, high) + caps
+
+
+def visible_points(x: Array, y: Array) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Choose the points of a curve to draw: the first, the last, and the lowest and highest of each pixel column.
+
+    Args:
+        x: positions, float64 array of shape (n,), ascending.
+        y: positions, float64 array of shape (n,).
+
+    Returns:
+        Ascending indices, an integer array.
+    """
+    if not len(x):
+        return np.arange(0)
+    columns = np.floor(x)
+    by_height = np.lexsort((y, columns))
+    starts = np.flatnonzero(np.diff(columns, prepend=-np.inf))
+    stops = np.append(starts[1:], len(x)) - 1
+    return np.unique(np.concatenate([[0], by_height[starts], by_height[stops], [len(x) - 1]]))
