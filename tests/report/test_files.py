@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ from onnxrich._utils import files as writing
 from onnxrich.api.run import Analysis
 from onnxrich.errors import OutputError
 from onnxrich.moments.matrix import load_record
-from onnxrich.report import comparison, figure, files, html, track
+from onnxrich.report import documents, figure, files, html
+from onnxrich.report.kinds import Result, analyses_of
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Compared
 from onnxrich.results.provenance import Provenance
@@ -30,18 +31,19 @@ NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments
 
 @pytest.fixture(autouse=True, scope="module")
 def drawn_once() -> Iterator[None]:
-    """The figures of the same results are the same bytes: each is drawn once, for it is what takes long."""
-    kept: dict[tuple[object, ...], tuple[list[Results], bytes]] = {}
-    real = figure.render
+    """The figures of the same results are the same bytes: each is drawn once, because drawing takes long."""
+    cache: dict[tuple[object, ...], tuple[list[Results], bytes]] = {}
+    render = figure.render
 
-    def render(results: Sequence[Results], kind: Literal["png", "svg"]) -> bytes:
-        key = (*map(id, results), kind)
-        # The results are kept too, so that no others get their numbers.
-        kept[key] = kept.get(key) or (list(results), real(results, kind))
-        return kept[key][1]
+    def render_once(result: Result, format: Literal["png", "svg"]) -> bytes:
+        analyses = analyses_of(result)
+        key = (type(result), *map(id, analyses), format)
+        # The analyses stay alive, so that no others get their identities.
+        cache[key] = cache.get(key) or (analyses, render(result, format))
+        return cache[key][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "render", render)
+        patch.setattr(figure, "render", render_once)
         yield
 
 
@@ -66,9 +68,9 @@ def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> N
     assert Provenance.from_dict(record) == lazy.record
 
 
-def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, tmp_path: Path) -> None:
+def test_several_analyses_have_a_folder_each(rich: Results, lazy: Results, tmp_path: Path) -> None:
     """The views of all models lie at the top, the numbers of each in a folder of its own."""
-    files.save_comparison([rich, lazy], tmp_path)
+    files.save([rich, lazy], tmp_path)
     each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
     assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *each])
     assert json.loads((tmp_path / "lazy" / "analysis.json").read_text()) == lazy.to_dict()
@@ -95,7 +97,7 @@ def test_folder_names_are_safe_and_unique(maker: Callable[..., Results]) -> None
         "y" * 300,
     ]
     base = maker("m.onnx")
-    names = files.folder_names([_renamed(base, path) for path in paths])
+    names = documents.folder_names([_renamed(base, path) for path in paths])
     assert names == ["x", "X-2", "model", "model-2", "net", "a_b_c", "report.html-2", "y" * 60]
 
 
@@ -107,7 +109,7 @@ def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
     """A path that is no UTF-8 gives a valid JSON document that says the same."""
     files.save(hostile, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8")) == hostile.to_dict()
-    files.save_comparison([hostile, hostile], tmp_path / "two")
+    files.save([hostile, hostile], tmp_path / "two")
     assert len(tree(tmp_path / "two")) == 4 + 2 * 3
 
 
@@ -140,12 +142,12 @@ def test_force_removes_the_earlier_report(rich: Results, lazy: Results, tmp_path
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
     assert Analysis.load(tmp_path).evaluation is None
-    comparison.save(Compared.of([rich, lazy]), tmp_path, force=True)
+    files.save(Compared.of([rich, lazy]), tmp_path, force=True)
     assert "moments.npz" not in tree(tmp_path) and "rich/moments.npz" in tree(tmp_path)
-    track.save(Tracked.of([1, 2], [rich, lazy]), tmp_path, force=True)
+    files.save(Tracked.of([1, 2], [rich, lazy]), tmp_path, force=True)
     views = ["figure.png", "figure.svg", "report.html"]
     assert tree(tmp_path) == sorted([".onnxrich.json", *views, "track.csv", "track.json"])
-    files.save_comparison([rich, lazy], tmp_path, force=True)
+    files.save([rich, lazy], tmp_path, force=True)
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
 
@@ -153,7 +155,7 @@ def test_force_removes_the_earlier_report(rich: Results, lazy: Results, tmp_path
 def test_force_removes_nothing_of_the_user(rich: Results, lazy: Results, tmp_path: Path) -> None:
     """What an earlier report did not write stays: files of its names that are others, copies, and their folders."""
     files.save(rich.evaluated(rich), tmp_path / "out")
-    files.save_comparison([rich, lazy], tmp_path / "several")
+    files.save([rich, lazy], tmp_path / "several")
     for folder in (tmp_path / "out", tmp_path / "several"):
         (folder / "kept").mkdir()
         (folder / "kept" / "moments.npz").write_bytes(b"a copy")
@@ -210,8 +212,8 @@ def test_file_in_place_of_the_folder_is_refused(lazy: Results, tmp_path: Path) -
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name, found in (
-        ("file", "file is no folder"),
-        ("link", "link is no folder"),
+        ("file", "file is not a folder"),
+        ("link", "link is not a folder"),
         ("file/x/y", "file can't be written to"),
     ):
         for force in (False, True):
@@ -308,7 +310,7 @@ def test_interrupt_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: py
     """Ctrl-C in the middle cleans up and goes on its way."""
     _fail_at(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        files.save_comparison([lazy, lazy], tmp_path / "out")
+        files.save([lazy, lazy], tmp_path / "out")
     assert tree(tmp_path) == []
 
 

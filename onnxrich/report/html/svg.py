@@ -55,11 +55,12 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         """Give positions and labels of round values."""
-        # Rounding may put the tick at an end beyond it.
-        margin = 1e-9 * (self.high - self.low)
-        values = [value for value in self._tick_values() if self.low - margin <= value <= self.high + margin]
+        values = self._tick_values()
         places = [round(float(place), 2) for place in self(np.array(values))]
-        ticks = [(place, self._label(value)) for place, value in zip(places, values, strict=True)]
+        first, last = sorted((self.start, self.stop))
+        ticks = [
+            (place, self._label(value)) for place, value in zip(places, values, strict=True) if first <= place <= last
+        ]
         if self.from_zero:
             return [(self.start, "0"), *(tick for tick in ticks if tick[0] > self.start + _CLEAR_OF_ZERO)]
         return ticks
