@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from onnxrich.errors import printable
 from onnxrich.progress import Listener, Progress
@@ -40,17 +41,15 @@ def progress_line(name: str = "") -> Iterator[Listener]:
         def listen(progress: Progress) -> None:
             description, numbers = fit(printable(name), progress, console.width)
             line.columns, line.expand = (counted, True) if progress.rows else (timed, False)
-            if not line.tasks or line.tasks[0].fields["stage"] != progress.stage:
-                for task in line.tasks:  # the clock of a new stage starts at 0
-                    line.remove_task(task.id)
-                line.add_task(description, stage=progress.stage, numbers=numbers)
-            line.update(
-                line.tasks[0].id,
-                description=description,
-                total=progress.total,
-                completed=progress.rows,
-                numbers=numbers,
-            )
+            state: dict[str, Any] = {
+                "description": description, "total": progress.total, "completed": progress.rows, "numbers": numbers
+            }  # fmt: skip
+            if line.tasks and line.tasks[0].fields["stage"] == progress.stage:
+                line.update(line.tasks[0].id, **state)
+                return
+            for task in line.tasks:  # the clock of a new stage starts at 0
+                line.remove_task(task.id)
+            line.add_task(stage=progress.stage, **state)
 
         listen(Progress("starting"))
         yield listen
