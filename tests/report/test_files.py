@@ -6,8 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from onnxrich._utils import files as writing
 from onnxrich.api.run import Analysis
 from onnxrich.errors import OutputError
 from onnxrich.moments.matrix import load_record
-from onnxrich.report import documents, figure, files, html
+from onnxrich.report import figure, files, formats, html
 from onnxrich.report.kinds import Result, analyses_of
 from onnxrich.results.analysis import Results
 from onnxrich.results.comparison import Compared
@@ -71,10 +70,26 @@ def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> N
 def test_several_analyses_have_a_folder_each(rich: Results, lazy: Results, tmp_path: Path) -> None:
     """The views of all models lie at the top, the numbers of each in a folder of its own."""
     files.save([rich, lazy], tmp_path)
-    each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
-    assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *each])
+    numbers = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
+    assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *numbers])
     assert json.loads((tmp_path / "lazy" / "analysis.json").read_text()) == lazy.to_dict()
     assert (tmp_path / "report.html").read_text() == html.render([rich, lazy])
+
+
+def test_one_analysis_in_a_list_is_that_analysis(lazy: Results, tmp_path: Path) -> None:
+    """Its numbers lie at the top, as those of the analysis itself."""
+    files.save([lazy], tmp_path)
+    assert tree(tmp_path) == NAMES
+
+
+def test_registered_formats_are_written(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format is an entry of `FORMATS`: its files are written, and removed with the report."""
+    monkeypatch.setattr(formats, "FORMATS", (lambda result: {"junit.xml": b"<testsuite/>"},))
+    (path,) = files.save(lazy, tmp_path)
+    assert path.read_bytes() == b"<testsuite/>"
+    monkeypatch.undo()
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == NAMES
 
 
 def test_files_get_ordinary_permissions(lazy: Results, tmp_path: Path) -> None:
@@ -82,27 +97,6 @@ def test_files_get_ordinary_permissions(lazy: Results, tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     (report, *_) = files.save(lazy, tmp_path / "new")
     assert report.stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_folder_names_are_safe_and_unique(maker: Callable[..., Results]) -> None:
-    """No name leaves the folder, hides, repeats (whatever the case) or is one of our files."""
-    paths = [
-        "a/x.onnx",
-        "b/X.onnx",
-        "../..",
-        "/",
-        "c:\\m\\net.onnx",
-        "a b;$(c)\x1b.onnx",
-        "report.html.onnx",
-        "y" * 300,
-    ]
-    base = maker("m.onnx")
-    names = documents.folder_names([_renamed(base, path) for path in paths])
-    assert names == ["x", "X-2", "model", "model-2", "net", "a_b_c", "report.html-2", "y" * 60]
-
-
-def _renamed(result: Results, path: str) -> Results:
-    return replace(result, record=replace(result.record, model=replace(result.record.model, path=path)))
 
 
 def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
@@ -181,8 +175,8 @@ def test_listings_reach_nothing_else(lazy: Results, tmp_path: Path, name: str) -
     for folder in (tmp_path / "out" / "a" / "b", place.parent):
         folder.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"mine")
-    given = str(place) if name.startswith("/") else name
-    listing = {"schema": files.LISTING_SCHEMA, "files": {given: hashlib.sha256(b"mine").hexdigest()}}
+    listed = str(place) if name.startswith("/") else name
+    listing = {"schema": files.LISTING_SCHEMA, "files": {listed: hashlib.sha256(b"mine").hexdigest()}}
     (tmp_path / "out" / files.LISTING).write_text(json.dumps(listing))
     files.save(lazy, tmp_path / "out", force=True)
     assert place.read_bytes() == b"mine"
@@ -211,13 +205,13 @@ def test_file_in_place_of_the_folder_is_refused(lazy: Results, tmp_path: Path) -
     """A file, a dangling link or a file among the parents is named in the message."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name, found in (
+    for name, problem in (
         ("file", "file is not a folder"),
         ("link", "link is not a folder"),
         ("file/x/y", "file can't be written to"),
     ):
         for force in (False, True):
-            with pytest.raises(OutputError, match=found):
+            with pytest.raises(OutputError, match=problem):
                 files.save(lazy, tmp_path / name, force=force)
     assert tree(tmp_path) == ["file", "link"]
 

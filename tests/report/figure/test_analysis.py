@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Literal
 from xml.etree import ElementTree
@@ -116,17 +114,6 @@ def test_user_settings_change_nothing(rich: Results) -> None:
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "black", "svg.hashsalt": "other"}):
         assert figure.render([rich], "svg") == expected
         assert matplotlib.rcParams["font.size"] == 30
-
-
-def test_import_loads_no_matplotlib() -> None:
-    """matplotlib is loaded by the first figure; `onnxrich.report` itself loads nothing."""
-    program = (
-        "import sys, onnxrich.report\n"
-        "print([name for name in ('matplotlib', 'jinja2', 'rich', 'numpy') if name in sys.modules])\n"
-        "from onnxrich.report import files, figure, html; print('matplotlib' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["[]", "False"]
 
 
 def test_figure_has_a_fourth_panel(deep: Results, lazy: Results) -> None:

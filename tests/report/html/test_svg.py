@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxrich.moments.matrix import Array
@@ -45,14 +45,15 @@ def test_path_goes_through_its_points(seed: int, n: int) -> None:
     drawn = corners(path(x, y))
     visible = visible_points(x, y)
     points = np.column_stack([x, y])[visible]
-    # 0.05: half of a tenth; 1e-9: relative moves are added up.
-    assert np.abs(drawn[[0, -1]] - points[[0, -1]]).max() <= 0.05 + 1e-9
+    # Half of a tenth in each direction; 1e-9: relative moves are added up.
+    tolerance = 0.05 * np.sqrt(2) + 1e-9
+    assert np.hypot(*(drawn[[0, -1]] - points[[0, -1]]).T).max() <= tolerance
     for point in points:
         # The nearest place of the path: along the segment between two corners.
         starts, chords = drawn[:-1], np.diff(drawn, axis=0)
         along = ((point - starts) * chords).sum(1) / np.maximum((chords**2).sum(1), 1e-12)
         nearest = starts + np.clip(along, 0, 1)[:, None] * chords
-        assert np.abs(nearest - point).max(1).min() <= 0.05 + 1e-9
+        assert np.hypot(*(nearest - point).T).min() <= tolerance
 
 
 def test_flat_runs_cost_their_ends() -> None:
@@ -87,7 +88,6 @@ def test_ticks_are_round_wherever_the_scale_begins() -> None:
 def test_ticks_lie_on_the_axis(exponent: float, decades: float, log: bool) -> None:
     """Any scale has a tick or more, none beyond its ends, and never so many that labels touch."""
     low, high = 10.0**exponent, 10.0 ** (exponent + decades)
-    assume(not log or decades > 0.5)
     ticks = Scale(low, high, 222, 12, log=log).ticks()
     assert 1 <= len(ticks) <= 10
     assert all(12 <= place <= 222 for place, _ in ticks)
