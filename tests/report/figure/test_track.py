@@ -31,7 +31,7 @@ def test_files_stand_for_unknown_steps(nameless_track: Tracked) -> None:
 def test_names_are_no_formulas(track: Tracked) -> None:
     """`$` in the name of a file is drawn as it is, in the legend too."""
     first = track.results[0]
-    model = replace(first.record.model, path="$\\frac$.onnx")
+    model = replace(first.record.model, path="$x^$.onnx")
     named = replace(first, record=replace(first.record, model=model))
     drawn = Tracked.of([0, 1], [named, track.results[1]], origin="position")
     assert figure.render(drawn, "svg").startswith(b"<?xml")
