@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from onnxrich.cli import output as shown
-from onnxrich.cli._common import progress_line
 from onnxrich.cli.help import LongCommand
 from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.cli.progress import progress_line
 from onnxrich.pipelines.options import SeriesOptions
 
 
@@ -35,7 +34,6 @@ def compare(models: tuple[Path, ...], options: dict[str, Any], output: Path | No
       onnxrich compare report-a report-b
     """
     import onnxrich
-    from onnxrich.report import comparison as report
 
     if len(models) < 2 and options["init"] is None:
         raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
@@ -44,6 +42,6 @@ def compare(models: tuple[Path, ...], options: dict[str, Any], output: Path | No
         comparison = onnxrich.compare(models, progress=listen, **options)
     if output is not None:
         written = comparison.save(output, force=force)
-    shown.show_document(comparison.to_dict(), functools.partial(report.render, comparison), as_json=as_json)
+    shown.show(comparison, as_json=as_json)
     if output is not None:
         shown.list_written(written)

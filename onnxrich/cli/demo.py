@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from onnxrich.cli import output as shown
-from onnxrich.cli._common import progress_line
 from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.cli.progress import progress_line
 from onnxrich.pipelines.options import WorkOptions
 
 EXPLANATION = """\
@@ -42,7 +42,7 @@ def demo(options: dict[str, Any], output: Path | None, force: bool, as_json: boo
         with progress_line(name) as listen:
             analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, **options))
     if output is not None:
-        written = files.save_comparison(analyses, output, force=force)
+        written = files.save(analyses, output, force=force)
     shown.show(analyses, as_json=as_json)
     if not as_json:
         click.echo(EXPLANATION)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxrich.cli.progress import bottleneck
 from onnxrich.errors import printable
+from onnxrich.progress import Stage
 
 if TYPE_CHECKING:
+    from onnxrich.report.kinds import Result
     from onnxrich.results.analysis import Analysis
 
 
@@ -38,24 +40,20 @@ def check_output(output: Path | None, *, force: bool, inputs: Iterable[Any] = ()
         raise click.UsageError("--force is of the files of --output: pass -o DIR as well, or leave --force out.")
 
 
-def show(analyses: Sequence[Analysis], *, as_json: bool) -> None:
-    """Print analyses: a table for people, or one JSON document (a list of them for several)."""
+def show(result: Result, *, as_json: bool) -> None:
+    """Print a result: text for people, or one JSON document (a list of them for several analyses)."""
     from onnxrich.report import terminal
 
-    documents = [analysis.to_dict() for analysis in analyses]
-    document = documents[0] if len(documents) == 1 else documents
-    show_document(document, functools.partial(terminal.render, analyses), as_json=as_json)
-
-
-def show_document(document: Any, render: Callable[..., str], *, as_json: bool) -> None:
-    """Print a document, or what `render` makes of it for people."""
     if as_json:
+        results = result if isinstance(result, Sequence) else [result]
+        documents = [each.to_dict() for each in results]
         # ASCII suits every terminal and encoding.
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2, allow_nan=False))
         return
     terminal_width = shutil.get_terminal_size((100, 24)).columns
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = render(
+    text = terminal.render(
+        result,
         width=min(terminal_width, 120),
         color=sys.stdout is not None and sys.stdout.isatty(),
         ascii_only=not encoding.lower().startswith("utf"),
@@ -65,15 +63,13 @@ def show_document(document: Any, render: Callable[..., str], *, as_json: bool) -
 
 def show_profile(analysis: Analysis) -> None:
     """Print where the time went, on standard error: seconds and share of each stage."""
-    from onnxrich.cli._live_line import bottleneck
-
     seconds = analysis.record.runtime.profile
     total = sum(seconds.values()) or 1.0
     click.echo(f"profile of {printable(analysis.record.model.path)}", err=True)
     for stage, spent in seconds.items():
         click.echo(f"  {stage:<30} {spent:9.3f} s  {spent / total:4.0%}", err=True)
     if analysis.record.runtime.resumed < analysis.record.data.samples:
-        reading, running = (seconds.get(stage, 0.0) for stage in ("reading", "running"))
+        reading, running = (seconds.get(stage, 0.0) for stage in (Stage.READING, Stage.RUNNING))
         click.echo(f"  reading against running: {bottleneck(reading / (reading + running or 1.0))}", err=True)
 
 

@@ -11,9 +11,9 @@ import click
 
 from onnxrich.api.resume import resume_hint
 from onnxrich.cli import output as shown
-from onnxrich.cli._common import progress_line
 from onnxrich.cli.help import LongCommand
 from onnxrich.cli.options import HeadNumber, directory_option, force_option, json_option, takes
+from onnxrich.cli.progress import progress_line
 from onnxrich.pipelines.options import RunOptions
 
 
@@ -70,8 +70,7 @@ def run(
         with _resumable(options["checkpoint"]), progress_line(model.name) as listen:
             analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
-        one = len(analyses) == 1
-        written = analyses[0].save(output, force=force) if one else files.save_comparison(analyses, output, force=force)
+        written = files.save(analyses, output, force=force)
     shown.show(analyses, as_json=as_json)
     if profile:
         for analysis in analyses:

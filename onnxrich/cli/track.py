@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from onnxrich.cli import output as shown
-from onnxrich.cli._common import progress_line
 from onnxrich.cli.help import LongCommand
 from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.cli.progress import progress_line
 from onnxrich.pipelines.options import SeriesOptions
 
 
@@ -44,7 +43,6 @@ def track(
     """
     import onnxrich
     from onnxrich.pipelines.checkpoints import checkpoint_files
-    from onnxrich.report import track as report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
@@ -58,6 +56,6 @@ def track(
     if as_csv:
         click.echo(result.to_csv(), nl=False)
     else:
-        shown.show_document(result.to_dict(), functools.partial(report.render, result), as_json=as_json)
+        shown.show(result, as_json=as_json)
     if output is not None:
         shown.list_written(written)

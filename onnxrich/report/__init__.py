@@ -1,5 +1,5 @@
-"""Analysis for people: text for a terminal, figures, one HTML page, and the files that hold them.
+"""Analysis for people: text for a terminal, figures, an HTML page, and the folder of files that holds them.
 
-A renderer turns `Analysis` into text or bytes and touches nothing else; only `files` writes. Nothing is imported here:
-each renderer brings its own library, and none is loaded before it is used.
+Each format has one module with one entry point for every kind of result. This package imports none of them, so that a
+program loads only the libraries of the formats that it uses.
 """

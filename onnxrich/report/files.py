@@ -1,100 +1,78 @@
-"""The sink: which files hold the results of one analysis, or of several.
+"""The folder of a saved report: its files appear whole or not at all, and replace an earlier report alone.
 
-Everything is rendered before the disk is touched, and then written whole or not at all. A hidden file lists what was
-written, so that another report in the same folder can take the place of the whole, and of nothing else.
+A hidden file lists what was written, so that another report in the same folder can replace exactly these files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxrich._utils.files import refusal, write_files
 from onnxrich.errors import OutputError
-from onnxrich.report import figure, html
-from onnxrich.results.analysis import Analysis
-from onnxrich.results.paths import EVALUATION, MOMENTS, moments_of
+from onnxrich.results.paths import MOMENTS, moments_of
+
+if TYPE_CHECKING:
+    from onnxrich.report.kinds import Result
 
 # Lists the files of a report, with their digests.
 LISTING = ".onnxrich.json"
 LISTING_SCHEMA = "onnxrich.files/1"
-# What it may list: who wrote it is not known.
-_OURS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[a-z]+\.(?:csv|html|json|npz|png|svg)")
-# Names that no model's folder may have.
-_TAKEN = ("report.html", "figure.png", "figure.svg", "comparison.json")
+# File names that a listing may hold: its author is unknown.
+_REPORT_FILE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[a-z]+\.(?:csv|html|json|npz|png|sarif|svg|xml)")
 
 
-def save(results: Analysis, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
-    """Write `moments.npz`, `report.html`, `figure.png`, `figure.svg` and, last, `analysis.json`.
+def save(result: Result, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
+    """Write a result in all formats: the page, the figures and the documents.
 
     Args:
-        results: one analysis.
-        directory: made, with its parents, when it is not there.
-        force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
+        result: one analysis or several, a comparison, or a training.
+        directory: the folder; it and its parents are created where they are missing.
+        force: write into a folder that is not empty. An earlier report is removed, all other files stay.
 
     Returns:
-        The paths that were written.
+        The paths of the files. The document of the whole result comes last.
 
     Raises:
-        OutputError: when the folder is not empty and `force` is not given, or when it can't be written.
+        OutputError: when the folder is not empty and `force` is not set, or when it can't be written. Nothing partial
+            is left behind.
     """
+    # The formats load Jinja2 and matplotlib: a command without --output needs neither.
+    from onnxrich.report.formats import render_files
+
     check(directory, force=force)
-    document = _document(results)
-    # What lists the other files comes last.
-    last = {"analysis.json": document.pop("analysis.json")}
-    return write(directory, {**document, **views([results]), **last})
-
-
-def save_comparison(
-    results: Sequence[Analysis], directory: str | os.PathLike[str], *, force: bool = False
-) -> tuple[Path, ...]:
-    """Write `report.html`, `figure.png` and `figure.svg` of all models, and a folder a model with its numbers.
-
-    Args:
-        results: several analyses.
-        directory: made, with its parents, when it is not there.
-        force: write into a folder that holds files: an earlier report goes, what else is there is left alone.
-
-    Returns:
-        The paths that were written.
-
-    Raises:
-        OutputError: when the folder is not empty and `force` is not given, or when it can't be written.
-    """
-    check(directory, force=force)
-    contents = views(results) | documents(results)
-    return write(directory, contents)
+    return _write(directory, render_files(result))
 
 
 def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
     """Refuse a folder that `save` would refuse, before the long computation.
 
     Raises:
-        OutputError: when it is a file, is not empty and `force` is not given, or can't be written.
+        OutputError: when it is a file, is not empty and `force` is not set, or can't be written.
     """
     path = Path(directory)
     try:
-        folder, there = path.is_dir(), os.path.lexists(path)
-        # The listing alone is what is left of a report whose files were removed.
-        empty = not folder or all(entry.name == LISTING for entry in path.iterdir())
+        is_folder, exists = path.is_dir(), os.path.lexists(path)
+        # A report whose files were removed leaves its listing alone.
+        is_empty = not is_folder or all(entry.name == LISTING for entry in path.iterdir())
         parent = next(part for part in (path, *path.absolute().parents) if os.path.lexists(part))
-        writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+        is_writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
     except OSError as error:
         raise refusal(path, error) from error
-    if there and not folder:
-        raise OutputError(f"{path} is no folder", "a folder to write to", "Choose another path.")
-    if not empty and not force:
+    if exists and not is_folder:
+        raise OutputError(f"{path} is not a folder", "a folder to write to", "Choose another path.")
+    if not is_empty and not force:
         raise OutputError(
             f"folder {path} is not empty",
             "a new or empty folder",
-            "Pass --force (force=True) to replace results that are there, or choose another folder.",
+            "Pass --force (force=True) to replace the results in it, or choose another folder.",
         )
-    if not writable:
+    if not is_writable:
         raise OutputError(
             f"{parent} can't be written to",
             "a folder with write permission",
@@ -102,89 +80,36 @@ def check(directory: str | os.PathLike[str], *, force: bool = False) -> None:
         )
 
 
-def check_apart(directory: str | os.PathLike[str], given: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Refuse a folder whose earlier report, or the part of a model in it, is read: it would be replaced.
+def check_apart(directory: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse an output folder whose earlier report holds one of the inputs: that report would be replaced.
 
     Args:
-        directory: where results are to be written.
-        given: saved moments, or folders of reports; others are left alone, and None.
+        directory: the output folder.
+        inputs: saved moments, or folders of reports. Other files and None are ignored.
 
     Raises:
-        OutputError: when the folder holds the moments of one.
+        OutputError: when the moments of an input belong to the report in the folder.
     """
     folder = Path(directory)
-    removed = {(folder / name).resolve() for name in (MOMENTS, *_earlier(folder))}
-    for each in given:
-        moments = moments_of(each)
+    replaced = {(folder / name).resolve() for name in (MOMENTS, *_earlier_files(folder))}
+    for path in inputs:
+        moments = moments_of(path)
         if moments is None:
             continue
         # A report of several models has a folder for each of them.
-        of_model = moments.name == MOMENTS and moments.resolve().parent.parent == folder.resolve()
-        if of_model or moments.resolve() in removed:
+        is_models_part = moments.name == MOMENTS and moments.resolve().parent.parent == folder.resolve()
+        if is_models_part or moments.resolve() in replaced:
             raise OutputError(
-                f"{each} is read, and is part of the report in {folder} that would be replaced",
-                "a folder apart from what is read",
+                f"the input {path} belongs to the report in {folder}, which would be replaced",
+                "an output folder apart from the inputs",
                 "Choose another folder.",
             )
 
 
-def folder_names(results: Sequence[Analysis]) -> list[str]:
-    """A folder name for each model: its file's stem in safe characters, numbered where names repeat."""
-    names: list[str] = []
-    for result in results:
-        stem = Path(re.split(r"[\\/]", result.record.model.path)[-1]).stem
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._-")[:60] or "model"
-        name, number = safe, 2
-        # Some file systems don't tell upper from lower case.
-        while name.lower() in {*_TAKEN, *(taken.lower() for taken in names)}:
-            name, number = f"{safe}-{number}", number + 1
-        names.append(name)
-    return names
-
-
-def views(results: Sequence[Analysis]) -> dict[str, bytes]:
-    """The page and the figures of some results, by the names of their files."""
-    return {
-        "report.html": html.render(results).encode("utf-8"),
-        "figure.png": figure.render(results, "png"),
-        "figure.svg": figure.render(results, "svg"),
-    }
-
-
-def documents(results: Sequence[Analysis]) -> dict[str, bytes]:
-    """The numbers of several results, each in a folder of its own, by the names of their files."""
-    return {
-        f"{folder}/{name}": content
-        for folder, result in zip(folder_names(results), results, strict=True)
-        for name, content in _document(result).items()
-    }
-
-
-def _document(results: Analysis) -> dict[str, bytes]:
-    moments = {MOMENTS: _moments(results)}
-    if results.evaluation is not None:
-        moments[EVALUATION] = _moments(results.evaluation)
-    # A lone surrogate (a file name that is no UTF-8) becomes "\udcff", which is its JSON escape.
-    return {
-        **moments,
-        "analysis.json": results.to_json().encode("utf-8", errors="backslashreplace"),
-    }
-
-
-def _moments(results: Analysis) -> bytes:
-    file = io.BytesIO()
-    results.moments.save(file, results.record.to_dict())
-    return file.getvalue()
-
-
-def write(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    """Write files of a folder, by their names in it, in place of an earlier report there; whole or not at all.
-
-    Raises:
-        OutputError: when one can't be written.
-    """
+def _write(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Replace the earlier report in a folder by new files, given by name; all are written, or none."""
     directory = Path(directory)
-    stale = [directory / name for name in _earlier(directory) if name not in contents]
+    stale = [directory / name for name in _earlier_files(directory) if name not in contents]
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     listing = json.dumps({"schema": LISTING_SCHEMA, "files": digests}, indent=2) + "\n"
     targets = {directory / name: content for name, content in contents.items()}
@@ -192,23 +117,23 @@ def write(directory: str | os.PathLike[str], contents: Mapping[str, bytes]) -> t
     return tuple(targets)
 
 
-def _earlier(directory: Path) -> list[str]:
-    """Files of an earlier report, as far as they are still what it wrote: all others are the user's."""
+def _earlier_files(directory: Path) -> list[str]:
+    """List the files of an earlier report that nobody changed since: all others belong to the user."""
     try:
         listed = json.loads((directory / LISTING).read_bytes())["files"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     try:
-        return [name for name, digest in listed if _OURS.fullmatch(name) and _digest(directory, name) == digest]
+        return [name for name, digest in listed if _REPORT_FILE.fullmatch(name) and _digest(directory, name) == digest]
     except OSError as error:
         raise refusal(directory, error) from error
 
 
 def _digest(directory: Path, name: str) -> str | None:
-    """The digest of a regular file; None of what is none, or lies behind a link."""
+    """Compute the SHA-256 of a regular file; None of anything else, and of a file behind a link."""
     path = directory / name
-    links = path.is_symlink() or (path.parent != directory and path.parent.is_symlink())
-    if links or not path.is_file():
+    is_linked = path.is_symlink() or (path.parent != directory and path.parent.is_symlink())
+    if is_linked or not path.is_file():
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -135,7 +135,7 @@ class Analysis:
         """Draw quality, utilization and intensity against rank as a matplotlib figure."""
         from onnxrich.report import figure
 
-        return figure.figure([self])
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `analysis.json`, `moments.npz`, `report.html`, `figure.png` and `figure.svg`.
@@ -154,12 +154,12 @@ class Analysis:
         """
         from onnxrich.report import files
 
-        return files.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _repr_html_(self) -> str:
         from onnxrich.report import html
 
-        return html.framed(html.render([self]))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         d_lr = self.metrics["d_lr"]

@@ -106,7 +106,7 @@ class Comparison:
         """Draw quality, utilization and intensity against rank, all models in the same panels, with matplotlib."""
         from onnxrich.report import figure
 
-        return figure.figure(self.results)
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `comparison.json`, `report.html`, `figure.png`, `figure.svg`, and a folder with the numbers of a model.
@@ -121,14 +121,14 @@ class Comparison:
         Raises:
             OutputError: when the folder is not empty, or can't be written; no partial file stays.
         """
-        from onnxrich.report import comparison
+        from onnxrich.report import files
 
-        return comparison.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _repr_html_(self) -> str:
-        from onnxrich.report import comparison, html
+        from onnxrich.report import html
 
-        return html.framed(comparison.html(self))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(analysis.record.model.path for analysis in self.results)}>"

@@ -124,9 +124,9 @@ class Track:
 
     def figure(self) -> Figure:
         """Draw metrics against the step, and the curves at several steps, with matplotlib."""
-        from onnxrich.report import track
+        from onnxrich.report import figure
 
-        return track.figure(self)
+        return figure.draw(self)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
         """Write `track.json`, `track.csv`, `report.html`, `figure.png` and `figure.svg`.
@@ -141,9 +141,9 @@ class Track:
         Raises:
             OutputError: when the folder is not empty, or can't be written; no partial file stays.
         """
-        from onnxrich.report import track
+        from onnxrich.report import files
 
-        return track.save(self, Path(directory), force=force)
+        return files.save(self, directory, force=force)
 
     def _intervals(self, names: Sequence[str]) -> dict[str, Any]:
         """Errors and intervals of each checkpoint, by name of the metrics that have some."""
@@ -155,9 +155,9 @@ class Track:
         }
 
     def _repr_html_(self) -> str:
-        from onnxrich.report import html, track
+        from onnxrich.report import html
 
-        return html.framed(track.html(self))
+        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Track of {len(self.steps)} checkpoints, steps {self.steps[0]} to {self.steps[-1]}>"

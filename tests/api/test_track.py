@@ -13,15 +13,14 @@ import numpy as np
 import onnx
 import oracle
 import pytest
+from onnxrich.metrics.student import student_t
 from zoo_text import build, refused, two_layers
 
 import onnxrich
 from onnxrich.errors import DataError, ModelError
-from onnxrich.metrics.jackknife import student_t_quantile
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines import checkpoints as series
-from onnxrich.pipelines.evaluate import evaluate_moments
-from onnxrich.report import track as report
+from onnxrich.report import steps
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.track import Track
 
@@ -198,7 +197,7 @@ def test_false_alarms_are_rare() -> None:
             total = parts[0]
             for part in parts[1:]:
                 total = total.merge(part)
-            results.append(evaluate_moments(total, only_d_lr(n), blocks=parts))
+            results.append(Analysis.from_moments(total, only_d_lr(n), blocks=parts))
         alarms += bool(Track.of(range(4), results).transitions)
     # With a probability of 5 % for each at most, more than eight of 60 have one of 0.4 %.
     assert alarms <= 8
@@ -213,7 +212,7 @@ def only_d_lr(n: int) -> Any:
 def test_student_t() -> None:
     """Quantiles of the tables: Abramowitz & Stegun 1964, table 26.10."""
     for freedom, level, t in ((7, 0.95, 2.365), (15, 0.99, 2.947), (3, 0.998, 10.215), (1, 0.95, 12.706)):
-        assert student_t_quantile(freedom, level) == pytest.approx(t, abs=6e-4)
+        assert student_t(freedom, level) == pytest.approx(t, abs=6e-4)
 
 
 def test_one_broken_checkpoint(training: Path, tmp_path: Path) -> None:
@@ -270,8 +269,8 @@ def test_given_order_where_steps_are_unknown(tmp_path: Path) -> None:
     lazy, rich = checkpoint(tmp_path, "start", 0.0), checkpoint(tmp_path, "end", 0.95)
     found = onnxrich.track([lazy, rich], X, device="cpu")
     assert [Path(result.record.model.path).name for result in found.results] == ["start.onnx", "end.onnx"]
-    assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in report.summary(found)
-    assert "no transition" in report.summary(onnxrich.track([rich, lazy], X, device="cpu"))
+    assert "from checkpoint 0 (start.onnx) to checkpoint 1 (end.onnx)" in steps.summary(found)
+    assert "no transition" in steps.summary(onnxrich.track([rich, lazy], X, device="cpu"))
 
 
 @pytest.mark.parametrize(

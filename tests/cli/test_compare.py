@@ -67,8 +67,8 @@ def test_reports_that_are_read_are_not_replaced(command: list[str], tmp_path: Pa
     before = sorted(tmp_path.rglob("*"))
     done = onnxrich(*command, "--force", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "") and sorted(tmp_path.rglob("*")) == before
-    assert "is read, and is part of the report in" in done.stderr
-    assert done.stderr.endswith("needed: a folder apart from what is read. Choose another folder.\n")
+    assert "belongs to the report in" in done.stderr and "which would be replaced" in done.stderr
+    assert done.stderr.endswith("needed: an output folder apart from the inputs. Choose another folder.\n")
 
 
 def test_limits_and_failures(pair: tuple[Path, Path, Path], folder: Path, tmp_path: Path) -> None:

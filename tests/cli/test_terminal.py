@@ -21,8 +21,7 @@ from cli import _models
 from cli._processes import ONNXRICH, end, on_terminal, onnxrich, until, workers
 from rich.cells import cell_len
 
-from onnxrich.cli import _common
-from onnxrich.cli._live_line import _rounded, live_line
+from onnxrich.cli.progress import _rounded, fit, progress_line
 from onnxrich.progress import Progress
 
 # Sets the title, clears the screen, starts a line; the last one is a control sequence in one byte.
@@ -45,18 +44,18 @@ def test_live_line(folder: Path, tmp_path: Path) -> None:
         assert text in shown
 
 
-def shown_at(width: int, name: str, *heard: Progress, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The lines that a terminal of this width shows, a second and more of each but the last."""
+def shown_at(width: int, name: str, *reports: Progress, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that a terminal of this width shows, more than a second of each but the last."""
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", screen)
     for variable, value in {"TERM": "xterm", "COLUMNS": str(width), "NO_COLOR": "1"}.items():
         monkeypatch.setenv(variable, value)
-    with _common.progress_line(name) as listen:
-        for progress in heard[:-1]:
+    with progress_line(name) as listen:
+        for progress in reports[:-1]:
             listen(progress)
             time.sleep(1.1)
-        listen(heard[-1])
+        listen(reports[-1])
     return [line.strip() for line in re.split(r"\x1b\[[\d;?]*[A-Za-z]|[\r\n]", screen.getvalue()) if line.strip()]
 
 
@@ -66,9 +65,9 @@ LONG = "a-model-whose-name-is-long-step-003000.onnx"
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (60, "━━╸ 50% 1.2M 12k/s D_LR 0.1234 read-bound -:--:--"),
-        (80, "…3000.onnx running ━━╸ 50% 1.2M rows, 12k/s, D_LR 0.1234, read-bound -:--:--"),
-        (120, "…-long-step-003000.onnx running ━━━━━ 50% 1,234,567 rows, 12,345/s, D_LR 0.1234, read-bound "
+        (60, "━ 50% 1.2M 12k/s D_LR 0.1234 read-bound -:--:--"),
+        (80, "…3000.onnx running ━ 50% 1.2M rows, 12k/s, D_LR 0.1234, read-bound -:--:--"),
+        (120, "…me-is-long-step-003000.onnx running ━ 50% 1,234,567 rows, 12,345/s, D_LR 0.1234, read-bound "
               "(99% waiting) -:--:--"),
     ],
 )  # fmt: skip
@@ -76,39 +75,40 @@ def test_live_line_fits(width: int, line: str, monkeypatch: pytest.MonkeyPatch) 
     """A narrow terminal shortens the line before it loses bar, share, rows, speed, D_LR, bottleneck or time left."""
     running = Progress("running", 1_234_567, 2_469_134, 12_345.0, 0.1234, 0.99)
     lines = shown_at(width, LONG, Progress("reading the model"), running, monkeypatch=monkeypatch)
-    # Without colours the part of the bar that is still to come is blank.
-    assert line in [re.sub("([━╸]) +", r"\1 ", shown) for shown in lines]
+    # The bar takes what the texts leave; without colours its part that is still to come is blank.
+    bars = {re.sub("[━╸]+ +", "━ ", shown): re.search("[━╸]+ +", shown) for shown in lines}
+    bar = bars[line]
+    assert bar and len(bar[0]) > 5
     assert all(len(shown) <= width for shown in lines)
     assert any(re.fullmatch(r".*\.onnx reading the model 0:00:0\d", shown) for shown in lines)
 
 
-@pytest.mark.parametrize(("rows", "told"), [(999_999, "1.0M"), (9_999, "10k"), (1_234, "1.2k"), (999, "999")])
-def test_rounded_numbers(rows: int, told: str) -> None:
+@pytest.mark.parametrize(("rows", "text"), [(999_999, "1.0M"), (9_999, "10k"), (1_234, "1.2k"), (999, "999")])
+def test_rounded_numbers(rows: int, text: str) -> None:
     """A short number has its unit after it was rounded."""
-    assert _rounded(rows) == told
+    assert _rounded(rows) == text
 
 
 @pytest.mark.parametrize("name", ["", "m.onnx", LONG, "模型" * 30])
 @pytest.mark.parametrize("width", [*range(58, 130, 8), 200])
 def test_no_form_is_too_long(width: int, name: str) -> None:
-    """Whatever the name, the numbers and the stage, a line fits: with a bar, four cells of per cent, eight of time."""
+    """Every name, number and stage fits, beside a bar of five cells, a percentage of four, and a time of eight."""
     for progress in (
         Progress("running", 10_000_000, None, 9_960.0, 0.1234, 0.1),
         Progress("running", 5, 10, 0.4),
         Progress("counting decisions", 999_999, 10**7),
         Progress("looking whether the batch size is"),
     ):
-        line, status, bar = live_line(name, progress, width)
-        columns = [line, status, "%" * 4, "t" * 8, "━" * bar] if bar else [line, "t" * 8]
+        description, numbers = fit(name, progress, width)
+        columns = [description, "━" * 5, "%" * 4, numbers, "t" * 8] if progress.rows else [description, "t" * 8]
         assert sum(map(cell_len, columns)) + len(columns) - 1 <= width
-        assert line.endswith(progress.stage) or (width < 70 and not line)
-        assert bar in ((5, 10) if progress.rows else (0,))
+        assert description.endswith(progress.stage) or (width < 70 and not description)
 
 
 def test_live_line_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that goes through no rows shows its name and its own time alone: no speed, no bar, no bottleneck."""
-    heard = [Progress("running", 500, 1000, 250.0, 0.5), Progress("counting decisions", 500, 1000)]
-    lines = shown_at(200, "m.onnx", *heard, Progress("computing the metrics"), monkeypatch=monkeypatch)
+    passes = [Progress("running", 500, 1000, 250.0, 0.5), Progress("counting decisions", 500, 1000)]
+    lines = shown_at(200, "m.onnx", *passes, Progress("computing the metrics"), monkeypatch=monkeypatch)
     assert lines[0] == "m.onnx starting 0:00:00"
     assert "500 rows, 250/s, D_LR 0.5000, compute-bound" in "\n".join(lines)
     counting = [line for line in lines if "counting" in line]

@@ -1,24 +1,32 @@
-"""Analysis to render: made from random rows, no model is run."""
+"""Analysis to render, computed from random rows: no model runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 import pytest
 
 from onnxrich.errors import Notice
+from onnxrich.metrics.jackknife import Interval
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines.evaluate import evaluate_moments
 from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate
+from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
+from onnxrich.results.track import Track
 
+STEPS = (0, 10, 100, 1000)
+HOSTILE_LAYER = "</script><img src=x>\x1b[31m" + "x" * 60
 HOSTILE = "models/</script><img src=x onerror=alert(1)>[red]x[/red]\x1b[31m\u202e$x_1$\udcff.onnx"
 
 
 def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Provenance:
-    """A record of a model of that name; tensor and source names are as hostile as the model's."""
+    """A record of a model of that name; names of tensors and of the source are as hostile as the model's."""
     notices = (Notice("synthetic_data", "No data were given: the inputs are random."),) if synthetic else ()
     return Provenance(
         ModelInfo(name, "ab" * 32, "pytorch 2.13.0", 18, 118_282),
@@ -45,11 +53,18 @@ def make(
     outputs = (features @ weights + 0.1).astype(np.float32)
     targets = classes if labels else None
     moments = Moments.from_rows(features, outputs, targets)
-    each = [slice(start, None, blocks) for start in range(blocks)]
-    parts = [Moments.from_rows(features[s], outputs[s], targets if targets is None else targets[s]) for s in each]
+    slices = [slice(start, None, blocks) for start in range(blocks)]
+    parts = [Moments.from_rows(features[s], outputs[s], targets if targets is None else targets[s]) for s in slices]
     if parts:
         moments = reduce(Moments.merge, parts)
     return evaluate_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
+
+
+def layer(name: str, d_lr: float | None, *, rows: str = "mean over positions", certain: bool = True) -> Layer:
+    """A hidden layer of that name and D_LR, with an interval of ± 0.02 where it is certain."""
+    metrics = dict.fromkeys(("utilized_variance", "effective_rank", "participation_ratio"), 2.5) | {"d_lr": d_lr}
+    intervals = {"d_lr": Interval(0.01, d_lr - 0.02, d_lr + 0.02)} if certain and d_lr is not None else {}
+    return Layer(name, "", "Conv+Relu", rows, 64, metrics, intervals, (0.7, 0.3))
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +78,9 @@ def lazy() -> Analysis:
 
 
 @pytest.fixture(scope="session")
-def sure() -> Analysis:
+def certain() -> Analysis:
     """Analysis with the blocks that intervals and convergence come from."""
-    return make("sure.onnx", blocks=8)
+    return make("certain.onnx", blocks=8)
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +113,42 @@ def single() -> Analysis:
 @pytest.fixture(scope="session")
 def maker() -> Callable[..., Analysis]:
     return make
+
+
+@pytest.fixture(scope="session")
+def deep(lazy: Analysis) -> Analysis:
+    """Analysis with five layers, of which the third has no D_LR and the last no interval."""
+    layers = (
+        layer("first", 0.75), layer(HOSTILE_LAYER, 0.5, rows="token 0"), layer("third", None), layer("fourth", 0.375),
+        layer("last", 0.125, rows="as the head's", certain=False),
+    )  # fmt: skip
+    return replace(lazy, record=replace(lazy.record, layers=layers))
+
+
+@pytest.fixture(scope="session")
+def comparison(hostile: Analysis) -> Comparison:
+    """Three models, one with a hostile name, and all that a comparison can say."""
+    cka = {(0, 1): Estimate(0.75, Interval(0.01, 0.73, 0.77), paired=True), (1, 2): Estimate(0.25)}
+    results = [make("first.onnx", blocks=8), make("second.onnx", rich=True, blocks=8), hostile]
+    return Comparison.of(results, initial=0, cka=cka, notices=[Notice("rows_differ", "Rows <differ>.")])
+
+
+@pytest.fixture(scope="session")
+def track() -> Track:
+    """Four checkpoints that become rich at the end, and that note an accuracy."""
+    results = []
+    for step in STEPS:
+        result = make(f"m-{step}.onnx", rich=step > 100, blocks=8)
+        model = replace(result.record.model, noted={"train_accuracy": 0.5 + step / 4000})
+        results.append(replace(result, record=replace(result.record, model=model)))
+    return Track.of(STEPS, results, s_init=[Estimate(1.0), Estimate(0.9), None, Estimate(0.1)])
+
+
+@pytest.fixture(scope="session")
+def nameless_track(track: Track) -> Track:
+    """The same checkpoints without steps, in files with long names."""
+    results = []
+    for number, result in enumerate(track.results):
+        model = replace(result.record.model, path=f"run/{'long-' * 9}{number}.onnx")
+        results.append(replace(result, record=replace(result.record, model=model)))
+    return Track.of(range(4), results, origin="position")

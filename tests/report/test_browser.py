@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from onnxrich.report import comparison, html, track
+from onnxrich.report import html
+from onnxrich.report.kinds import Result
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
 from onnxrich.results.differences import Estimate
@@ -35,11 +36,11 @@ def programs() -> tuple[str, str]:
     return node, chromium
 
 
-def visit(programs: tuple[str, str], results: list[Analysis] | str, folder: Path) -> dict[str, Any]:
-    """What happened when a page, or that of these results, was opened and used."""
+def visit(programs: tuple[str, str], result: Result, folder: Path) -> dict[str, Any]:
+    """What happened when the page of a result was opened and used."""
     node, chromium = programs
     page = folder / "report.html"
-    page.write_text(results if isinstance(results, str) else html.render(results), encoding="utf-8")
+    page.write_text(html.render(result), encoding="utf-8")
     command = [node, str(BROWSER / "check.mjs"), chromium, str(page)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -103,8 +104,8 @@ def test_pages_of_comparisons_and_trainings(
 ) -> None:
     """They are as accessible as the page of one model, and names with tags stay text in them too."""
     compared = Comparison.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Estimate(0.5)})
-    visit(programs, comparison.html(compared), tmp_path)
+    visit(programs, compared, tmp_path)
     results = [maker(f"m-{step}.onnx", rich=step > 5, blocks=8) for step in (1, 5, 200)]
     tracked = Track.of([1, 5, 200], results, s_init=[Estimate(1.0), None, Estimate(0.2)])
-    seen = visit(programs, track.html(tracked), tmp_path)
+    seen = visit(programs, tracked, tmp_path)
     assert seen["images"] == 0

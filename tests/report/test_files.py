@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,8 @@ import pytest
 from onnxrich._utils import files as writing
 from onnxrich.errors import OutputError
 from onnxrich.moments.matrix import load_record
-from onnxrich.report import comparison, figure, files, html, track
+from onnxrich.report import figure, files, formats, html
+from onnxrich.report.kinds import Result, analyses_of
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
 from onnxrich.results.provenance import Provenance
@@ -29,18 +30,19 @@ NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments
 
 @pytest.fixture(autouse=True, scope="module")
 def drawn_once() -> Iterator[None]:
-    """The figures of the same results are the same bytes: each is drawn once, for it is what takes long."""
-    kept: dict[tuple[object, ...], tuple[list[Analysis], bytes]] = {}
-    real = figure.render
+    """The figures of the same results are the same bytes: each is drawn once, because drawing takes long."""
+    cache: dict[tuple[object, ...], tuple[list[Analysis], bytes]] = {}
+    render = figure.render
 
-    def render(results: Sequence[Analysis], kind: Literal["png", "svg"]) -> bytes:
-        key = (*map(id, results), kind)
-        # The results are kept too, so that no others get their numbers.
-        kept[key] = kept.get(key) or (list(results), real(results, kind))
-        return kept[key][1]
+    def render_once(result: Result, format: Literal["png", "svg"]) -> bytes:
+        analyses = analyses_of(result)
+        key = (type(result), *map(id, analyses), format)
+        # The analyses stay alive, so that no others get their identities.
+        cache[key] = cache.get(key) or (analyses, render(result, format))
+        return cache[key][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figure, "render", render)
+        patch.setattr(figure, "render", render_once)
         yield
 
 
@@ -65,13 +67,29 @@ def test_save_writes_what_the_renderers_give(lazy: Analysis, tmp_path: Path) -> 
     assert Provenance.from_dict(record) == lazy.record
 
 
-def test_save_comparison_writes_a_folder_a_model(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
+def test_several_analyses_have_a_folder_each(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """The views of all models lie at the top, the numbers of each in a folder of its own."""
-    files.save_comparison([rich, lazy], tmp_path)
-    each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
-    assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *each])
+    files.save([rich, lazy], tmp_path)
+    numbers = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
+    assert tree(tmp_path) == sorted([".onnxrich.json", "figure.png", "figure.svg", "report.html", *numbers])
     assert json.loads((tmp_path / "lazy" / "analysis.json").read_text()) == lazy.to_dict()
     assert (tmp_path / "report.html").read_text() == html.render([rich, lazy])
+
+
+def test_one_analysis_in_a_list_is_that_analysis(lazy: Analysis, tmp_path: Path) -> None:
+    """Its numbers lie at the top, as those of the analysis itself."""
+    files.save([lazy], tmp_path)
+    assert tree(tmp_path) == NAMES
+
+
+def test_registered_formats_are_written(lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format is an entry of `FORMATS`: its files are written, and removed with the report."""
+    monkeypatch.setattr(formats, "FORMATS", (lambda result: {"junit.xml": b"<testsuite/>"},))
+    (path,) = files.save(lazy, tmp_path)
+    assert path.read_bytes() == b"<testsuite/>"
+    monkeypatch.undo()
+    files.save(lazy, tmp_path, force=True)
+    assert tree(tmp_path) == NAMES
 
 
 def test_files_get_ordinary_permissions(lazy: Analysis, tmp_path: Path) -> None:
@@ -81,32 +99,11 @@ def test_files_get_ordinary_permissions(lazy: Analysis, tmp_path: Path) -> None:
     assert report.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_folder_names_are_safe_and_unique(maker: Callable[..., Analysis]) -> None:
-    """No name leaves the folder, hides, repeats (whatever the case) or is one of our files."""
-    paths = [
-        "a/x.onnx",
-        "b/X.onnx",
-        "../..",
-        "/",
-        "c:\\m\\net.onnx",
-        "a b;$(c)\x1b.onnx",
-        "report.html.onnx",
-        "y" * 300,
-    ]
-    base = maker("m.onnx")
-    names = files.folder_names([_renamed(base, path) for path in paths])
-    assert names == ["x", "X-2", "model", "model-2", "net", "a_b_c", "report.html-2", "y" * 60]
-
-
-def _renamed(result: Analysis, path: str) -> Analysis:
-    return replace(result, record=replace(result.record, model=replace(result.record.model, path=path)))
-
-
 def test_hostile_names_are_written(hostile: Analysis, tmp_path: Path) -> None:
     """A path that is no UTF-8 gives a valid JSON document that says the same."""
     files.save(hostile, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8")) == hostile.to_dict()
-    files.save_comparison([hostile, hostile], tmp_path / "two")
+    files.save([hostile, hostile], tmp_path / "two")
     assert len(tree(tmp_path / "two")) == 4 + 2 * 3
 
 
@@ -139,12 +136,12 @@ def test_force_removes_the_earlier_report(rich: Analysis, lazy: Analysis, tmp_pa
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
     assert Analysis.load(tmp_path).evaluation is None
-    comparison.save(Comparison.of([rich, lazy]), tmp_path, force=True)
+    files.save(Comparison.of([rich, lazy]), tmp_path, force=True)
     assert "moments.npz" not in tree(tmp_path) and "rich/moments.npz" in tree(tmp_path)
-    track.save(Track.of([1, 2], [rich, lazy]), tmp_path, force=True)
+    files.save(Track.of([1, 2], [rich, lazy]), tmp_path, force=True)
     views = ["figure.png", "figure.svg", "report.html"]
     assert tree(tmp_path) == sorted([".onnxrich.json", *views, "track.csv", "track.json"])
-    files.save_comparison([rich, lazy], tmp_path, force=True)
+    files.save([rich, lazy], tmp_path, force=True)
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
 
@@ -152,7 +149,7 @@ def test_force_removes_the_earlier_report(rich: Analysis, lazy: Analysis, tmp_pa
 def test_force_removes_nothing_of_the_user(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """What an earlier report did not write stays: files of its names that are others, copies, and their folders."""
     files.save(replace(rich, evaluation=rich), tmp_path / "out")
-    files.save_comparison([rich, lazy], tmp_path / "several")
+    files.save([rich, lazy], tmp_path / "several")
     for folder in (tmp_path / "out", tmp_path / "several"):
         (folder / "kept").mkdir()
         (folder / "kept" / "moments.npz").write_bytes(b"a copy")
@@ -178,8 +175,8 @@ def test_listings_reach_nothing_else(lazy: Analysis, tmp_path: Path, name: str) 
     for folder in (tmp_path / "out" / "a" / "b", place.parent):
         folder.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"mine")
-    given = str(place) if name.startswith("/") else name
-    listing = {"schema": files.LISTING_SCHEMA, "files": {given: hashlib.sha256(b"mine").hexdigest()}}
+    listed = str(place) if name.startswith("/") else name
+    listing = {"schema": files.LISTING_SCHEMA, "files": {listed: hashlib.sha256(b"mine").hexdigest()}}
     (tmp_path / "out" / files.LISTING).write_text(json.dumps(listing))
     files.save(lazy, tmp_path / "out", force=True)
     assert place.read_bytes() == b"mine"
@@ -208,13 +205,13 @@ def test_file_in_place_of_the_folder_is_refused(lazy: Analysis, tmp_path: Path) 
     """A file, a dangling link or a file among the parents is named in the message."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name, found in (
-        ("file", "file is no folder"),
-        ("link", "link is no folder"),
+    for name, problem in (
+        ("file", "file is not a folder"),
+        ("link", "link is not a folder"),
         ("file/x/y", "file can't be written to"),
     ):
         for force in (False, True):
-            with pytest.raises(OutputError, match=found):
+            with pytest.raises(OutputError, match=problem):
                 files.save(lazy, tmp_path / name, force=force)
     assert tree(tmp_path) == ["file", "link"]
 
@@ -307,7 +304,7 @@ def test_interrupt_leaves_nothing(lazy: Analysis, tmp_path: Path, monkeypatch: p
     """Ctrl-C in the middle cleans up and goes on its way."""
     _fail_at(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        files.save_comparison([lazy, lazy], tmp_path / "out")
+        files.save([lazy, lazy], tmp_path / "out")
     assert tree(tmp_path) == []
 
 

@@ -135,14 +135,14 @@ def test_values_at_the_first_rank_need_no_script(lazy: Analysis) -> None:
     assert shown == [f"{curve[4]:.4g}" for curve in (curves.quality, curves.utilization, curves.intensity)]
 
 
-def test_intervals_and_convergence_are_shown(sure: Analysis, lazy: Analysis) -> None:
+def test_intervals_and_convergence_are_shown(certain: Analysis, lazy: Analysis) -> None:
     """The page says ± and whether rows suffice, and draws D_LR against rows with its interval; else it does not."""
-    page = html.render([sure, lazy])
-    assert sure.uncertainty is not None
-    half = sure.uncertainty.intervals["d_lr"].half
+    page = html.render([certain, lazy])
+    assert certain.uncertainty is not None
+    half = certain.uncertainty.intervals["d_lr"].half
     assert f'<span class="spread"> ± {half:.2g}</span>' in page
-    assert sure.uncertainty.summary in page
-    assert len(re.findall(r'<path class="line s0 d0 (plain|debiased)" d="M[^"]+L', page)) == 2
+    assert certain.uncertainty.summary in page
+    assert len(re.findall(r'<path class="line s0 d0 (plain|debiased)" d="M[^"]+l', page)) == 2
     assert len(re.findall(r'<path class="line s0 d0 interval"', page)) == 1
     assert "Are there enough rows?" not in html.render([lazy])
 
@@ -193,3 +193,14 @@ def test_curves_that_coincide_show_through_each_other(lazy: Analysis) -> None:
     dashes = [tuple(map(float, pair)) for pair in re.findall(r"\.d[1-5] \{ stroke-dasharray: (\d+) (\d+); \}", page)]
     assert [on + off for on, off in dashes] == [24] * 5
     assert all(after[0] < before[0] for before, after in pairwise([(24, 0), *dashes]))
+
+
+def test_layers_have_panels_and_a_table(deep: Analysis, lazy: Analysis) -> None:
+    """The page draws D_LR and the effective rank against the layer, with intervals, and lists all layers as text."""
+    page = html.render([lazy, deep])
+    assert "Richness by depth" in page
+    assert "Effective rank by depth" in page
+    assert page.count('<tr><td class="value">') == 5
+    assert "<img src=x>" not in page.split("<script")[0]
+    assert "&lt;/script&gt;" in page
+    assert "Layer by layer" not in html.render([lazy])

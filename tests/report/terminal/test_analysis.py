@@ -1,4 +1,4 @@
-"""The text for a terminal."""
+"""Analyses as text for a terminal."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def test_every_metric_has_a_row_with_its_meaning(lazy: Analysis) -> None:
         assert re.search(rf"^{family} .*{re.escape(FAMILIES[family])}", text, re.MULTILINE), family
 
 
-def test_intervals_stand_beside_the_values(sure: Analysis, lazy: Analysis) -> None:
+def test_intervals_stand_beside_the_values(certain: Analysis, lazy: Analysis) -> None:
     """A metric with an interval shows half of it, and a sentence says whether there are enough rows."""
-    text = terminal.render([sure], width=120)
-    assert sure.uncertainty is not None
+    text = terminal.render([certain], width=120)
+    assert certain.uncertainty is not None
     for name in ("d_lr", "d_lr_debiased", "nc1", "effective_rank", "probe_r2"):
-        half = sure.uncertainty.intervals[name].half
+        half = certain.uncertainty.intervals[name].half
         assert re.search(rf"^{name} +[\d.,]+ ± {half:.2g} ", text, re.MULTILINE), name
     assert re.search(r"^rank_outputs +5 ", text, re.MULTILINE)
-    assert re.sub(r"\s+", " ", sure.uncertainty.summary) in re.sub(r"\s+", " ", text)
+    assert re.sub(r"\s+", " ", certain.uncertainty.summary) in re.sub(r"\s+", " ", text)
     without = terminal.render([lazy], width=120)
     assert "±" not in without
     assert "No error bars: they need the sums of at least four blocks of rows (--blocks), and there is one." in without
-    assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
+    assert "+/-" in terminal.render([certain], width=120, ascii_only=True)
 
 
-def test_no_width_is_no_certainty(sure: Analysis) -> None:
+def test_no_width_is_no_certainty(certain: Analysis) -> None:
     """Where all blocks say 1 nothing is known of other rows, and no "± 0" is claimed."""
-    known = sure.uncertainty
+    known = certain.uncertainty
     assert known is not None
     intervals = {**known.intervals, "accuracy": Interval(0.0, 1.0, 1.0)}
-    record = replace(sure.record, uncertainty=replace(known, intervals=intervals))
-    perfect = replace(sure, record=record, metrics={**sure.metrics, "accuracy": 1.0})
+    record = replace(certain.record, uncertainty=replace(known, intervals=intervals))
+    perfect = replace(certain, record=record, metrics={**certain.metrics, "accuracy": 1.0})
     assert re.search(r"accuracy +1  ", terminal.render([perfect]))
 
 
@@ -156,3 +156,16 @@ def test_same_names_are_told_apart(maker: Callable[..., Analysis]) -> None:
     a, b = maker("a/model.onnx"), maker("b/model.onnx")
     assert re.search(r"a/model\.onnx +b/model\.onnx", terminal.render([a, b], width=120))
     assert "a/model.onnx (2)" in terminal.render([a, a], width=120)
+
+
+def test_terminal_has_a_line_a_layer(deep: Analysis, lazy: Analysis) -> None:
+    """Each layer's number, name, width, D_LR with half its interval, and a marker at its place."""
+    text = terminal.render([deep], width=120)
+    assert re.search(r"^1 +first +64 +0\.7500 ± 0\.02 +2\.5 +2\.5 +2\.5 +├────────●──┤$", text, re.MULTILINE)
+    assert re.search(r"^3 +third +64 +- +2\.5 +2\.5 +2\.5 +├───────────┤$", text, re.MULTILINE)
+    assert re.search(r"^5 +last +64 +0\.1250 ", text, re.MULTILINE)
+    caption = "Layers of lazy.onnx, against the outputs of its head. Rows: mean over positions (1, 3–4); token 0 (2); "
+    assert caption + "as the head's (5)." in re.sub(r"\s+", " ", text)
+    assert "\x1b" not in text
+    assert "(1, 3-4)" in terminal.render([deep], ascii_only=True)
+    assert "Layers of" not in terminal.render([lazy], width=120)

@@ -1,10 +1,8 @@
-"""The figure of quality, utilization and intensity."""
+"""The figure of quality, utilization and intensity, and of D_LR by depth."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Literal
 from xml.etree import ElementTree
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from onnxrich.report import figure
+from onnxrich.report.figure.style import COLORS
 from onnxrich.results.analysis import Analysis
 
 
@@ -20,12 +19,12 @@ def texts(results: list[Analysis]) -> list[str]:
     """Every text of the figure."""
     from matplotlib.text import Text
 
-    return [text.get_text() for text in figure.figure(results).findobj(Text)]
+    return [text.get_text() for text in figure.draw(results).findobj(Text)]
 
 
 def test_panels_hold_the_curves(rich: Analysis, lazy: Analysis) -> None:
     """Each panel has the exact curves of each model: the span form solid or dashed, the variance form dotted."""
-    quality, utilization, intensity = figure.figure([rich, lazy]).axes
+    quality, utilization, intensity = figure.draw([rich, lazy]).axes
     for panel, name in ((quality, "quality"), (utilization, "utilization")):
         lines = panel.get_lines()
         assert [line.get_linestyle() for line in lines] == ["-", ":", "--", ":"]
@@ -59,7 +58,7 @@ def test_names_are_no_formulas(maker: Callable[..., Analysis]) -> None:
     for name in ("$x_1$.onnx", "_hidden.onnx", "$unbalanced.onnx", "</svg><script>--", "模型\x1b[31m.onnx"):
         result = maker(name)
         ElementTree.fromstring(figure.render([result], "svg"))
-    (legend,) = figure.figure([maker("$x_1$.onnx")]).legends
+    (legend,) = figure.draw([maker("$x_1$.onnx")]).legends
     assert legend.get_texts()[0].get_text().startswith("$x_1$.onnx   D_LR")
     assert not legend.get_texts()[0].get_parse_math()
     assert any(text.startswith("_hidden.onnx   D_LR") for text in texts([maker("_hidden.onnx")]))
@@ -85,7 +84,7 @@ def test_degenerate_curves_are_drawn(undefined: Analysis, single: Analysis) -> N
 
 def test_more_models_than_colors_differ(maker: Callable[..., Analysis]) -> None:
     """Where colours repeat, dashes tell models apart."""
-    lines = figure.figure([maker(f"{i}.onnx") for i in range(8)]).axes[2].get_lines()
+    lines = figure.draw([maker(f"{i}.onnx") for i in range(8)]).axes[2].get_lines()
     assert [line.get_color() for line in lines[6:]] == [line.get_color() for line in lines[:2]]
     # Matplotlib tells all dashes of one's own as "--": they are seen in the paths of the SVG.
     text = figure.render([maker(f"{i}.onnx") for i in range(8)], "svg").decode()
@@ -99,12 +98,12 @@ def test_curves_that_coincide_show_through_each_other(lazy: Analysis) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
 
-    canvas = FigureCanvasAgg(figure.figure([lazy] * 6))
+    canvas = FigureCanvasAgg(figure.draw([lazy] * 6))
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())
     # Below is the legend.
     seen = {tuple(pixel) for pixel in pixels[: len(pixels) * 3 // 4, :, :3].reshape(-1, 3).tolist()}
-    assert {tuple(round(255 * part) for part in to_rgb(color)) for color in figure.COLORS} <= seen
+    assert {tuple(round(255 * part) for part in to_rgb(color)) for color in COLORS} <= seen
 
 
 def test_user_settings_change_nothing(rich: Analysis) -> None:
@@ -117,12 +116,12 @@ def test_user_settings_change_nothing(rich: Analysis) -> None:
         assert matplotlib.rcParams["font.size"] == 30
 
 
-def test_import_loads_no_matplotlib() -> None:
-    """matplotlib is loaded by the first figure; `onnxrich.report` itself loads nothing."""
-    program = (
-        "import sys, onnxrich.report\n"
-        "print([name for name in ('matplotlib', 'jinja2', 'rich', 'numpy') if name in sys.modules])\n"
-        "from onnxrich.report import files, figure, html; print('matplotlib' in sys.modules)\n"
+def test_figure_has_a_fourth_panel(deep: Analysis, lazy: Analysis) -> None:
+    """The figure shows D_LR by depth when there are layers, and is as before when there are none."""
+    panels = figure.draw([deep]).axes
+    depth = panels[3]
+    assert depth.get_title(loc="left") == "Richness by depth"
+    assert np.array(depth.lines[0].get_ydata()) == pytest.approx(
+        [0.75, 0.5, np.nan, 0.375, 0.125], abs=1e-12, nan_ok=True
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n")[:2] == ["[]", "False"]
+    assert len(figure.draw([lazy]).axes) == 3

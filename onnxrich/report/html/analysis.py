@@ -1,0 +1,122 @@
+"""Variables of the page of one or several analyses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from onnxrich.errors import printable
+from onnxrich.metrics.registry import FAMILIES, MEANINGS
+from onnxrich.report import layers, wording
+from onnxrich.report.html.page import embed, warnings
+from onnxrich.report.html.panels import convergence_panel, curve_panels, depth_panels
+from onnxrich.report.html.svg import Panel, look
+from onnxrich.report.kinds import is_synthetic, with_evaluations
+from onnxrich.results.analysis import CHOICES, Analysis
+
+
+def variables(analyses: Sequence[Analysis], names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Give the variables of the template.
+
+    Args:
+        analyses: their curves share the panels.
+        names: what to call them; by default the names of their files.
+    """
+    analyses = with_evaluations(analyses)
+    names = names or wording.labels(analyses)
+    named = list(zip(names, analyses, strict=True))
+    uncertainties = [(name, analysis.uncertainty) for name, analysis in named]
+    return {
+        "title": f"D_LR of {', '.join(names)}",
+        "heading": f"{len(names)} models" if len(names) > 3 else " · ".join(names),
+        "models": [_model(index, name, analysis) for index, (name, analysis) in enumerate(named)],
+        "synthetic": wording.SYNTHETIC if is_synthetic(analyses) else "",
+        "curves": [_curve(name, panel, analyses) for name, panel in curve_panels(analyses).items()],
+        "k": _opening_rank(analyses),
+        "k_max": _last_rank(analyses),
+        "families": [_family(analyses, family, metrics) for family, metrics in wording.families(analyses).items()],
+        "convergence": convergence_panel(analyses),
+        "certainties": [(name, printable(known.summary)) for name, known in uncertainties if known is not None],
+        "depth": depth_panels(analyses),
+        "profiles": [_profile(name, analysis) for name, analysis in named if analysis.layers],
+        "profile_columns": list(layers.COLUMNS),
+        "facts": _facts(analyses),
+        "choices": CHOICES,
+        "warnings": [],
+        "comparison": None,
+        "track": None,
+        "documents": {},
+    }
+
+
+def _model(index: int, name: str, analysis: Analysis) -> dict[str, Any]:
+    place, meaning = wording.verdict(analysis)
+    return {
+        "name": name,
+        "look": look(index),
+        "number": wording.richness(analysis.metrics["d_lr"]),
+        "spread": wording.spread(analysis, "d_lr"),
+        "d_lr": analysis.metrics["d_lr"],
+        "place": place,
+        "meaning": meaning,
+        "warnings": warnings(analysis.notices),
+        "json": embed(analysis.to_dict()),
+    }
+
+
+def _curve(name: str, panel: Panel, analyses: Sequence[Analysis]) -> dict[str, Any]:
+    """Describe a panel of curves, with what the script needs to read them at a rank."""
+    scales = {mode: [scale.low, scale.high, scale.log] for mode, scale in panel.y.items()}
+    curves = [getattr(analysis.curves, name) for analysis in analyses]
+    return {
+        "name": name,
+        "panel": panel,
+        "scales": json.dumps(scales),
+        "readings": [_reading(curve, _opening_rank(analyses)) for curve in curves],
+        "empty": "no labels given" if name == "quality" and all(curve is None for curve in curves) else "",
+    }
+
+
+def _reading(curve: Any, k: int) -> str:
+    return "-" if curve is None or not 1 <= k <= len(curve) else f"{curve[k - 1]:.4g}"
+
+
+def _opening_rank(analyses: Sequence[Analysis]) -> int:
+    """Choose the rank that the page opens with: the number of outputs, where a rich model's utilization is complete."""
+    return max(1, min(max(analysis.record.head.C for analysis in analyses), _last_rank(analyses)))
+
+
+def _last_rank(analyses: Sequence[Analysis]) -> int:
+    return max(len(analysis.curves.k) for analysis in analyses)
+
+
+def _family(analyses: Sequence[Analysis], family: str, names: Sequence[str]) -> dict[str, Any]:
+    reason = wording.shared_reason(analyses, names)
+    metrics = [] if reason else [_metric(analyses, name) for name in names]
+    return {"name": family, "meaning": FAMILIES[family], "reason": reason or "", "metrics": metrics}
+
+
+def _metric(analyses: Sequence[Analysis], name: str) -> dict[str, Any]:
+    undefined = [analysis for analysis in analyses if analysis.metrics[name] is None]
+    return {
+        "name": name,
+        "values": [wording.metric(analysis, name) for analysis in analyses],
+        "meaning": MEANINGS[name],
+        "reasons": sorted({wording.undefined_reason(analysis, name) for analysis in undefined}),
+    }
+
+
+def _profile(name: str, analysis: Analysis) -> dict[str, Any]:
+    titles = [printable(f"{layer.name} ({layer.operator})") for layer in analysis.layers]
+    return {
+        "name": name,
+        "pooling": layers.pooling(analysis),
+        "rows": list(zip(titles, layers.rows(analysis), strict=True)),
+    }
+
+
+def _facts(analyses: Sequence[Analysis]) -> dict[str, list[str]]:
+    columns = [wording.facts(analysis) for analysis in analyses]
+    rows = {name: [column[name] for column in columns] for name in columns[0]}
+    return rows | {"sha256": [printable(analysis.record.model.sha256) for analysis in analyses]}
