@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,6 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 def run(script: str, *arguments: str | Path) -> str:
     """What an example prints."""
-    pytest.importorskip("torch")
     command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -49,8 +47,7 @@ def test_demo_models(tmp_path: Path) -> None:
 def test_fashion_mnist(tmp_path: Path) -> None:
     """The CNN is trained, exported, and measured on Fashion-MNIST, with a report at the end."""
     if not FASHION.exists():
-        message = "Fashion-MNIST is not installed (Debian package dataset-fashion-mnist)"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        pytest.skip("no Fashion-MNIST: apt-get install dataset-fashion-mnist")
     printed = run(
         "02_fashion_mnist_cnn.py", "--data", FASHION, "--output", tmp_path / "out", "--limit", "2000", "--epochs", "1"
     )
