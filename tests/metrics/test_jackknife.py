@@ -267,7 +267,7 @@ def test_debiased_needs_blocks() -> None:
     assert d_lr_debiased(cut(tuple(each[:16] for each in data), np.ones(16))) is None
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("case", [0, 1, 3, 4])
 def test_intervals_cover(case: int) -> None:
     """95 % intervals hold the expected value in 92 to 98 % of 200 samples, pooled over the metrics of a family."""

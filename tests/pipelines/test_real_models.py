@@ -20,7 +20,7 @@ from repository import ROOT
 import onnxrich
 from onnxrich.errors import HeadError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extensive
 
 FOLDER = ROOT / "build" / "models"
 PACKAGES = (

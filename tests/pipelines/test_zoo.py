@@ -24,6 +24,11 @@ INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
 WITH_HEAD = [entry for entry in INDEX if entry["expected"] == "head"]
 SEVERAL = [entry for entry in INDEX if entry["expected"] == "several"]
 REFUSED = [entry for entry in INDEX if entry["expected"] == "refuse"]
+# Every tenth model with a head belongs to the core suite, which so has some of each family.
+EACH_WITH_HEAD = [
+    pytest.param(entry, marks=() if number % 10 == 0 else pytest.mark.extensive)
+    for number, entry in enumerate(WITH_HEAD)
+]
 
 
 def name_of(entry: dict[str, Any]) -> str:
@@ -83,7 +88,7 @@ def analyze(entry: dict[str, Any]) -> Any:
     return pipeline.run(ZOO / entry["file"], inputs, None, seed=0, listen=lambda _: None, **options)
 
 
-@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+@pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     """Features and logits equal what a hook in the framework saw, and W φ + b explains the logits."""
     read = model.read(ZOO / entry["file"])
@@ -107,7 +112,7 @@ def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     assert min(apart(outputs, logits), apart(scaled, logits)) <= entry["rtol_logits"]
 
 
-@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+@pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
     """Through the whole pipeline, in batches and with padding masked, D_LR equals n × n matrices of the found rows."""
     read = model.read(ZOO / entry["file"])
