@@ -27,13 +27,15 @@ def session(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str, ci: bo
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("options", [["-n0"], ["-n1"]])
-@pytest.mark.parametrize("text", [SKIPPED, OF_A_MODULE])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "option"), [(SKIPPED, "-n0"), (SKIPPED, "-n1"), (OF_A_MODULE, "-n0")], ids=["test", "worker", "module"]
+)
 def test_ci_fails_where_a_test_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, options: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, option: str
 ) -> None:
     """The session fails and names test and reason, in one process and in several."""
-    code, output = session(tmp_path, monkeypatch, *options, skipped=text.format("no Chromium"), passed=PASSED)
+    code, output = session(tmp_path, monkeypatch, option, skipped=text.format("no Chromium"), passed=PASSED)
     assert code == pytest.ExitCode.TESTS_FAILED
     assert "skipped in CI, where every test runs" in output
     assert "test_skipped.py" in output and ": no Chromium" in output and "1 passed" in output
