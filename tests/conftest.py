@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from onnxrich.frameworks import registry
 
 # Started in the background, a process ignores interrupts, and so would all that it starts; tests of Ctrl-C need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An example may take as long as a busy machine needs for it.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # Each framework has an environment of its own, and its tests have the marker of its name.
 FRAMEWORKS = ("torch", "tensorflow", "jax", "sklearn")
