@@ -23,8 +23,8 @@ def session(folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str, ci: bo
         (folder / f"test_{name}.py").write_text(text)
     monkeypatch.setenv("CI", "true") if ci else monkeypatch.delenv("CI", raising=False)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return completed.returncode, completed.stdout
 
 
 @pytest.mark.slow

@@ -64,9 +64,9 @@ def model(folder: Path, trouble: str = "none", *, features: str = "phi") -> Path
     weights = (", ".join(map(str, rng.standard_normal(size).round(3))) for size in (24, 18))
     proto = onnx.parser.parse_model(TEXT % (*weights, TROUBLE[trouble]))
     used = {name for node in proto.graph.node for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
+    read_tensors = [tensor for tensor in proto.graph.initializer if tensor.name in used]
     del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    proto.graph.initializer.extend(read_tensors)
     for node in proto.graph.node:
         for names in (node.input, node.output):
             renamed = [features if name == "phi" else name for name in names]

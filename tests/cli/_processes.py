@@ -49,12 +49,12 @@ def with_modules(folder: Path) -> dict[str, str]:
 
 def workers(parent: int) -> list[psutil.Process]:
     """The worker processes of a process."""
-    found = []
+    processes = []
     for child in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "onnxrich.isolation.worker" in child.cmdline():
-                found.append(child)
-    return found
+                processes.append(child)
+    return processes
 
 
 def is_over(process: psutil.Process) -> bool:

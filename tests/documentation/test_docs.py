@@ -52,8 +52,8 @@ def test_readme_commands(workplace: Path) -> None:
     assert len(lines) >= 6
     for line in lines:
         words = shlex.split(line.split("  #")[0])
-        done = subprocess.run([COMMAND, *words[1:]], capture_output=True, text=True, check=False, cwd=workplace)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        completed = subprocess.run([COMMAND, *words[1:]], capture_output=True, text=True, check=False, cwd=workplace)
+        assert completed.returncode == 0, f"{line}\n{completed.stderr}"
 
 
 def test_readme_python(workplace: Path) -> None:
@@ -61,8 +61,10 @@ def test_readme_python(workplace: Path) -> None:
     code = blocks("python")
     assert len(code) >= 2
     for block in code:
-        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=workplace)
-        assert done.returncode == 0, done.stderr
+        completed = subprocess.run(
+            [sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=workplace
+        )
+        assert completed.returncode == 0, completed.stderr
 
 
 def test_readme_is_short() -> None:

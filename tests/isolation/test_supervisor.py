@@ -61,11 +61,11 @@ def parent_at(stage: str, model: Path, data: Path, **options: Any) -> Iterator[t
 
 def at(stage: str, act: Callable[[psutil.Process], Any]) -> Callable[[Progress], None]:
     """A listener that acts on the worker's process once, when a stage is reported."""
-    done = threading.Event()
+    acted = threading.Event()
 
     def listen(progress: Progress) -> None:
-        if progress.stage.endswith(stage) and not done.is_set():
-            done.set()
+        if progress.stage.endswith(stage) and not acted.is_set():
+            acted.set()
             (worker,) = workers(os.getpid())
             act(worker)
 
@@ -240,8 +240,8 @@ def test_crash_leaves_no_core(tmp_path: Path, data: Path) -> None:
     most = resource.getrlimit(resource.RLIMIT_CORE)[1]
     setup = f"import resource; resource.setrlimit(resource.RLIMIT_CORE, ({most}, {most}))"
     command = after(setup, parent_command(model, data))
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert "SIGFPE" in done.stderr
+    completed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert "SIGFPE" in completed.stderr
     assert list(folder.iterdir()) == []
 
 
@@ -397,8 +397,8 @@ def test_interrupt(tmp_path: Path, data: Path) -> None:
     with parent_at(LOADING, _models.model(tmp_path, "slow_loading"), data) as (parent, worker):
         let_work(worker)
         os.killpg(parent.pid, signal.SIGINT)
-        _, said = parent.communicate(timeout=PATIENCE)
-        assert said.decode().strip().endswith("KeyboardInterrupt")
+        _, printed = parent.communicate(timeout=PATIENCE)
+        assert printed.decode().strip().endswith("KeyboardInterrupt")
         assert not worker.is_running()
 
 
@@ -408,8 +408,8 @@ def test_parent_is_process_one(tmp_path: Path, data: Path) -> None:
     if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no process namespaces: install util-linux, and allow user namespaces, or run as root")
     command = [*inside, *parent_command(_models.model(tmp_path), data)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["done"]), done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout.splitlines()[-1:]) == (0, ["done"]), completed.stderr
 
 
 # --- surroundings ----------------------------------------------------------------------------------------------------
@@ -428,28 +428,28 @@ def test_native_prints_stay_off_stdout(tmp_path: Path, data: Path) -> None:
         "sys.meta_path.insert(0, Printer())\n"
     )
     command = parent_command(_models.model(tmp_path), data)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
     assert (tmp_path / "printed").exists()
-    assert done.returncode == 0 and done.stdout.endswith("done\n") and done.stderr == ""
-    assert "Error" not in done.stdout and "printed" not in done.stdout
+    assert completed.returncode == 0 and completed.stdout.endswith("done\n") and completed.stderr == ""
+    assert "Error" not in completed.stdout and "printed" not in completed.stdout
 
 
 def test_crash_keeps_native_prints(tmp_path: Path, data: Path) -> None:
     """What native code printed before it crashed is a note of the error, for those who debug."""
     (tmp_path / "sitecustomize.py").write_text("import os; os.write(2, b'last words')\n")
     command = parent_command(_models.model(tmp_path, "crash_loading"), data)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
-    assert done.stderr.rstrip().endswith("last words") and "WorkerError" in done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, env=with_modules(tmp_path))
+    assert completed.stderr.rstrip().endswith("last words") and "WorkerError" in completed.stderr
 
 
 def test_current_folder_shadows_nothing(tmp_path: Path, data: Path) -> None:
     """Modules in the current folder, which may have come with the model, are not imported."""
     for name in ("numpy", "onnxrich", "json", "onnx", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write({name!r})\n")
-    done = subprocess.run(
+    completed = subprocess.run(
         parent_command(_models.model(tmp_path), data), cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stdout.endswith("done\n"), done.stderr
+    assert completed.stdout.endswith("done\n"), completed.stderr
     assert not (tmp_path / "imported").exists()
 
 
@@ -466,8 +466,8 @@ def test_runtime_settings_stay_outside(tmp_path: Path, data: Path) -> None:
 def test_no_place_for_temporary_files(tmp_path: Path, data: Path) -> None:
     """A machine on which no file can be written can run an analysis."""
     command = after(LIMIT.format("FSIZE", "0"), parent_command(_models.model(tmp_path), data))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.endswith("done\n"), done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.stdout.endswith("done\n"), completed.stderr
 
 
 def test_concurrent_runs(tmp_path: Path, data: Path) -> None:
@@ -487,8 +487,8 @@ def test_concurrent_runs(tmp_path: Path, data: Path) -> None:
             pool.submit(run, good), pool.submit(run, bad), pool.submit(run, endless, timeout=3), pool.submit(run, good)
         )  # fmt: skip
     assert "SIGFPE" in str(crash.result()) and "not done after 3 s" in str(late.result())
-    for found in (first.result(), second.result()):
-        assert isinstance(found, onnxrich.Analysis) and same(alone, found)
+    for analysis in (first.result(), second.result()):
+        assert isinstance(analysis, onnxrich.Analysis) and same(alone, analysis)
     assert workers(os.getpid()) == []
 
 
