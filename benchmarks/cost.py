@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from onnxrich.engine.sizing import batches_per_product
+from onnxrich.engine.sizing import choose_batches_per_product
 from onnxrich.model.patch.products import tile_edges
 
 
@@ -118,7 +118,7 @@ def seconds_a_row(device: Device, d: int, rows_a_product: int) -> float:
 
 def on_cpu(flops: float, d: int, batch: int) -> float:
     """Time of a run against that of the model alone, on two cores."""
-    rows = batch * batches_per_product(batch, d, n=None, blocks=None)
+    rows = batch * choose_batches_per_product(batch, d, n=None, blocks=None)
     return 1 + seconds_a_row(TWO_CORES, d, rows) * TWO_CORES.model / flops
 
 

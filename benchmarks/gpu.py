@@ -19,8 +19,7 @@ import onnxruntime as ort
 from models import half, mlp, resnet50, vit
 from onnx import ModelProto
 
-from onnxrich.engine import runtime as session
-from onnxrich.engine.runtime import Choice, Session
+from onnxrich.engine.runtime import Device, Session, choose_device, usable_cores
 from onnxrich.model import file as models
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
@@ -29,7 +28,7 @@ from onnxrich.model.patch import instrument as rewrite
 def options() -> ort.SessionOptions:
     """As `onnxrich` sets them."""
     made = ort.SessionOptions()
-    made.intra_op_num_threads = session.usable_cores()
+    made.intra_op_num_threads = usable_cores()
     made.log_severity_level = 4
     return made
 
@@ -51,16 +50,16 @@ def loop(live: ort.InferenceSession, bind: Callable[[ort.IOBinding], None], runs
 
 
 def ratio(
-    model: ModelProto, shape: tuple[int, ...], device: Choice, *, batch: int, runs: int, turns: int
+    model: ModelProto, shape: tuple[int, ...], device: Device, *, batch: int, runs: int, turns: int
 ) -> tuple[float, float]:
     """Seconds a row of bare inference, and the time of the patched model over it."""
     x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
     place = lambda array: ort.OrtValue.ortvalue_from_numpy(array, device.memory, device.numbers[0])  # noqa: E731
     resident = place(x)
-    read = models.read(model)
-    patch = rewrite.instrument(read, head.find(read), memory=device.memory)
+    read = models.read_model(model)
+    patch = rewrite.instrument(read, head.find_head(read), memory=device.memory)
     plain = ort.InferenceSession(read.data, options(), providers=[(device.provider, dict(device.options))])
-    patched = Session([read.data, patch.data], folder=None, device=device, name="model").live
+    patched = Session([read.data, patch.data], folder=None, device=device, name="model").inference_session
     sums = [[place(np.zeros(size)) for size in patch.shapes] for _ in range(2)]
     shift = place(np.zeros((1, patch.edges[-1])))
 
@@ -91,7 +90,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="small models, few runs")
     given = parser.parse_args()
-    device = session.choose(given.device)
+    device = choose_device(given.device)
     side, depth, runs = (32, 2, 2) if given.quick else (224, 12, 50)
     print(measure.machine() + f", on {given.device}\n")
     print("| model | batch | bare, µs a row | onnxrich / bare | goal |\n| --- | --- | --- | --- | --- |")

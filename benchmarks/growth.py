@@ -33,7 +33,10 @@ print(found.record.runtime.seconds / rows)
 LARGE = """
 import sys, time, numpy as np
 import onnxruntime as ort
-from onnxrich import head, model, rewrite, session
+from onnxrich.engine.runtime import Session, choose_device, usable_cores
+from onnxrich.model import file as model
+from onnxrich.model.head import head
+from onnxrich.model.patch import instrument as rewrite
 feed = {"x": np.ones((8, 64), np.float32)}
 start = time.perf_counter()
 """
@@ -41,7 +44,7 @@ UNMODIFIED = (
     LARGE
     + """
 options = ort.SessionOptions()
-options.intra_op_num_threads = session.usable_cores()
+options.intra_op_num_threads = usable_cores()
 ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"]).run(None, feed)
 print(time.perf_counter() - start)
 """
@@ -51,7 +54,7 @@ PATCHED = (
     + """
 read = model.read(sys.argv[1])
 patch = rewrite.instrument(read, head.find(read))
-live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="large")
+live = Session([read.data, patch.data], folder=read.folder, device=choose_device("cpu"), name="large")
 live.run([patch.features, *patch.accumulated], feed | patch.nothing)
 print(time.perf_counter() - start)
 """

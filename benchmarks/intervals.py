@@ -14,8 +14,8 @@ from functools import reduce
 
 import numpy as np
 
-from onnxrich.metrics import jackknife as uncertainty
-from onnxrich.metrics.base import sample_of
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.jackknife import Interval, estimate
 from onnxrich.metrics.registry import evaluate, select
 from onnxrich.moments.matrix import Moments
 
@@ -94,13 +94,13 @@ def blocks(rows: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray)
 def study(case: Case, repeats: int, names: tuple[str, ...]) -> dict[str, tuple[float, float, float, float]]:
     """By metric: its mean, its standard deviation, the mean jackknife error, and the share of intervals that cover."""
     values: dict[str, list[float]] = {name: [] for name in names}
-    intervals: dict[str, list[uncertainty.Interval]] = {name: [] for name in names}
+    intervals: dict[str, list[Interval]] = {name: [] for name in names}
     sizes = np.linspace(0.7, 1.3, BLOCKS)
     for repeat in range(repeats):
         parts = blocks(case.draw(np.random.default_rng(1000 + repeat), case.n), sizes)
-        sample = sample_of(reduce(Moments.merge, parts), parts)
+        sample = Sample.from_moments(reduce(Moments.merge, parts), parts)
         found, _ = evaluate(sample, names)
-        errors = uncertainty.estimate(sample, names)
+        errors = estimate(sample, names)
         assert errors is not None
         for name, interval in errors.intervals.items():
             value = found[name]

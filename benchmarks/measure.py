@@ -19,9 +19,9 @@ import onnxruntime as ort
 from onnx import ModelProto
 
 from onnxrich.data.open import open_source
-from onnxrich.engine import runtime as session
-from onnxrich.engine import single_pass as stream
-from onnxrich.engine.sizing import batch_size
+from onnxrich.engine.runtime import choose_device, usable_cores
+from onnxrich.engine.single_pass import measure_one
+from onnxrich.engine.sizing import choose_batch_size
 from onnxrich.model import file as models
 from onnxrich.model.head import head
 
@@ -51,7 +51,7 @@ def bare(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
     memory makes a difference of some per cent.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = session.usable_cores()
+    options.intra_op_num_threads = usable_cores()
     options.inter_op_num_threads = 1
     data = model.SerializeToString()
 
@@ -73,7 +73,7 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
     def loop() -> float:
         source = open_source(read, {"x": x, "labels": labels})
-        return stream.measure_one(read, found, source, device=session.choose("cpu"), batch=batch).seconds
+        return measure_one(read, found, source, device=choose_device("cpu"), batch_size=batch).seconds
 
     return loop
 
@@ -82,7 +82,7 @@ def chosen(model: ModelProto) -> int:
     """The batch size that onnxrich takes for many rows when none is asked for."""
     read = models.read(model)
     source = replace(open_source(read, None), n=None)
-    return batch_size(read, head.find(read), source, memory="cpu")
+    return choose_batch_size(read, head.find(read), source, memory="cpu")
 
 
 def peak_memory(program: str, *arguments: str) -> tuple[int, list[str]]:
@@ -100,4 +100,4 @@ def machine() -> str:
     told = Path("/proc/cpuinfo").read_text().splitlines()
     name = next(line.split(":")[1].strip() for line in told if line.startswith("model name"))
     versions = f"onnxruntime {ort.__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}"
-    return f"{name}, {session.usable_cores()} cores, {versions}"
+    return f"{name}, {usable_cores()} cores, {versions}"

@@ -60,7 +60,7 @@ def processor_seconds(work: Callable[[], object]) -> float:
 def reading_table(folder: Path, count: int, turns: int) -> None:
     """Images a second, and processor seconds an image, of reading and of running."""
     proto = resnet18(224)
-    source = open_source(models.read(proto), folder, preprocessing=STEPS)
+    source = open_source(models.read_model(proto), folder, preprocessing=STEPS)
 
     def read(pool_from: int) -> Callable[[], object]:
         def loop() -> None:

@@ -50,14 +50,14 @@ for kernel in (K, P):
 OURS = """
 import sys, numpy as np
 from onnxrich.data import open as sources
-from onnxrich.engine import runtime as session
-from onnxrich.engine import single_pass as stream
+from onnxrich.engine.runtime import choose_device
+from onnxrich.engine.single_pass import measure_one
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.metrics.richness import from_moments
 read = model.read(f"{sys.argv[1]}/model.onnx")
 source = sources.open_source(read, f"{sys.argv[1]}/x.npy")
-made = stream.run(read, head.find(read), source, device=session.choose("cpu"), batch=512, blocks=int(sys.argv[2]))
+made = measure_one(read, head.find(read), source, device=choose_device("cpu"), batch_size=512, blocks=int(sys.argv[2]))
 print(from_moments(made.moments).d_lr)
 """
 

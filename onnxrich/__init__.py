@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxrich.api.compare import Comparison as Comparison
     from onnxrich.api.compare import compare as compare
+    from onnxrich.api.export import export as export
+    from onnxrich.api.inspect import inspect as inspect
     from onnxrich.api.loggers import to_writer as to_writer
+    from onnxrich.api.patch import expose as expose
+    from onnxrich.api.patch import instrument as instrument
     from onnxrich.api.recorder import Recorder as Recorder
-    from onnxrich.api.run import Analysis as Analysis
     from onnxrich.api.run import run as run
-    from onnxrich.api.track import Track as Track
     from onnxrich.api.track import track as track
     from onnxrich.data.preprocessing.steps import Preprocessing as Preprocessing
     from onnxrich.data.selection import Selection as Selection
@@ -29,34 +30,33 @@ if TYPE_CHECKING:
     from onnxrich.errors import OnnxrichError as OnnxrichError
     from onnxrich.errors import OutputError as OutputError
     from onnxrich.errors import WorkerError as WorkerError
-    from onnxrich.frameworks.export import Export as Export
-    from onnxrich.frameworks.export import export as export
     from onnxrich.metrics.registry import measure as measure
     from onnxrich.metrics.registry import metric_list as metric_list
     from onnxrich.metrics.richness import Richness as Richness
     from onnxrich.metrics.richness import richness as richness
     from onnxrich.moments.matrix import Moments as Moments
-    from onnxrich.pipelines.inspect import Inspection as Inspection
-    from onnxrich.pipelines.inspect import inspect as inspect
-    from onnxrich.pipelines.patch import expose as expose
-    from onnxrich.pipelines.patch import instrument as instrument
     from onnxrich.progress import Progress as Progress
+    from onnxrich.results.analysis import Analysis as Analysis
+    from onnxrich.results.comparison import Comparison as Comparison
+    from onnxrich.results.export import Export as Export
+    from onnxrich.results.inspection import Inspection as Inspection
+    from onnxrich.results.track import Track as Track
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Analysis": "api.run", "run": "api.run", "Comparison": "api.compare", "compare": "api.compare",
-    "Inspection": "pipelines.inspect", "inspect": "pipelines.inspect",
-    "expose": "pipelines.patch", "instrument": "pipelines.patch",
-    "measure": "metrics.registry", "metric_list": "metrics.registry", "demo_file": "demo",
-    "AdapterError": "errors",
-    "DataError": "errors", "DeviceError": "errors", "HeadError": "errors", "ModelError": "errors", "Notice": "errors",
-    "OnnxrichError": "errors", "OutputError": "errors", "WorkerError": "errors", "Moments": "moments.matrix",
-    "Progress": "progress", "Richness": "metrics.richness", "richness": "metrics.richness",
-    "Track": "api.track", "track": "api.track",
-    "Export": "frameworks.export", "export": "frameworks.export",
+    "AdapterError": "errors", "DataError": "errors", "DeviceError": "errors", "HeadError": "errors",
+    "ModelError": "errors", "Notice": "errors", "OnnxrichError": "errors", "OutputError": "errors",
+    "WorkerError": "errors", "Progress": "progress",
+    "run": "api.run", "compare": "api.compare", "track": "api.track", "inspect": "api.inspect",
+    "expose": "api.patch", "instrument": "api.patch", "export": "api.export",
     "Recorder": "api.recorder", "to_writer": "api.loggers",
-    "Preprocessing": "data.preprocessing.steps", "Reading": "data.selection", "Selection": "data.selection",
+    "Analysis": "results.analysis", "Comparison": "results.comparison", "Track": "results.track",
+    "Inspection": "results.inspection", "Export": "results.export",
+    "Moments": "moments.matrix", "Richness": "metrics.richness", "richness": "metrics.richness",
+    "measure": "metrics.registry", "metric_list": "metrics.registry",
+    "Preprocessing": "data.preprocessing.steps", "Selection": "data.selection", "Reading": "data.selection",
+    "demo_file": "demo",
 }  # fmt: skip
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -1,7 +1,7 @@
 """Every failure that onnxrich expects, and the notices that results carry.
 
-A message has three parts: what was found, what was needed, what to do next. They are separate arguments so that no
-raise site can leave one out.
+A message has three parts: what was found, what was needed, what to do next. They are separate arguments, so that no
+raise site leaves one out without a decision: `needed` is empty where it would say nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class OnnxrichError(Exception):
 
     Args:
         found: what was found.
-        needed: what was needed instead.
+        needed: what was needed instead; empty where the finding says it.
         remedy: what to do or to type next.
     """
 
@@ -30,7 +30,8 @@ class OnnxrichError(Exception):
         self.found, self.needed, self.remedy = found, needed, remedy
 
     def __str__(self) -> str:
-        return printable(f"{self.found}; needed: {self.needed}. {self.remedy}")
+        needed = f"; needed: {self.needed}" if self.needed else ""
+        return printable(f"{self.found}{needed}. {self.remedy}".rstrip())
 
 
 class ModelError(OnnxrichError, ValueError):

@@ -32,8 +32,22 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-# The stages of going through the data. The first batch is read while the model is loaded: that is reading all the same.
-PASS = ("reading", "running", "looking", "saving")
+class Stage:
+    """Names of the timed stages. They are JSON keys of `runtime.profile`."""
+
+    READING_MODEL = "reading the model"
+    LOADING = "loading and checking the model"
+    READING = "reading"
+    RUNNING = "running"
+    MONITORING = "looking"
+    SAVING = "saving"
+    MERGING = "merging"
+    LAYERS = "computing the layers"
+    METRICS = "computing the metrics"
+
+
+# The stages of a pass over the data. The first batch is read while the model is loaded, and counts as reading.
+PASS = (Stage.READING, Stage.RUNNING, Stage.MONITORING, Stage.SAVING)
 
 
 class Timing:

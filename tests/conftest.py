@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from onnxrich.frameworks import registry
+from onnxrich.frameworks.registry import load_adapters
 
 # Started in the background, a process ignores interrupts, and so would all that it starts; tests of Ctrl-C need them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,8 +97,8 @@ class NoSkippedTests:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of the path to install adapters in."""
     monkeypatch.syspath_prepend(tmp_path)
-    registry.adapters.cache_clear()
+    load_adapters.cache_clear()
     yield tmp_path
     for file in tmp_path.glob("*.py"):
         sys.modules.pop(file.stem, None)
-    registry.adapters.cache_clear()
+    load_adapters.cache_clear()

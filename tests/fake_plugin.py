@@ -1,10 +1,10 @@
-"""An adapter of another distribution, as an installer leaves it."""
+"""An adapter of another distribution, in the files that an installer writes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from onnxrich.frameworks import registry as plugins
+from onnxrich.frameworks.registry import GROUP
 
 # A whole adapter of a framework whose models are lists of two arrays, W and b: f(x) = tanh(x)·W + b.
 FAKE = """
@@ -48,9 +48,9 @@ BATCH, SCALE = "N", 1.0
 
 
 def install(folder: Path, name: str = "fake", code: str = FAKE) -> None:
-    """A distribution of one adapter, as an installer leaves it in a folder of the path."""
+    """Write a distribution of one adapter into a folder of the path, as an installer does."""
     (folder / f"{name}.py").write_text(code)
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{name} = {name}\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {name}\n")

@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         BOTTOM | {"frameworks", "engine", "data", "model", "results", "metrics", "moments"},
         {"numpy", "onnx"},
     ),
-    "isolation": (BOTTOM | {"pipelines", "results", "moments"}, {"psutil"}),
+    "isolation": (BOTTOM | {"pipelines", "results", "moments"}, {"numpy", "psutil"}),
     "api": (
         BOTTOM | {"isolation", "pipelines", "frameworks", "data", "results", "report", "metrics", "moments"},
         {"numpy"},
@@ -44,11 +44,13 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "demo": (set(), set()),
 }
 # The one upward import: a result draws, writes and loads itself, by imports inside of its methods.
-UPWARD = {"results": {"report", "pipelines", "isolation"}}
+UPWARD = {"results": {"report", "pipelines", "api"}}
 # ONNX and its runtime take longer to import than all the rest: the command line and the public verbs must not load
 # them before they are needed, so these rooms import such rooms inside of functions alone.
 LIGHT = {"cli", "api", "isolation"}
 HEAVY = {"pipelines", "frameworks", "engine", "model", "report"}
+# What they may import of these rooms: the declaration of the options, and the table of the verbs.
+DECLARATIONS = ("onnxrich.pipelines.options", "onnxrich.pipelines.pipeline")
 # Only these write ONNX graphs, and only this room knows the runtime.
 GRAPHS = {"model", "frameworks", "engine/batch_axis.py"}
 
@@ -126,7 +128,8 @@ def test_imports_point_one_way(file: Path) -> None:
 @pytest.mark.parametrize("file", [file for file in MODULES if room_of(file) in LIGHT], ids=label)
 def test_light_rooms_load_heavy_ones_late(file: Path) -> None:
     """The command line and the public verbs import heavy rooms inside of functions alone."""
-    assert not rooms_among(imported(file)) & HEAVY
+    names = {name for name in imported(file) if not name.startswith(DECLARATIONS)}
+    assert not rooms_among(names) & HEAVY
 
 
 @pytest.mark.parametrize("file", MODULES, ids=label)

@@ -49,7 +49,7 @@ def two_layers(batch: int | str = "N", **options: Any) -> onnx.ModelProto:
 
 def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None, **options: Any) -> Source:
     """The source of some data, fitted to a model."""
-    return open_source(model.read(proto), data, labels, **options)
+    return open_source(model.read_model(proto), data, labels, **options)
 
 
 def table_of(name: Any, max_errors: int = 0) -> Table:

@@ -1,4 +1,4 @@
-"""Arguments that several functions take: what is checked before they begin, and what a worker process gets of them."""
+"""Checks of arguments by their names: types, ranges and paths."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import operator
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from onnxrich.errors import DataError, WorkerError
+from onnxrich.errors import DataError
 
 # The least of each whole number; a token may be counted from the end.
 LEAST = {
@@ -19,20 +18,6 @@ LEAST = {
 }  # fmt: skip
 # Arguments with a default of their own: None is no value of these.
 _ALWAYS = ("balanced", "checkpoints", "device", "max_errors", "output", "path", "seed", "shuffle")
-
-
-def check_limits(*, isolate: bool, timeout: float | None, max_memory: int | None) -> None:
-    """Check that limits are some, and that there is a process of its own that they can end.
-
-    Raises:
-        DataError: when a limit is none.
-        WorkerError: when there is no such process.
-    """
-    validated(timeout=timeout, max_memory=max_memory)
-    if not isolate and (timeout is not None or max_memory is not None):
-        raise WorkerError(
-            "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
-        )
 
 
 def validated(**values: Any) -> dict[str, Any]:
@@ -44,7 +29,7 @@ def validated(**values: Any) -> dict[str, Any]:
         DataError: when one is of another type, or a number is too small.
     """
     return {
-        name: None if value is None and name not in _ALWAYS else _KINDS[name](name, value)
+        name: None if value is None and name not in _ALWAYS else KINDS[name](name, value)
         for name, value in values.items()
     }
 
@@ -56,7 +41,7 @@ def _whole(name: str, value: Any) -> int:
     except TypeError:
         number = None
     if number is None or (least is not None and number < least):
-        raise _other(
+        raise _refusal(
             name,
             value,
             "a whole number" if least is None else f"a whole number from {least}",
@@ -68,13 +53,13 @@ def _whole(name: str, value: Any) -> int:
 def _seconds(name: str, value: Any) -> float:
     number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     if not 0 < number < math.inf:
-        raise _other(name, value, "a number of seconds above 0", f"Pass {_flag(name)} SECONDS.")
+        raise _refusal(name, value, "a number of seconds above 0", f"Pass {_flag(name)} SECONDS.")
     return number
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _other(name, value, "text", f"Pass {_flag(name)} NAME.")
+        raise _refusal(name, value, "text", f"Pass {_flag(name)} NAME.")
     return value
 
 
@@ -83,14 +68,14 @@ def _names(name: str, value: Any) -> list[str]:
     listed = isinstance(single, Iterable) and not isinstance(single, bytes | Mapping)
     several = list(single) if listed else []
     if not listed or not all(isinstance(each, str) for each in several):
-        raise _other(name, value, "a name, or a list of names", f"Pass {_flag(name)} NAME,NAME.")
+        raise _refusal(name, value, "a name, or a list of names", f"Pass {_flag(name)} NAME,NAME.")
     return several
 
 
 def _path(name: str, value: Any) -> str:
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str):
-        raise _other(name, value, "the path of a file", "Pass it as text or as a pathlib.Path.")
+        raise _refusal(name, value, "the path of a file", "Pass it as text or as a pathlib.Path.")
     return path
 
 
@@ -104,17 +89,20 @@ def _truth(name: str, value: Any) -> bool:
     # NumPy's truths too, which are arrays without axes.
     value = value.item() if getattr(value, "ndim", None) == 0 else value
     if not isinstance(value, bool):
-        raise _other(name, value, "True or False", f"Pass {_flag(name)}, or leave it out.")
+        raise _refusal(name, value, "True or False", f"Pass {_flag(name)}, or leave it out.")
     return value
 
 
 def _listener(name: str, value: Any) -> Any:
     if not callable(value):
-        raise _other(name, value, "a function that takes an onnxrich.Progress", "Pass progress=print, or leave it out.")
+        raise _refusal(
+            name, value, "a function that takes an onnxrich.Progress", "Pass progress=print, or leave it out."
+        )
     return value
 
 
-_KINDS: Mapping[str, Callable[[str, Any], Any]] = {
+# The check of each argument, by its name.
+KINDS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys((*LEAST, "token"), _whole),
     **dict.fromkeys(("device", "features", "mask", "outputs", "provider", "text"), _text),
     **dict.fromkeys(("layers", "metrics"), _names),
@@ -130,13 +118,5 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _other(name: str, value: Any, needed: str, remedy: str) -> DataError:
+def _refusal(name: str, value: Any, needed: str, remedy: str) -> DataError:
     return DataError(f"{name} {reprlib.repr(value)}", needed, remedy)
-
-
-def plain(**values: Any) -> dict[str, Any]:
-    """Dataclasses as JSON-able values; all else as it is."""
-    return {
-        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in values.items()
-    }

@@ -6,52 +6,25 @@ compared with the framework's each time; where they differ, it is exported again
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import tempfile
-import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onnxrich._utils.files import write_files
 from onnxrich.api.loggers import Log, active
-from onnxrich.errors import DataError, Notice
-from onnxrich.frameworks import registry as plugins
+from onnxrich.errors import Notice
+from onnxrich.pipelines.options import RunOptions
+from onnxrich.results.analysis import Analysis
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from onnxrich.api.run import Analysis
-    from onnxrich.frameworks.registry import Adapter, Item
-    from onnxrich.frameworks.weights import WeightSource
+    from onnxrich.frameworks.swappable import SwappableModel
 
 AGAIN = Notice(
     "exported_again",
     "The weights of this step could not be swapped into the model as it was exported before, so it was exported again.",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Live:
-    """What lasts from one step to the next.
-
-    Attributes:
-        adapter: of the model's framework.
-        sample: all rows, as one item.
-        model: the exported model; its path where its weights lie in files of their own, which are not swapped.
-        places: its initializers that are weights.
-    """
-
-    adapter: Adapter
-    sample: Item
-    model: ModelProto | Path
-    places: Mapping[str, WeightSource]
 
 
 class Recorder:
@@ -87,10 +60,12 @@ class Recorder:
 
             files.check(folder, force=force)
         self._options = options
-        self._sample, self._labels = plugins.join_labels(sample, labels)
+        from onnxrich.frameworks.registry import join_labels
+
+        self._sample, self._labels = join_labels(sample, labels)
         self._folder = None if folder is None else Path(folder)
         self._log = log
-        self._live: _Live | None = None
+        self._exported: SwappableModel | None = None
 
     def __call__(self, model: Any, step: int) -> Analysis:
         """Measure the model as it is now.
@@ -102,87 +77,30 @@ class Recorder:
         Raises:
             OnnxrichError: as `onnxrich.run`.
         """
-        from onnxrich.api.run import Analysis
-        from onnxrich.pipelines import run as pipeline
+        from onnxrich.frameworks.registry import model_title
+        from onnxrich.frameworks.swappable import SwappableModel
+        from onnxrich.pipelines.run import run_onnx
 
-        self._live, notices = self._renewed(model, step)
-        results = pipeline.run(
-            self._live.model, self._live.sample, self._labels, name=plugins.model_title(model), **self._options
-        )
-        record = replace(results.record, notices=(*results.record.notices, *notices))
-        found = Analysis(record, results.metrics, results.curves, (*results.notices, *notices), results.moments)
+        again = False
+        if self._exported is None:
+            self._exported = SwappableModel.from_native(model, self._sample, step)
+        else:
+            self._exported, again = self._exported.at_step(model, step)
+        options = RunOptions(data=self._exported.sample, labels=self._labels, **self._options)
+        analysis = run_onnx(self._exported.model, options, name=model_title(model))
+        if again:
+            record = replace(analysis.record, notices=(*analysis.record.notices, AGAIN))
+            analysis = replace(analysis, record=record, notices=(*analysis.notices, AGAIN))
         if self._folder is not None:
-            _write(found, self._folder / f"step-{step:08d}")
-        self._log({f"onnxrich/{name}": value for name, value in found.metrics.items() if value is not None}, step)
-        return found
-
-    def _renewed(self, model: Any, step: int) -> tuple[_Live, tuple[Notice, ...]]:
-        """The exported model with the weights of this moment, and what there is to say of that."""
-        if self._live is None:
-            adapter = plugins.find_adapter(model)
-            return _exported(adapter, model, _joined(adapter.batches(model, self._sample)), step), ()
-        if _swapped(self._live, model, step):
-            return self._live, ()
-        return _exported(self._live.adapter, model, self._live.sample, step), (AGAIN,)
+            _write(analysis, self._folder / f"step-{step:08d}")
+        self._log({f"onnxrich/{name}": value for name, value in analysis.metrics.items() if value is not None}, step)
+        return analysis
 
 
-def _exported(adapter: Adapter, model: Any, sample: Item, step: int) -> _Live:
-    import onnx
-
-    from onnxrich.frameworks import export as exporting
-    from onnxrich.frameworks import weights as swapping
-    from onnxrich.model.file import is_external
-
-    with contextlib.ExitStack() as stack:
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxrich-"))) / "model.onnx"
-        exporting.write(adapter, model, sample, path, step=step)
-        proto = onnx.load(path, load_external_data=False)
-        if not any(map(is_external, proto.graph.initializer)):
-            return _Live(adapter, sample, proto, swapping.weight_sources(proto, adapter.weights(model)))
-        live = _Live(adapter, sample, path, {})
-        # The files stay for as long as what names them.
-        weakref.finalize(live, stack.pop_all().close)
-        return live
-
-
-def _swapped(live: _Live, model: Any, step: int) -> bool:
-    """Put the model's weights into the exported model; whether that then computes what the framework computes."""
-    if isinstance(live.model, Path):
-        return False
-    from onnxrich.frameworks import parity
-    from onnxrich.frameworks import weights as swapping
-    from onnxrich.model import file as models
-
-    swapping.swap_weights(live.model, live.places, live.adapter.weights(model))
-    for entry in live.model.metadata_props:
-        if entry.key == "onnxrich.step":
-            entry.value = str(step)
-    rows = parity.cut(live.sample, parity.FEWEST, parity.MOST)
-    error, allowed = parity.distance(models.read(live.model), partial(live.adapter.forward, model), rows)
-    return error <= allowed
-
-
-def _joined(items: Any) -> Item:
-    """All items as one."""
-    parts = list(items)
-    if not parts:
-        raise DataError("no rows in the sample", "at least one row", "Pass a sample with rows.")
-    shapes = {name: sorted({part[name].shape[1:] for part in parts if name in part}) for name in parts[0]}
-    unlike = next((name for name, found in shapes.items() if len(found) > 1), None)
-    if unlike is not None or any(set(part) != set(parts[0]) for part in parts):
-        told = "other names" if unlike is None else f"rows of shapes {shapes[unlike][0]} and {shapes[unlike][1]}"
-        raise DataError(
-            f"a sample with {told} in its items" + ("" if unlike is None else f" for {unlike!r}"),
-            "items alike, for they are kept as one",
-            "Pad them to one shape, or pass the sample as one item.",
-        )
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _write(found: Analysis, stem: Path) -> None:
-    """The record of one step: its numbers, and its moments."""
+def _write(analysis: Analysis, stem: Path) -> None:
+    """Write the record of one step: its numbers, and its moments."""
     moments = io.BytesIO()
-    found.moments.save(moments, found.record.to_dict())
-    # The numbers come last: who sees them finds the moments too.
-    contents = {".npz": moments.getvalue(), ".json": found.to_json().encode()}
+    analysis.moments.save(moments, analysis.record.to_dict())
+    # The numbers come last: whoever sees them finds the moments too.
+    contents = {".npz": moments.getvalue(), ".json": analysis.to_json().encode()}
     write_files({stem.with_suffix(suffix): content for suffix, content in contents.items()}, stem.parent)

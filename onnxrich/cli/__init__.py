@@ -18,7 +18,7 @@ from onnxrich.cli.doctor import doctor
 from onnxrich.cli.export import export
 from onnxrich.cli.inspect import inspect
 from onnxrich.cli.metrics import metrics
-from onnxrich.cli.patching import expose, instrument
+from onnxrich.cli.patch import expose, instrument
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
 from onnxrich.cli.track import track

@@ -8,31 +8,20 @@ from typing import Any
 
 import click
 
-from onnxrich.cli import _common, _groups
-from onnxrich.cli._data_options import data_options
-from onnxrich.cli._sections import LongCommand
+from onnxrich.cli import output as shown
+from onnxrich.cli._common import progress_line
+from onnxrich.cli.help import LongCommand
+from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.pipelines.options import SeriesOptions
 
 
 @click.command(cls=LongCommand, short_help="Measure several models on the same data, in one pass.")
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="MODEL...")
-@data_options
-@_groups.init_option
-@_groups.output_option("comparison.json, report.html, figure.png and figure.svg, and the files of each model,")
-@_common.force_option
-@_common.json_option
-@_common.metrics_option
-@_groups.head_options
-@_common.device_options
-@_groups.pass_options
-@_common.worker_options
-def compare(
-    models: tuple[Path, ...],
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    limits: dict[str, Any],
-    **options: Any,
-) -> None:
+@takes(SeriesOptions)
+@directory_option("comparison.json, report.html, figure.png and figure.svg, and the files of each model,")
+@force_option
+@json_option
+def compare(models: tuple[Path, ...], options: dict[str, Any], output: Path | None, force: bool, as_json: bool) -> None:
     """Measure several MODELs on the same data, in one pass: one table, with the differences to the first model.
 
     A MODEL may also be a moments.npz that `onnxrich run --output DIR` saved, or that DIR. How alike the features of two
@@ -46,17 +35,15 @@ def compare(
       onnxrich compare report-a report-b
     """
     import onnxrich
-    from onnxrich.report import comparison, files
+    from onnxrich.report import comparison as report
 
     if len(models) < 2 and options["init"] is None:
         raise click.UsageError("One model: pass two or more to compare, or use `onnxrich run`.")
-    _common.check_output(output, force=force)
+    shown.check_output(output, force=force, inputs=[*models, options["init"]])
+    with progress_line(f"{len(models)} models") as listen:
+        comparison = onnxrich.compare(models, progress=listen, **options)
     if output is not None:
-        files.check_apart(output, [*models, options["init"]])
-    with _common.progress_line(f"{len(models)} models") as listen:
-        found = onnxrich.compare(models, progress=listen, **options, **limits)
+        written = comparison.save(output, force=force)
+    shown.show_document(comparison.to_dict(), functools.partial(report.render, comparison), as_json=as_json)
     if output is not None:
-        written = found.save(output, force=force)
-    _common.show_document(found.to_dict(), functools.partial(comparison.render, found), as_json=as_json)
-    if output is not None:
-        _common.wrote(written)
+        shown.list_written(written)

@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
-from onnxrich.cli import _common
+from onnxrich.cli import output as shown
+from onnxrich.cli._common import progress_line
+from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.pipelines.options import WorkOptions
 
 EXPLANATION = """\
 Both models are the same network, trained on MNIST images into which the label was written. The rich one, trained end
@@ -17,11 +20,11 @@ The rich model scores worse: richness is how a model learned, not how well (expe
 
 
 @click.command(short_help="Compare two embedded models, one rich and one lazy.")
-@_common.output_option
-@_common.force_option
-@_common.json_option
-@_common.worker_options
-def demo(output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]) -> None:
+@takes(WorkOptions)
+@directory_option("analysis.json, moments.npz, report.html, figure.png and figure.svg")
+@force_option
+@json_option
+def demo(options: dict[str, Any], output: Path | None, force: bool, as_json: bool) -> None:
     """Run two embedded models, one rich and one lazy, and show them side by side.
 
     \b
@@ -33,15 +36,15 @@ def demo(output: Path | None, force: bool, as_json: bool, limits: dict[str, Any]
     from onnxrich.demo import DATA, MODELS, demo_file
     from onnxrich.report import files
 
-    _common.check_output(output, force=force)
+    shown.check_output(output, force=force)
     analyses = []
     for name in MODELS:
-        with _common.progress_line(name) as listen:
-            analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, **limits))
+        with progress_line(name) as listen:
+            analyses.append(onnxrich.run(demo_file(name), demo_file(DATA), progress=listen, **options))
     if output is not None:
         written = files.save_comparison(analyses, output, force=force)
-    _common.show(analyses, as_json=as_json)
+    shown.show(analyses, as_json=as_json)
     if not as_json:
         click.echo(EXPLANATION)
     if output is not None:
-        _common.wrote(written)
+        shown.list_written(written)

@@ -6,11 +6,11 @@ import json
 
 import click
 
-from onnxrich.cli import _common
+from onnxrich.cli.options import json_option
 
 
 @click.command(short_help="Say what is installed, and how to mend what is wrong.")
-@_common.json_option
+@json_option
 def doctor(as_json: bool) -> None:
     """Say what runtime, execution providers and versions are here, and how to mend what is wrong.
 
@@ -20,13 +20,13 @@ def doctor(as_json: bool) -> None:
     """
     from onnxrich.pipelines.environment import examine
 
-    found = examine()
+    findings = examine()
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        click.echo(json.dumps(findings.to_dict(), indent=2))
         return
-    width = max(len(name) for name in found.facts)
-    for name, value in found.facts.items():
+    width = max(len(name) for name in findings.facts)
+    for name, value in findings.facts.items():
         click.echo(f"{name.ljust(width)}  {value}")
-    for problem in found.problems:
+    for problem in findings.problems:
         click.echo(f"\n! {problem.message}")
-    click.echo("\n" + ("No problem was found." if not found.problems else ""), nl=not found.problems)
+    click.echo("\n" + ("No problem was findings." if not findings.problems else ""), nl=not findings.problems)

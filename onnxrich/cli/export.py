@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from onnxrich.cli import _common
+from onnxrich.cli.options import takes
+from onnxrich.cli.output import list_written
 from onnxrich.errors import printable
+from onnxrich.pipelines.options import ExportOptions
 
 
 @click.command(short_help="Write a framework's model as an ONNX file.")
 @click.argument("spec")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="ONNX file to write."
-)
-@click.option(
-    "--data", metavar="FILE", help="An .npz with rows to export with, where the model doesn't say its shapes itself."
-)
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the training, for the metadata.")
-@_common.force_option
-@_common.worker_options
-def export(spec: str, output: Path, data: str | None, limits: dict[str, Any], **options: Any) -> None:
+@takes(ExportOptions)
+def export(spec: str, options: dict[str, Any]) -> None:
     """Write a framework's model as ONNX, with an open batch size, checked against the framework.
 
     SPEC is a Keras file, a SavedModel, a PyTorch program (.pt2), or package.module:function, which gives the model, or
@@ -35,13 +28,13 @@ def export(spec: str, output: Path, data: str | None, limits: dict[str, Any], **
     """
     import onnxrich
 
-    done = onnxrich.export(spec, output, data, **options, **limits)
+    exported = onnxrich.export(spec, **options)
     lines = {
-        "inputs": ", ".join(done.inputs),
-        "outputs": ", ".join(done.outputs),
-        "framework": done.framework,
-        "largest error": f"{done.error:.1e} of the largest output; rounding explains {done.allowed:.1e}",
+        "inputs": ", ".join(exported.inputs),
+        "outputs": ", ".join(exported.outputs),
+        "framework": exported.framework,
+        "largest error": f"{exported.error:.1e} of the largest output; rounding explains {exported.allowed:.1e}",
     }
     for name, value in lines.items():
         click.echo(printable(f"{name:13}  {value}"))
-    _common.wrote([done.path])
+    list_written([exported.path])

@@ -7,26 +7,18 @@ from typing import Any
 
 import click
 
-from onnxrich.cli import _common
+from onnxrich.cli import output as shown
+from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.pipelines.options import LoadOptions
 
 
 @click.command(short_help="Compute results again from a saved moments.npz.")
 @click.argument("moments", metavar="MOMENTS|DIR", type=click.Path(path_type=Path))
-@click.option("--evaluation", type=click.Path(path_type=Path), metavar="FILE", help="The evaluation.npz beside it.")
-@_common.output_option
-@_common.force_option
-@_common.json_option
-@_common.metrics_option
-@_common.worker_options
-def render(
-    moments: Path,
-    evaluation: Path | None,
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    metrics: tuple[str, ...] | None,
-    limits: dict[str, Any],
-) -> None:
+@takes(LoadOptions)
+@directory_option("analysis.json, moments.npz, report.html, figure.png and figure.svg")
+@force_option
+@json_option
+def render(moments: Path, options: dict[str, Any], output: Path | None, force: bool, as_json: bool) -> None:
     """Compute results again from MOMENTS, a saved moments.npz, or from DIR, the folder of a report that holds one: no
     model, no data, no runtime.
 
@@ -37,14 +29,11 @@ def render(
       onnxrich render report --metrics spectrum
     """
     import onnxrich
-    from onnxrich.report import files
 
-    _common.check_output(output, force=force)
-    if output is not None:
-        files.check_apart(output, [moments, evaluation])
-    analysis = onnxrich.Analysis.load(moments, evaluation=evaluation, metrics=metrics, **limits)
+    shown.check_output(output, force=force, inputs=[moments, options["evaluation"]])
+    analysis = onnxrich.Analysis.load(moments, **options)
     if output is not None:
         written = analysis.save(output, force=force)
-    _common.show([analysis], as_json=as_json)
+    shown.show([analysis], as_json=as_json)
     if output is not None:
-        _common.wrote(written)
+        shown.list_written(written)

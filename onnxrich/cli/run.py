@@ -10,23 +10,11 @@ from typing import Any
 import click
 
 from onnxrich.api.resume import resume_hint
-from onnxrich.cli import _common
-from onnxrich.cli._data_options import data_options
-from onnxrich.cli._sections import LongCommand
-
-
-class HeadNumber(click.ParamType[int]):
-    """The number of a head, or `all`, which becomes 0."""
-
-    name = "head"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of the head, 0 for all."""
-        if value == "all":
-            return 0
-        if not str(value).isdigit() or int(value) < 1:
-            self.fail(f"{value!r} is neither a number from 1 nor `all`", param, ctx)
-        return int(value)
+from onnxrich.cli import output as shown
+from onnxrich.cli._common import progress_line
+from onnxrich.cli.help import LongCommand
+from onnxrich.cli.options import HeadNumber, directory_option, force_option, json_option, takes
+from onnxrich.pipelines.options import RunOptions
 
 
 class _TakesData(LongCommand):
@@ -42,55 +30,20 @@ class _TakesData(LongCommand):
 
 @click.command(cls=_TakesData)
 @click.argument("model", type=click.Path(path_type=Path))
-@data_options
-@click.option("--eval-data", metavar="FILE", help="Other data to evaluate on, over the eigenfunctions of the first.")
-@click.option("--eval-labels", metavar="KEY|FILE", help="Labels of these, as --labels.")
-@_common.output_option
-@_common.force_option
-@_common.json_option
-@_common.metrics_option
-@click.option(
-    "--layers", type=_common.Names(), metavar="all|NAMES",
-    help="Measure hidden layers too, all or those named, with commas; `onnxrich inspect --layers` lists them.",
-)  # fmt: skip
-@click.option("--token", type=int, metavar="N", help="Take this token of such layers, instead of the mean of all.")
-@click.option("--features", metavar="NAME", help="Take this tensor as the penultimate layer.")
-@click.option("--outputs", metavar="NAME", help="Take this tensor as the outputs of the last linear layer.")
+@takes(RunOptions, own=["head"])
 @click.option("--head", type=HeadNumber(), metavar="K|all", help="Which of several heads, or all, one analysis each.")
-@click.option(
-    "--mask", metavar="NAME", help="Input that is 0 for tokens to leave out; `attention_mask` is taken by itself."
-)
-@_common.device_options
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), metavar="N", help="Rows a run; by default as the rows' size suggests."
-)
-@click.option(
-    "--blocks", type=click.IntRange(min=0), metavar="N",
-    help="Blocks of rows that error bars are computed from, at least 4; 16 by default, 0 or 1 for none.",
-)  # fmt: skip
-@click.option(
-    "--checkpoint", type=click.Path(dir_okay=False), metavar="FILE",
-    help="Keep the sums and the position there, about every 5 s, and go on from it when it is there.",
-)  # fmt: skip
+@directory_option("analysis.json, moments.npz, report.html, figure.png and figure.svg")
+@force_option
+@json_option
 @click.option("--profile", is_flag=True, help="Print where the time went.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="Of --shuffle, and of rows made up without data.",
-)
-@_common.worker_options
 def run(
     model: Path,
+    options: dict[str, Any],
+    head: int | None,
     output: Path | None,
     force: bool,
     as_json: bool,
-    limits: dict[str, Any],
-    head: int | None,
     profile: bool,
-    **options: Any,
 ) -> None:
     """Measure how rich the training dynamics of MODEL were.
 
@@ -110,44 +63,47 @@ def run(
     import onnxrich
     from onnxrich.report import files
 
-    if head == 0:
-        _check_all_heads(options)
-    for name, other in (("token", "layers"), ("eval_labels", "eval_data")):
-        if options[name] is not None and options[other] is None:
-            raise click.UsageError(f"--{name} is of --{other}: pass both, or none of them.".replace("_", "-"))
-    _common.check_output(output, force=force)
-    heads: list[int | None] = [head]
-    if head == 0:
-        found = onnxrich.inspect(model, verify=False, **limits)
-        heads = [entry.number for entry in found.candidates] or [None]
-    options |= limits
+    _check_pairs(options, all_heads=head == 0)
+    shown.check_output(output, force=force)
     analyses = []
-    for number in heads:
-        with _kept(options["checkpoint"]), _common.progress_line(model.name) as listen:
+    for number in _head_numbers(model, options) if head == 0 else [head]:
+        with _resumable(options["checkpoint"]), progress_line(model.name) as listen:
             analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
         one = len(analyses) == 1
         written = analyses[0].save(output, force=force) if one else files.save_comparison(analyses, output, force=force)
-    _common.show(analyses, as_json=as_json)
+    shown.show(analyses, as_json=as_json)
     if profile:
         for analysis in analyses:
-            _common.show_profile(analysis)
+            shown.show_profile(analysis)
     if output is not None:
-        _common.wrote(written)
+        shown.list_written(written)
+
+
+def _check_pairs(options: dict[str, Any], *, all_heads: bool) -> None:
+    """Refuse options that do nothing without another one, and those of one head where all are meant."""
+    given = [name for name in ("features", "outputs", "checkpoint") if all_heads and options[name] is not None]
+    if given:
+        raise click.UsageError(f"--{given[0]} is of one head: leave out --head all, or pass --head K.")
+    for name, other in (("token", "layers"), ("eval_labels", "eval_data")):
+        if options[name] is not None and options[other] is None:
+            raise click.UsageError(f"--{name} is of --{other}: pass both, or none of them.".replace("_", "-"))
+
+
+def _head_numbers(model: Path, options: dict[str, Any]) -> list[int | None]:
+    """Numbers of all heads of a model; without any, None lets the run say why."""
+    import onnxrich
+
+    limits = {name: options[name] for name in ("isolate", "timeout", "max_memory")}
+    candidates = onnxrich.inspect(model, verify=False, **limits).candidates
+    return [candidate.number for candidate in candidates] or [None]
 
 
 @contextlib.contextmanager
-def _kept(checkpoint: str | None) -> Iterator[None]:
-    """Say, where somebody ends the work inside, what is not lost."""
+def _resumable(checkpoint: str | None) -> Iterator[None]:
+    """Say what a checkpoint holds when the work inside is interrupted."""
     try:
         yield
     except KeyboardInterrupt as error:
         error.args = (resume_hint(checkpoint),)
         raise
-
-
-def _check_all_heads(options: dict[str, Any]) -> None:
-    """Refuse what can't be meant for several heads at once."""
-    given = [name for name in ("features", "outputs", "checkpoint") if options[name] is not None]
-    if given:
-        raise click.UsageError(f"--{given[0]} is of one head: leave out --head all, or pass --head K.")

@@ -8,32 +8,27 @@ from typing import Any
 
 import click
 
-from onnxrich.cli import _common, _groups
-from onnxrich.cli._data_options import data_options
-from onnxrich.cli._sections import LongCommand
+from onnxrich.cli import output as shown
+from onnxrich.cli._common import progress_line
+from onnxrich.cli.help import LongCommand
+from onnxrich.cli.options import directory_option, force_option, json_option, takes
+from onnxrich.pipelines.options import SeriesOptions
 
 
 @click.command(cls=LongCommand, short_help="Follow a training over its checkpoints.")
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...")
-@data_options
-@_groups.init_option
-@_groups.output_option("track.json, track.csv, report.html, figure.png and figure.svg")
-@_common.force_option
-@_common.json_option
+@takes(SeriesOptions)
+@directory_option("track.json, track.csv, report.html, figure.png and figure.svg")
+@force_option
+@json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print a line a checkpoint, as CSV, instead of the table.")
-@_common.metrics_option
-@_groups.head_options
-@_common.device_options
-@_groups.pass_options
-@_common.worker_options
 def track(
     checkpoints: tuple[str, ...],
+    options: dict[str, Any],
     output: Path | None,
     force: bool,
     as_json: bool,
     as_csv: bool,
-    limits: dict[str, Any],
-    **options: Any,
 ) -> None:
     """Follow a training over its CHECKPOINTs, all on the same data: metrics against the step, and where D_LR falls.
 
@@ -48,22 +43,21 @@ def track(
       onnxrich track records --csv > course.csv
     """
     import onnxrich
-    from onnxrich.pipelines import checkpoints as series
-    from onnxrich.report import files
+    from onnxrich.pipelines.checkpoints import checkpoint_files
     from onnxrich.report import track as report
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
-    _common.check_output(output, force=force)
+    shown.check_output(output, force=force)
     if output is not None:
-        files.check_apart(output, [*series.checkpoint_files(checkpoints), options["init"]])
-    with _common.progress_line() as listen:
-        found = onnxrich.track(checkpoints, progress=listen, **options, **limits)
+        shown.check_output(output, force=force, inputs=[*checkpoint_files(checkpoints), options["init"]])
+    with progress_line() as listen:
+        result = onnxrich.track(checkpoints, progress=listen, **options)
     if output is not None:
-        written = found.save(output, force=force)
+        written = result.save(output, force=force)
     if as_csv:
-        click.echo(found.to_csv(), nl=False)
+        click.echo(result.to_csv(), nl=False)
     else:
-        _common.show_document(found.to_dict(), functools.partial(report.render, found), as_json=as_json)
+        shown.show_document(result.to_dict(), functools.partial(report.render, result), as_json=as_json)
     if output is not None:
-        _common.wrote(written)
+        shown.list_written(written)

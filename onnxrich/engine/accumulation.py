@@ -1,4 +1,4 @@
-"""The loop of a pass: batches in, sums in blocks out, in one lane or several, with checkpoints and looks."""
+"""Batches added to blocks of moments, in one lane or several, with checkpoints, and halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -13,198 +13,202 @@ import numpy as np
 
 from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch
-from onnxrich.engine.batches import Batches, grouped, pieces
+from onnxrich.engine.batches import Batches, group, split
 from onnxrich.engine.checkpoint import CheckpointState, CheckpointWriter
 from onnxrich.engine.monitor import Monitor
-from onnxrich.engine.prepared import PreparedModel, pilot_shift
+from onnxrich.engine.prepared import PreparedModel
 from onnxrich.engine.runtime import Accumulator, LanePool, OutOfMemoryError
-from onnxrich.engine.sizing import block_count
+from onnxrich.engine.sizing import choose_block_count
 from onnxrich.errors import DataError
-from onnxrich.metrics.richness import from_moments
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.richness import compute_richness
 from onnxrich.model.head.head import allowed_residual
 from onnxrich.moments.matrix import Array, Moments
-from onnxrich.progress import Listener, Timing
+from onnxrich.progress import Listener, Stage, Timing
 
 
 class Accumulation:
-    """Adds group b of the batches to block b mod G; the rows of a group are added by one product.
+    """Adds group b of the batches to block b mod G. One product adds the rows of a group.
 
     Args:
-        live: the model.
-        first: the first batch.
+        prepared: the model.
         residual: relative residual of the head's check.
         blocks: number of blocks of moments; chosen from their size when left out.
-        about: what else makes the pass what it is, for the checkpoint.
-        saved: checkpoint file, from which to go on, and which is kept up to date.
+        description: what identifies the pass in its checkpoint, beside the way its model is run.
+        checkpoint: checkpoint file to resume from and to keep up to date.
 
     Attributes:
-        fleet: the lanes and their blocks; to be entered while batches are added.
+        lanes: the lanes with their blocks; a context manager to enter while batches are added.
         samples: number of samples that were added.
-        resumed: those of them that a checkpoint brought.
-        most: samples that fit into a lane's memory at once, None as long as whole batches do.
+        resumed: those of them that the checkpoint held.
+        largest_batch: samples that fit into the memory of a lane at once; None as long as whole batches fit.
     """
 
     def __init__(
         self,
-        live: PreparedModel,
-        first: Batch,
+        prepared: PreparedModel,
         *,
         residual: float,
         blocks: int | None,
-        about: Mapping[str, Any] | None = None,
-        saved: str | os.PathLike[str] | None = None,
+        description: Mapping[str, Any] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
-        shift, device = pilot_shift(live, first), live.session.device
-        sessions = [live.session, *(live.another(number) for number in range(1, len(device.numbers)))]
-        G = max(block_count(len(shift), blocks), len(sessions))
-        self._keeper = CheckpointWriter(
-            None if saved is None else Path(saved), {**(about or {}), **_identity(live, G)},
-            shapes=[live.patch.shapes] * G, shifts=[shift, *live.given.values()], tolerance=allowed_residual(live.head),
-        )  # fmt: skip
-        # Sums that go on do so about the shifts that they began with.
-        self._shift, *given = self._keeper.done.shifts
-        self._live = replace(live, given=dict(zip(live.given, given, strict=True)))
-        lanes = [session for _ in range(device.lanes) for session in sessions]
-        self.fleet = LanePool(lanes, live.patch, live.patch.summed(self._shift), blocks=G)
-        self.fleet.restore(self._keeper.done.sums)
+        shift, device = prepared.pilot_shift(), prepared.session.device
+        others = [prepared.open_session_on(index) for index in range(1, len(device.numbers))]
+        sessions = [prepared.session, *others]
+        G = max(choose_block_count(len(shift), blocks), len(sessions))
+        self._writer = CheckpointWriter(
+            None if checkpoint is None else Path(checkpoint),
+            {**(description or {}), **_describe_run(prepared, G)},
+            shapes=[prepared.patch.shapes] * G,
+            shifts=[shift, *prepared.layer_shifts.values()],
+            tolerance=allowed_residual(prepared.head),
+        )
+        # Resumed sums keep the shifts that they began with.
+        self._shift, *layer_shifts = self._writer.start.shifts
+        names = prepared.layer_shifts
+        self._prepared = replace(prepared, layer_shifts=dict(zip(names, layer_shifts, strict=True)))
+        patch = prepared.patch
+        self.lanes = LanePool(sessions * device.lanes, patch, patch.summed_entries(self._shift), blocks=G)
+        self.lanes.restore(self._writer.start.sums)
         self.samples = self.resumed = 0
-        self.most: int | None = None
-        affine, plan = live.head.affine, live.plan
-        self._zero = Moments.empty(
-            live.features.shape[1], live.outputs.shape[1], plan.K, targets=plan.targets,
+        self.largest_batch: int | None = None
+        affine, plan = prepared.head.affine, prepared.plan
+        self._empty = Moments.empty(
+            prepared.features.shape[1], prepared.outputs.shape[1], plan.K, targets=plan.target_kind,
             dtype=affine.dtype if affine else "float32", residual=residual,
         )  # fmt: skip
 
-    def blocks(self) -> list[Moments]:
-        """The moments of each block, at the end: their sums are let go of."""
-        return [self._moments(sums) for sums in self.fleet.take(self._live.patch.spans[-1])]
+    def drain_head(self) -> list[Moments]:
+        """The moments of each block, at the end. Their sums are released."""
+        return [self._to_moments(sums) for sums in self.lanes.drain(self._prepared.patch.accumulator_slices[-1])]
 
-    def layer(self, index: int) -> list[Moments]:
-        """The moments of a hidden layer in each block, at the end: their sums are let go of."""
-        patch = self._live.patch.layers[index]
-        zero = replace(
-            self._zero,
+    def drain_layer(self, index: int) -> list[Moments]:
+        """The moments of a hidden layer in each block, at the end. Their sums are released."""
+        patch = self._prepared.patch.layers[index]
+        empty = replace(
+            self._empty,
             matrix=np.zeros((patch.edges[-1], patch.edges[-1])),
-            shift=self._live.given[patch.shift][0],
-            p=patch.edges[-1] - len(self._shift) + self._zero.p,
+            shift=self._prepared.layer_shifts[patch.shift][0],
+            p=patch.edges[-1] - len(self._shift) + self._empty.p,
         )
-        return [replace(zero, matrix=patch.matrix(sums)) for sums in self.fleet.take(self._live.patch.spans[index])]
+        span = self._prepared.patch.accumulator_slices[index]
+        return [replace(empty, matrix=patch.matrix(sums)) for sums in self.lanes.drain(span)]
 
-    def run(
-        self,
-        batches: Batches,
-        *,
-        total: int | None,
-        timing: Timing,
-        listen: Listener,
-    ) -> None:
+    def add_all(self, batches: Batches, *, total: int | None, timing: Timing, listen: Listener) -> None:
         """Add all batches.
 
         Args:
-            batches: the batches, from the first one.
+            batches: the batches, from the first one on.
             total: number of samples, None for a stream.
-            timing: gets the seconds of reading, running, looking and saving.
-            listen: hears of the progress.
+            timing: gets the seconds of reading, running, monitoring and saving.
+            listen: gets the progress.
 
         Raises:
-            DataError: when a value is not finite, or the data are others than those of the checkpoint.
+            DataError: when a value is not finite, or the data differ from those of the checkpoint.
             ModelError: when the runtime fails.
         """
-        looks = Monitor(
-            self.fleet, self._live.patch.spans[-1], numbers=self.fleet.blocks * self._live.patch.edges[-1] ** 2,
-            d_lr=partial(self._look, batches), total=total, timing=timing, listen=listen,
+        patch = self._prepared.patch
+        monitor = Monitor(
+            self.lanes, patch.accumulator_slices[-1], numbers=self.lanes.blocks * patch.edges[-1] ** 2,
+            d_lr=partial(self._running_d_lr, batches), total=total, timing=timing, listen=listen,
         )  # fmt: skip
-        with self._keeper as keeper:
+        with self._writer as writer:
             count = 0
-            for count, group in enumerate(grouped(batches, self._live.patch.runs), start=1):
-                self.samples += sum(batch.rows for batch in group)
-                if count <= keeper.done.batches:
+            for count, batch_group in enumerate(group(batches, patch.batches_per_product), start=1):
+                self.samples += sum(batch.rows for batch in batch_group)
+                if count <= writer.start.batches:
                     self.resumed = self.samples
-                    keeper.check(count, self.samples, batches)
-                    looks.skip(self.samples)
+                    writer.check_data(count, self.samples, batches)
+                    monitor.report_skipped(self.samples)
                     continue
-                with timing.measure("running"):
-                    self.fleet.add(partial(self._add, group), (count - 1) % self.fleet.blocks)
-                looks.step(self.samples, resumed=self.resumed)
-                # Not inside of a batch that was cut for the model: of its rows there is no fingerprint.
-                if keeper.due() and batches.ended(self.samples):
+                with timing.measure(Stage.RUNNING):
+                    self.lanes.add(partial(self._add, batch_group), (count - 1) % self.lanes.blocks)
+                monitor.report(self.samples, resumed=self.resumed)
+                # Not inside a batch that was split for the model: its rows have no fingerprint there.
+                if writer.is_due() and batches.ends_at(self.samples):
                     self._save(count, batches, timing)
-            with timing.measure("running"):
-                self.fleet.settle()
-            keeper.check(count, self.samples, batches, ended=True)
-            if keeper.wanted(count):
+            with timing.measure(Stage.RUNNING):
+                self.lanes.wait()
+            writer.check_data(count, self.samples, batches, ended=True)
+            if writer.needs_last(count):
                 self._save(count, batches, timing)
-                with timing.measure("saving"):
-                    keeper.settle()
+                with timing.measure(Stage.SAVING):
+                    writer.wait()
 
-    def _add(self, group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
-        """Add batches by as few products as may be, in halves of halves where memory does not hold them."""
-        plan, most = self._live.plan, self.most
-        runs = group if most is None else [piece for batch in group for piece in pieces(batch, most)]
-        for together in grouped(runs, self._live.patch.runs):
-            if self.most != most:  # memory turned out to be less on the way
-                self._add(together, accumulator, block)
+    def _add(self, batch_group: Sequence[Batch], accumulator: Accumulator, block: int) -> None:
+        """Add batches by as few products as possible; halve batches that memory does not hold."""
+        plan, limit = self._prepared.plan, self.largest_batch
+        pieces = batch_group if limit is None else [piece for batch in batch_group for piece in split(batch, limit)]
+        for joined in group(pieces, self._prepared.patch.batches_per_product):
+            if self.largest_batch != limit:  # memory ran out meanwhile
+                self._add(joined, accumulator, block)
                 continue
             try:
-                accumulator.add([self._live.feed(batch) for batch in together], block)
+                accumulator.add([self._prepared.feed(batch) for batch in joined], block)
                 continue
             except OutOfMemoryError:
-                largest = max(batch.rows for batch in together)
-                if largest == 1 or plan.fixed:
+                largest = max(batch.rows for batch in joined)
+                if largest == 1 or plan.is_fixed:
                     raise
-            # Here and not above, where the error still holds what the failed run had taken. Another lane may have found
-            # less room meanwhile.
-            self.most = min(self.most or largest, largest // 2)
-            self._add(together, accumulator, block)
+            # Outside the handler, where the exception would still hold the memory of the failed run. Another lane may
+            # have found a lower limit meanwhile.
+            self.largest_batch = min(self.largest_batch or largest, largest // 2)
+            self._add(joined, accumulator, block)
 
-    def _moments(self, sums: Any) -> Moments:
-        patch = self._live.patch
-        return replace(self._zero, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
+    def _to_moments(self, sums: Any) -> Moments:
+        patch = self._prepared.patch
+        return replace(self._empty, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
 
-    def _look(self, batches: Batches, totals: Sequence[Sequence[Array]]) -> float | None:
-        """D_LR of the rows that all lanes have summed so far; None where none counts."""
-        running = self._moments([np.sum(same, axis=0) for same in zip(*totals, strict=True)])
-        check_finite(running, batches)
-        with single_threaded_blas(len(running.matrix) ** 3):
-            return from_moments(running).d_lr if running.n else None
+    def _running_d_lr(self, batches: Batches, lane_sums: Sequence[Sequence[Array]]) -> float | None:
+        """D_LR of the rows that all lanes have summed so far; None where no row counts."""
+        sums = [np.sum(arrays, axis=0) for arrays in zip(*lane_sums, strict=True)]
+        moments = self._to_moments(sums)
+        check_finite(moments, batches)
+        with single_threaded_blas(len(moments.matrix) ** 3):
+            return compute_richness(Sample(moments)).d_lr if moments.n else None
 
     def _save(self, count: int, batches: Batches, timing: Timing) -> None:
-        with timing.measure("running"):
-            self.fleet.settle()
-        with timing.measure("saving"):
-            shifts, rows = (self._shift, *self._live.given.values()), batches.fingerprint_of(self.samples)
-            self._keeper.save(lambda: CheckpointState(count, self.samples, rows, shifts, self.fleet.read()))
+        with timing.measure(Stage.RUNNING):
+            self.lanes.wait()
+        with timing.measure(Stage.SAVING):
+            shifts = (self._shift, *self._prepared.layer_shifts.values())
+            fingerprint = batches.fingerprint_at(self.samples)
+            self._writer.save(lambda: CheckpointState(count, self.samples, fingerprint, shifts, self.lanes.read()))
 
 
-def _identity(live: PreparedModel, blocks: int) -> dict[str, Any]:
-    """What makes sums what they are, of how a model is run."""
-    plan = live.plan
+def _describe_run(prepared: PreparedModel, blocks: int) -> dict[str, Any]:
+    """What identifies sums by the way their model is run. The keys stand in checkpoint files."""
+    plan = prepared.plan
     return {
-        "samples a run": plan.size,
+        "samples a run": plan.batch_size,
         "blocks": blocks,
-        "runs a product": live.patch.runs,
+        "runs a product": prepared.patch.batches_per_product,
         "targets": plan.K,
         "mask": plan.mask,
     }
 
 
 def check_finite(moments: Moments, batches: Batches) -> None:
-    """Check that the sums are finite.
+    """Check that sums are finite.
 
     Raises:
-        DataError: when they are not; it names the input and the row where there is one to blame.
+        DataError: when they are not; the message names the input and the row where the data are the cause.
     """
     if np.isfinite(moments.matrix).all():
         return
     diagonal = np.diag(moments.matrix)
     f, y = 1 + moments.p, 1 + moments.p + moments.C
-    blocks = {"features": diagonal[1:f], "outputs": diagonal[f:y], "targets": diagonal[y:]}
-    where = next((name for name, part in blocks.items() if not np.isfinite(part).all()), "features")
-    cause = batches.first_not_finite
+    parts = {"features": diagonal[1:f], "outputs": diagonal[f:y], "targets": diagonal[y:]}
+    name = next((name for name, part in parts.items() if not np.isfinite(part).all()), "features")
+    if batches.first_not_finite is not None:
+        raise DataError(
+            f"{batches.first_not_finite}, so the {name} are not finite",
+            "finite numbers",
+            "Fix or leave out these rows.",
+        )
     raise DataError(
-        f"{cause}, which makes the {where} so"
-        if cause
-        else f"the {where} hold NaN or infinity, though the inputs are finite",
+        f"the {name} hold NaN or infinity, though the inputs are finite",
         "finite numbers",
-        "Mend or leave out these rows." if cause else "The model overflows on these data: check their scale.",
+        "The model overflows on these data: check their scale.",
     )

@@ -1,8 +1,8 @@
-"""A pass that survives its process: the sums so far and the position in the data, in a file that is whole at any time.
+"""Checkpoints of a pass: their file format, and the writer that keeps one up to date.
 
-Requirements: batch b adds to block b mod G, and a checkpoint is taken between two batches. So a pass that goes on at
-the position of its checkpoint adds the same numbers in the same order as one that was never stopped: the same to the
-bit.
+Requirements: batch b adds to block b mod G, and a checkpoint is taken between two batches. So a pass that resumes at
+the position of its checkpoint adds the same numbers in the same order as an uninterrupted one: the sums are the same to
+the bit. A checkpoint file is complete at any time.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ from onnxrich.errors import DataError, OutputError
 from onnxrich.moments.matrix import Array
 
 SCHEMA = "onnxrich.checkpoint/2"
-ANEW = "Pass another --checkpoint, or remove the file to begin anew."
+START_ANEW = "Pass another --checkpoint, or remove the file to start anew."
+
+# Share of the time that a pass may wait while its sums are copied to a file, and the fewest seconds between two
+# checkpoints. The first one comes soon, so that a pass that is killed again and again advances each time.
+SAVE_SHARE, SAVE_SECONDS, FIRST_SECONDS = 0.1, 5.0, 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class CheckpointState:
-    """How far a pass is.
+    """The position of a pass and its sums.
 
     Attributes:
         batches: number of batches that were added.
         samples: number of samples in them.
-        fingerprint: of their rows; None before the first batch.
-        shifts: about which the sums run: of the head, and of the inputs of hidden layers.
-        sums: accumulators of each block; none before the first batch.
+        fingerprint: fingerprint of their rows; None before the first batch.
+        shifts: shifts of the sums: that of the head, then those of the hidden layers.
+        sums: accumulators of each block; empty before the first batch.
     """
 
     batches: int
@@ -50,200 +54,213 @@ class CheckpointState:
     sums: Sequence[Sequence[Array]] = ()
 
 
-def stage_checkpoint(path: Path, about: Mapping[str, Any], state: CheckpointState) -> Path:
-    """Write a newer checkpoint, which `writing.place` is to put in the place of the one that is there.
+def stage_checkpoint(path: Path, description: Mapping[str, Any], state: CheckpointState) -> Path:
+    """Write a checkpoint to a temporary file beside its path; `place` moves it there.
 
     Args:
-        path: the file.
-        about: JSON-able description of the pass; `load` refuses another one.
-        state: how far it is.
+        path: path of the checkpoint.
+        description: JSON-able description of the pass; `load_checkpoint` refuses another one.
+        state: the position of the pass and its sums.
 
     Returns:
-        Where it lies for now.
+        The temporary file.
 
     Raises:
         OutputError: when it can't be written.
     """
-    told = {"schema": SCHEMA, "about": dict(about), "batches": state.batches, "samples": state.samples}
-    told["fingerprint"] = state.fingerprint
-    arrays = {f"{g}.{j}": array for g, sums in enumerate(state.sums) for j, array in enumerate(sums)}
+    header = {"schema": SCHEMA, "about": dict(description), "batches": state.batches, "samples": state.samples}
+    header["fingerprint"] = state.fingerprint
+    arrays = {f"{block}.{j}": array for block, sums in enumerate(state.sums) for j, array in enumerate(sums)}
     arrays |= {f"shift.{j}": array for j, array in enumerate(state.shifts)}
 
     def write(file: BinaryIO) -> None:
-        np.savez(file, allow_pickle=False, checkpoint=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
+        np.savez(file, allow_pickle=False, checkpoint=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
     return stage_file(path, write)
 
 
 def load_checkpoint(
     path: Path,
-    about: Mapping[str, Any],
+    description: Mapping[str, Any],
+    *,
     shapes: Sequence[Sequence[tuple[int, ...]]],
     shifts: Sequence[Array],
-    *,
     tolerance: float,
 ) -> CheckpointState | None:
-    """The state that a checkpoint holds, None when there is none yet; half of one, of a killed process, is removed.
+    """Load a checkpoint. Return None when none exists yet. Temporary files of a killed process are removed.
 
     Args:
-        path: the file.
-        about: description of the pass that is to go on.
-        shapes: of the accumulators of each block.
-        shifts: about which sums would run if they began now, the means of the first rows.
-        tolerance: by how much of their norm those of the checkpoint may differ: another machine, or another choice of
-            a GPU's kernels, rounds otherwise.
+        path: path of the checkpoint.
+        description: description of the pass that is to resume.
+        shapes: shapes of the accumulators of each block.
+        shifts: shifts of sums that start now, the means of the first rows.
+        tolerance: allowed difference of the checkpoint's shifts, relative to their norm: another machine, or other
+            kernels of a GPU, round differently.
 
     Raises:
         DataError: when the file is damaged or belongs to another pass.
-        OutputError: when there can be no such file.
+        OutputError: when the folder does not exist.
     """
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: no such folder", "a place for the checkpoint", "Make the folder first.")
+        raise OutputError(f"{path}: the folder does not exist", "a folder for the checkpoint", "Make the folder first.")
     sweep(path)
     if not os.path.lexists(path):
         return None
     try:
         arrays = read_arrays(path)
-        told = json.loads(arrays["checkpoint"].tobytes())
-        if told["schema"] != SCHEMA:
-            raise ValueError(told["schema"])
-        saved, wanted = told["about"], json.loads(json.dumps(about))
-        other = next((name for name, value in wanted.items() if saved[name] != value), None)
-        if other is None:
-            sums = [_named(arrays, f"{g}.", block) for g, block in enumerate(shapes)]
-            about_which = _named(arrays, "shift.", [shift.shape for shift in shifts])
-            if all(_near(*pair, tolerance) for pair in zip(about_which, shifts, strict=True)):
-                return CheckpointState(
-                    int(told["batches"]), int(told["samples"]), told["fingerprint"], about_which, sums
-                )
+        header = json.loads(arrays["checkpoint"].tobytes())
+        if header["schema"] != SCHEMA:
+            raise ValueError(header["schema"])
+        difference = _find_difference(header["about"], json.loads(json.dumps(description)))
+        if difference is None:
+            state = _read_state(header, arrays, shapes=shapes, shift_shapes=[shift.shape for shift in shifts])
+            if all(_is_near(*pair, tolerance) for pair in zip(state.shifts, shifts, strict=True)):
+                return state
+            difference = "the first rows give other features now"
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f" ({error.found})" if isinstance(error, DataError) else ""
         raise DataError(
-            f"checkpoint {str(path)!r} is damaged or none{reason}", f"a file of schema {SCHEMA}", ANEW
+            f"checkpoint {str(path)!r} is damaged or no checkpoint{reason}", f"a file of schema {SCHEMA}", START_ANEW
         ) from error
-    difference = _difference(other, saved[other], wanted[other]) if other else "the first rows give other features now"
     raise DataError(
-        f"checkpoint {str(path)!r} is of another run: {difference}",
+        f"checkpoint {str(path)!r} belongs to another run: {difference}",
         "the same model, data and options",
-        ANEW,
+        START_ANEW,
     )
 
 
 def saved_block_count(path: Path) -> int | None:
-    """The number of blocks that a checkpoint holds; None where there is none that can be read: `load` says why."""
+    """The number of blocks in a checkpoint; None where it can't be read. `load_checkpoint` reports the reason."""
     try:
-        told = json.loads(read_arrays(path, names=("checkpoint",))["checkpoint"].tobytes())
-        return int(told["about"]["blocks"])
+        header = json.loads(read_arrays(path, names=("checkpoint",))["checkpoint"].tobytes())
+        return int(header["about"]["blocks"])
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def _named(arrays: Mapping[str, Array], name: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """The arrays of a name and numbers from 0, each of its shape."""
-    found = [arrays[f"{name}{number}"] for number in range(len(shapes))]
-    if [array.shape for array in found] != list(shapes):
-        raise ValueError(f"shapes of {name}")
-    return found
+def _read_state(
+    header: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    *,
+    shapes: Sequence[Sequence[tuple[int, ...]]],
+    shift_shapes: Sequence[tuple[int, ...]],
+) -> CheckpointState:
+    sums = [_numbered_arrays(arrays, f"{block}.", shape) for block, shape in enumerate(shapes)]
+    shifts = _numbered_arrays(arrays, "shift.", shift_shapes)
+    return CheckpointState(int(header["batches"]), int(header["samples"]), header["fingerprint"], shifts, sums)
 
 
-def _near(saved: Array, wanted: Array, tolerance: float) -> bool:
-    return bool(np.linalg.norm(saved - wanted) <= tolerance * np.linalg.norm(wanted))
+def _numbered_arrays(arrays: Mapping[str, Array], prefix: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The arrays named by a prefix and numbers from 0.
+
+    Raises:
+        ValueError: when an array has another shape.
+    """
+    numbered = [arrays[f"{prefix}{number}"] for number in range(len(shapes))]
+    if [array.shape for array in numbered] != list(shapes):
+        raise ValueError(f"shapes of {prefix}")
+    return numbered
 
 
-def _difference(name: str, saved: Any, wanted: Any) -> str:
-    """What was another in the run of a checkpoint, in words."""
+def _is_near(saved: Array, current: Array, tolerance: float) -> bool:
+    return bool(np.linalg.norm(saved - current) <= tolerance * np.linalg.norm(current))
+
+
+def _find_difference(saved: Mapping[str, Any], current: Mapping[str, Any]) -> str | None:
+    """A clause on the first entry in which two descriptions differ; None where they agree."""
+    name = next((name for name, value in current.items() if saved[name] != value), None)
+    if name is None:
+        return None
+    then, now = saved[name], current[name]
     if name != "targets":
-        return f"{name} {_shown(saved)} then, {_shown(wanted)} now"
-    if saved and wanted:
-        return f"{saved} targets then, {wanted} now"
-    return "labels were given then, none now" if saved else "no labels were given then, but are now"
+        return f"{name} {_to_text(then)} then, {_to_text(now)} now"
+    if then and now:
+        return f"{then} targets then, {now} now"
+    return "labels were given then, none now" if then else "no labels were given then, but are now"
 
 
-def _shown(value: Any) -> str:
-    """A value as text; of a hash, what tells it from others."""
+def _to_text(value: Any) -> str:
+    """A value as text; a hash is shortened."""
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,}", value):
         return value[:12]
     return "none" if value is None else repr(value)
 
 
-# The share of the time that a pass may wait while its sums are copied to a file, and the seconds between two at least;
-# the first comes soon, for a pass that is ended again and again is to get on each time.
-SAVE_SHARE, SAVE_SECONDS, FIRST_SECONDS = 0.1, 5.0, 1.0
-
-
 class CheckpointWriter:
-    """Keeps the checkpoint of a pass. Without a path it keeps none, and a pass begins at its first row.
+    """Keeps the checkpoint of a pass up to date. Without a path it writes none, and the pass starts at its first row.
 
-    The pass waits while its sums are copied into a file. That is forced to the disk, and takes the checkpoint's place,
-    in a thread beside it, which may take long: so little is lost of a pass that is killed even where disks are slow.
+    The pass waits while its sums are copied into a temporary file. A thread forces that file to the disk, which may
+    take long, and moves it to the path of the checkpoint. So a killed pass loses little work even where disks are slow.
 
     Args:
-        path: the checkpoint.
-        about: what makes the pass what it is.
-        shapes: of the accumulators of each block.
-        shifts: about which sums would run if they began now.
-        tolerance: by how much of their norm those of the checkpoint may differ.
+        path: path of the checkpoint.
+        description: what identifies the pass.
+        shapes: shapes of the accumulators of each block.
+        shifts: shifts of sums that start now.
+        tolerance: allowed difference of the checkpoint's shifts, relative to their norm.
 
     Attributes:
-        done: how far the pass was when the checkpoint was written.
+        start: the state from which the pass resumes.
 
     Raises:
         DataError: when the file is damaged or belongs to another pass.
-        OutputError: when there can be no such file.
+        OutputError: when the folder does not exist.
     """
 
     def __init__(
         self,
         path: Path | None,
-        about: Mapping[str, Any],
+        description: Mapping[str, Any],
         *,
         shapes: Sequence[Sequence[tuple[int, ...]]],
         shifts: Sequence[Array],
         tolerance: float,
     ) -> None:
-        begun = None if path is None else load_checkpoint(path, about, shapes, shifts, tolerance=tolerance)
-        self.done = begun or CheckpointState(0, 0, None, shifts)
-        self._path, self._about, self._kept = path, about, self.done.batches
-        self._pool = ThreadPoolExecutor(1, "onnxrich-checkpoint")
+        state = None
+        if path is not None:
+            state = load_checkpoint(path, description, shapes=shapes, shifts=shifts, tolerance=tolerance)
+        self.start = state or CheckpointState(0, 0, None, shifts)
+        self._path, self._description, self._saved_batches = path, description, self.start.batches
+        self._thread = ThreadPoolExecutor(1, "onnxrich-checkpoint")
         self._placing: Future[float] | None = None
 
     def __enter__(self) -> Self:
-        self._pace = RateLimiter(SAVE_SECONDS, SAVE_SHARE, min(FIRST_SECONDS, SAVE_SECONDS))
+        self._limiter = RateLimiter(SAVE_SECONDS, SAVE_SHARE, min(FIRST_SECONDS, SAVE_SECONDS))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown()
+        self._thread.shutdown()
         if kind is None:
-            self.settle()
+            self.wait()
 
-    def due(self) -> bool:
-        """Whether a newer checkpoint is due. None is while the disk writes the last one, and as long again."""
-        if self._path is None or not self._pace.due():
+    def is_due(self) -> bool:
+        """Whether a new checkpoint is due. At most one is written at a time, with an equal pause after it."""
+        if self._path is None or not self._limiter.is_due():
             return False
         return self._placing is None or (self._placing.done() and time.perf_counter() >= self._placing.result())
 
-    def wanted(self, batches: int) -> bool:
-        """Whether there is to be a checkpoint at the end, behind so many batches: none holds them yet."""
-        return self._path is not None and batches > self._kept
+    def needs_last(self, batches: int) -> bool:
+        """Whether a checkpoint is missing at the end of a pass of so many batches."""
+        return self._path is not None and batches > self._saved_batches
 
-    def save(self, read: Callable[[], CheckpointState]) -> None:
-        """Keep a newer state.
+    def save(self, read_state: Callable[[], CheckpointState]) -> None:
+        """Save a new state.
 
         Args:
-            read: gives it; its sums may change as soon as this returns.
+            read_state: gives the state; its sums may change as soon as `save` returns.
 
         Raises:
-            OutputError: when it, or the one before it, can't be written.
+            OutputError: when this checkpoint, or the one before it, can't be written.
         """
         assert self._path is not None  # noqa: S101 - nothing is due without one
-        with self._pace.spending():
-            self.settle()
-            state = read()
-            staged = stage_checkpoint(self._path, self._about, state)
-            self._placing, self._kept = self._pool.submit(_place, staged, self._path), state.batches
+        with self._limiter.measure():
+            self.wait()
+            state = read_state()
+            staged = stage_checkpoint(self._path, self._description, state)
+            self._placing, self._saved_batches = self._thread.submit(_place, staged, self._path), state.batches
 
-    def settle(self) -> None:
-        """Wait until the last state is safe on the disk.
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on the disk.
 
         Raises:
             OutputError: when it can't be written.
@@ -251,35 +268,36 @@ class CheckpointWriter:
         if self._placing is not None:
             self._placing.result()
 
-    def check(self, batches: int, samples: int, read: Batches, *, ended: bool = False) -> None:
-        """Check that the data have, up to the checkpoint, the samples that they had when it was written.
+    def check_data(self, count: int, samples: int, batches: Batches, *, ended: bool = False) -> None:
+        """Check that the data up to the checkpoint are those that it was written with.
 
         Args:
-            batches: that were read so far.
-            samples: in them.
-            read: where they come from.
-            ended: whether there are no more.
+            count: number of batches that were read so far.
+            samples: number of samples in them.
+            batches: the batches.
+            ended: whether no batch follows.
 
         Raises:
-            DataError: when they don't.
+            DataError: when the data differ.
         """
-        done = self.done
-        here = batches == done.batches and not ended
-        rows = read.fingerprint_of(samples) if here else None
-        if (ended and batches < done.batches) or (here and samples != done.samples):
-            found = f"{samples:,} samples in the first {batches:,} batches, and {done.samples:,} in the "
-            found += f"{done.batches:,} of the checkpoint"
-        elif rows is not None and done.fingerprint is not None and rows != done.fingerprint:
+        start = self.start
+        at_start = count == start.batches and not ended
+        fingerprint = batches.fingerprint_at(samples) if at_start else None
+        if (ended and count < start.batches) or (at_start and samples != start.samples):
+            found = (
+                f"the first {count:,} batches hold {samples:,} samples, and the {start.batches:,} of the checkpoint "
+                f"{start.samples:,}"
+            )
+        elif fingerprint is not None and start.fingerprint is not None and fingerprint != start.fingerprint:
             found = f"the first {samples:,} samples differ from those of the checkpoint"
         else:
             return
-        remedy = "Pass those, or remove the checkpoint to begin anew."
-        raise DataError(found, "the data that the checkpoint was made with", remedy)
+        raise DataError(found, "the data of the checkpoint", "Pass those data, or remove the checkpoint to start anew.")
 
 
 def _place(staged: Path, path: Path) -> float:
-    """Put a checkpoint in its place; gives the time until which the disk is to rest, which is as long as that took."""
-    begun = time.perf_counter()
+    """Move a checkpoint to its path. Return the time until which the disk should rest: as long as the move took."""
+    start = time.perf_counter()
     place(staged, path)
-    ended = time.perf_counter()
-    return ended + (ended - begun)
+    end = time.perf_counter()
+    return end + (end - start)

@@ -1,66 +1,98 @@
-"""Hidden layers beside the head: chosen, added to the model that is run, and measured."""
+"""Hidden layers beside the head: chosen, added to the patched model, and read as moments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import TensorProto
 
-from onnxrich.data.source import Batch
 from onnxrich.data.table import AnyArray
-from onnxrich.engine import prepared as lives
-from onnxrich.engine.batches import padded
+from onnxrich.engine.batches import pad
 from onnxrich.engine.memory import fit_blocks
-from onnxrich.engine.prepared import USUAL_MASK, PreparedModel
+from onnxrich.engine.prepared import ATTENTION_MASK, PreparedModel, open_session
 from onnxrich.errors import HeadError, ModelError, Notice
-from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.model.graph import Graph
-from onnxrich.model.head import layers
 from onnxrich.model.head.affine import Axes
 from onnxrich.model.head.head import Head, View
-from onnxrich.model.head.layers import LayerTensor
-from onnxrich.model.head.pooling import Pool, Shapes, pool
-from onnxrich.model.patch import instrument as rewrite
+from onnxrich.model.head.layers import (
+    MOST_LAYERS,
+    LayerTensor,
+    chosen_tensors,
+    equals_features,
+    layer_tensors,
+    thin_layers,
+)
+from onnxrich.model.head.pooling import Pool, Shapes, choose_pool
+from onnxrich.model.patch.instrument import Patch, expose_shapes, instrument
 from onnxrich.moments.matrix import Moments, merge_all
-from onnxrich.results.layer import Layer
 
-# Two numbers of samples that no axis is likely to have by chance: the axis that has both runs over the samples.
-RUNS = (13, 11)
-# Layers that a message names.
+# Batch sizes of two runs that show which axis runs over the samples: no other axis has both lengths by chance.
+TRIAL_SIZES = (13, 11)
+# Number of layers that a message names.
 LISTED = 3
 
 
 @dataclass(frozen=True)
 class LayerRequest:
-    """Which layers are asked for.
+    """Which hidden layers to measure.
 
     Attributes:
-        names: of tensors or modules; None for all.
-        token: which token to take of layers of tokens, None for their mean.
-        memory: bytes that the work may use, None for what the machine has.
-        blocks: number of blocks of moments that is asked for.
+        names: names of tensors or modules; None for all layers.
+        token: number of the token to read in layers of tokens, None for their mean.
     """
 
     names: tuple[str, ...] | None
     token: int | None = None
-    memory: int | None = None
-    blocks: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class HiddenLayer:
-    """A hidden layer that is read: where, and how its rows are made."""
+    """A hidden layer to read.
 
-    site: LayerTensor
+    Attributes:
+        source: tensor of the layer.
+        pool: how rows are made of the tensor.
+        p: number of features.
+    """
+
+    source: LayerTensor
     pool: Pool
     p: int
 
-    def head(self, head: Head) -> Head:
-        """The layer as features beside the head's outputs."""
-        view = View(self.site.tensor, Axes(2, 1), pool=self.pool)
-        return Head(view, head.outputs, self.site.operator, self.p, head.C)
+    def with_outputs(self, head: Head) -> Head:
+        """The layer's features with the outputs of the head."""
+        view = View(self.source.tensor, Axes(2, 1), pool=self.pool)
+        return Head(view, head.outputs, self.source.operator, self.p, head.C)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMoments:
+    """The moments of a hidden layer's features, the head's outputs and the targets.
+
+    Attributes:
+        tensor: name of the tensor.
+        scope: module of the exporting framework; empty where the file has none.
+        operator: operators that make the tensor, for people.
+        rows: how rows are made of the tensor, for people.
+        blocks: moments of the blocks with rows.
+    """
+
+    tensor: str
+    scope: str
+    operator: str
+    rows: str
+    blocks: tuple[Moments, ...]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all moments are finite."""
+        return all(bool(np.isfinite(block.matrix).all()) for block in self.blocks)
+
+    def merge_blocks(self) -> Moments:
+        """The moments of all rows."""
+        return merge_all(self.blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,149 +100,145 @@ class HiddenLayers:
     """The hidden layers of a pass.
 
     Attributes:
-        hidden: the layers, in the order in which they run.
-        blocks: number of blocks of moments for which there is memory.
-        notices: what a reader of the result should know.
+        layers: the layers, in the order in which they run.
+        blocks: number of blocks of moments that memory holds.
+        notices: notices for the reader of the result.
     """
 
-    hidden: tuple[HiddenLayer, ...]
+    layers: tuple[HiddenLayer, ...]
     blocks: int
     notices: tuple[Notice, ...]
 
-    def profile(
-        self,
-        head: Head,
-        moments: Callable[[int], list[Moments]],
-        total: Moments,
-        blocks: Sequence[Moments],
-        *,
-        samples: bool,
-    ) -> LayerProfile:
-        """The numbers of the layers, and at last of the head's features.
+    @property
+    def names(self) -> list[str]:
+        """Names of the tensors."""
+        return [layer.source.tensor for layer in self.layers]
+
+    def read(self, drain: Callable[[int], list[Moments]]) -> Iterator[LayerMoments]:
+        """Yield the moments of each layer. Only one layer's moments are in memory at a time.
 
         Args:
-            head: the head.
-            moments: of a layer by its index, for each block.
-            total: moments of the head.
-            blocks: that these are the sum of, where they were kept.
-            samples: whether rows are samples.
+            drain: gives the moments of a layer in each block, by the layer's index, and releases its sums.
         """
-        found, bad = list[Layer](), list[str]()
-        for index, hidden in enumerate(self.hidden):
-            site, parts = hidden.site, [part for part in moments(index) if part.n]
-            if not all(np.isfinite(part.matrix).all() for part in parts):
-                bad.append(f"{site.tensor!r}: it holds NaN or infinity")
-                continue
-            about = {"name": site.tensor, "scope": site.scope, "operator": site.operator, "rows": hidden.pool.words}
-            kept = parts if len(blocks) else ()
-            found.append(Layer.from_moments(about, merge_all(parts), kept, samples=samples))
-        about = {"name": head.features.tensor, "scope": "", "operator": "features of the head", "rows": "as the head's"}
-        last = Layer.from_moments(about, total, blocks, samples=samples)
-        return LayerProfile((*found, last), (*self.notices, *_notices(bad), *_few_rows([*found, last], total.n)))
+        for index, layer in enumerate(self.layers):
+            source, rows = layer.source, layer.pool.description
+            yield LayerMoments(
+                source.tensor, source.scope, source.operator, rows, tuple(block for block in drain(index) if block.n)
+            )
 
 
-@dataclass(frozen=True)
-class LayerProfile:
-    """The layers of a model with their numbers, in the order in which they run, and what a reader should know."""
-
-    layers: tuple[Layer, ...] = ()
-    notices: tuple[Notice, ...] = ()
-
-
-def with_layers(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[PreparedModel, HiddenLayers]:
-    """A model that yields hidden layers as well, and which those are.
+def with_layers(
+    prepared: PreparedModel, request: LayerRequest, *, blocks: int | None, memory: int | None
+) -> tuple[PreparedModel, HiddenLayers]:
+    """Add hidden layers to a prepared model. Return the new model and its layers.
 
     Args:
-        live: the model with its head, settled.
-        first: the first batch.
-        asked: which layers.
+        prepared: the model with its head, adjusted to the first batch.
+        request: which layers.
+        blocks: requested number of blocks of moments; as many as memory holds when left out.
+        memory: bytes that the work may use; the free memory when left out.
 
     Raises:
-        HeadError: when a name is unknown, or a layer that is named has no rows like the head's.
-        ModelError: when there is no memory for their moments.
+        HeadError: when a name is unknown, or a named layer has no rows like the head's.
+        ModelError: when memory does not hold the moments.
     """
-    live.session.close()  # memory may not hold two
-    hidden, notices = _chosen(live, first, asked)
-    patches = [
-        rewrite.instrument(
-            live.model, layer.head(live.head), K=live.plan.K, masked=live.plan.counts, mask=live.plan.mask,
-            by_row=live.plan.by_row, runs=live.patch.runs, memory=live.session.device.memory, beside=live.patch,
-            name=f"layer.{at}.",
+    prepared.session.close()  # memory may not hold two
+    layers, notices = _choose_layers(prepared, request)
+    patch = prepared.patch.with_layers(_layer_patches(prepared, layers))
+    names = [layer.source.tensor for layer in layers]
+    count = fit_blocks(patch, names, blocks=blocks, memory=memory)
+    session = open_session(prepared.model, patch.data, device=prepared.session.device)
+    patched = replace(prepared, patch=patch, session=session)
+    patched = replace(patched, layer_shifts=_layer_shifts(patched))
+    return patched, HiddenLayers(tuple(layers), count, tuple(notices))
+
+
+def _layer_patches(prepared: PreparedModel, layers: Sequence[HiddenLayer]) -> list[Patch]:
+    plan = prepared.plan
+    return [
+        instrument(
+            prepared.model, layer.with_outputs(prepared.head), K=plan.K, masked=plan.has_weights, mask=plan.mask,
+            by_row=plan.by_row, batches_per_product=prepared.patch.batches_per_product,
+            memory=prepared.session.device.memory, base=prepared.patch, name=f"layer.{index}.",
         )
-        for at, layer in enumerate(hidden)
+        for index, layer in enumerate(layers)
     ]  # fmt: skip
-    patch = live.patch.beside(patches)
-    names = [layer.site.tensor for layer in hidden]
-    blocks = fit_blocks(patch, names, blocks=asked.blocks, memory=asked.memory)
-    session = lives.open_session(live.model, patch.data, live.session.device)
-    shifts = _shifts(replace(live, patch=patch, session=session), first)
-    return replace(live, patch=patch, session=session, given=shifts), HiddenLayers(
-        tuple(hidden), blocks, tuple(notices)
-    )
 
 
-def _chosen(live: PreparedModel, first: Batch, asked: LayerRequest) -> tuple[list[HiddenLayer], list[Notice]]:
-    graph = Graph(live.model)
-    named = asked.names is not None
-    sites = (
-        layers.chosen_tensors(graph, live.head, asked.names or ()) if named else layers.layer_tensors(graph, live.head)
-    )
-    shapes = _shapes(live, first, sites)
-    mask, each = _mask(live, first), lives.rows_per_sample(live, first)
-    found, skipped = list[HiddenLayer](), list[str]()
-    for site in sites:
-        if not named and len({shapes[term].dims for term in site.terms}) > 1:
-            continue  # a sum of tensors of different shapes is a bias or a mask, and no layer
-        double = graph.elements(site.tensor) == TensorProto.DOUBLE
-        how = pool(shapes[site.tensor], site.features, each=each, mask=mask, token=asked.token, double=double)
-        if isinstance(how, str):
-            skipped.append(f"{site.tensor!r}: {how}")
-            continue
-        p = shapes[site.tensor].dims[0][how.features]
-        if named or p != live.head.p or asked.token is not None or not layers.gives_features(graph, live.head, site):
-            found.append(HiddenLayer(site, how, p))
-    if named and skipped:
+def _choose_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[HiddenLayer], list[Notice]]:
+    """Choose the layers of a request. Return them with notices on those left out."""
+    are_named = request.names is not None
+    layers, skipped = _find_layers(prepared, request)
+    if are_named and skipped:
         raise HeadError(
-            f"layer {skipped[0]}", f"a tensor with rows as the head's, which are {lives.rows_kind(live, first)}s",
+            f"layer {skipped[0]}",
+            f"a tensor with rows like those of the head, which are {prepared.rows_kind}s",
             "Leave it out of --layers; `onnxrich inspect MODEL --layers` lists others.",
-        )  # fmt: skip
-    if asked.token is not None and not any(layer.pool.token is not None for layer in found):
-        raise HeadError(f"token {asked.token}, and no layer that has it", "layers of tokens", "Leave --token out.")
-    kept = found if named else layers.thinned(found)
-    return kept, (_thinned(len(found)) if len(kept) < len(found) else []) + _notices(skipped)
+        )
+    if request.token is not None and not any(layer.pool.token is not None for layer in layers):
+        raise HeadError(f"no layer has a token {request.token}", "layers of tokens", "Leave out --token.")
+    if are_named:
+        return layers, skipped_notices(skipped)
+    spread = thin_layers(layers)
+    thinned_notices = _thinned_notices(len(layers)) if len(spread) < len(layers) else []
+    return spread, thinned_notices + skipped_notices(skipped)
 
 
-def _thinned(count: int) -> list[Notice]:
-    said = f"{count} layers: {layers.MOST} of them, evenly spread, were measured. Pass --layers NAME,… for others."
-    return [Notice("layers_thinned", said)]
+def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[HiddenLayer], list[str]]:
+    """The layers that have rows like the head's, and clauses on those that have none.
+
+    Unless layers are named, sums of tensors of different shapes and the features of the head themselves are left out.
+    """
+    graph, head, are_named = Graph(prepared.model), prepared.head, request.names is not None
+    sources = chosen_tensors(graph, head, request.names or ()) if are_named else layer_tensors(graph, head)
+    layer_shapes, mask = _run_shapes(prepared, sources), _find_token_mask(prepared)
+    layers, skipped = list[HiddenLayer](), list[str]()
+    for source in sources:
+        if not are_named and len({layer_shapes[term].dims for term in source.terms}) > 1:
+            continue  # a bias or a mask is added, so the sum is no layer
+        is_double = graph.element_type(source.tensor) == TensorProto.DOUBLE
+        pooling = choose_pool(
+            layer_shapes[source.tensor],
+            source.features_axis,
+            rows_per_sample=prepared.rows_per_sample,
+            mask=mask,
+            token=request.token,
+            is_double=is_double,
+        )
+        if isinstance(pooling, str):
+            skipped.append(f"{source.tensor!r}: {pooling}")
+            continue
+        p = layer_shapes[source.tensor].dims[0][pooling.features_axis]
+        if are_named or p != head.p or request.token is not None or not equals_features(graph, head, source):
+            layers.append(HiddenLayer(source, pooling, p))
+    return layers, skipped
 
 
-def _notices(skipped: Sequence[str]) -> list[Notice]:
+def _thinned_notices(count: int) -> list[Notice]:
+    message = f"Of {count} layers, {MOST_LAYERS} were measured, evenly spread. Pass --layers NAME,… for others."
+    return [Notice("layers_thinned", message)]
+
+
+def skipped_notices(skipped: Sequence[str]) -> list[Notice]:
     if not skipped:
         return []
     more = f"; and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
     return [Notice("layers_skipped", f"Layers were left out: {'; '.join(skipped[:LISTED])}{more}.")]
 
 
-def _few_rows(measured: Sequence[Layer], n: float) -> list[Notice]:
-    few = sum(layer.p * ROWS_PER_FEATURE > n for layer in measured)
-    said = f"{few} of {len(measured)} layers have fewer than {ROWS_PER_FEATURE} rows a feature, where D_LR is too low"
-    message = f"{said}, more so in wide layers than in narrow ones: compare their d_lr_debiased, or pass more rows."
-    return [Notice("layers_few_rows", message)] if few else []
-
-
-def _shapes(live: PreparedModel, first: Batch, sites: Sequence[LayerTensor]) -> dict[str, Shapes]:
-    """Shapes of the layers, and of what they are sums of, for batches of two sizes where the model takes such."""
-    tensors = list(dict.fromkeys(name for site in sites for name in (site.tensor, *site.terms)))
+def _run_shapes(prepared: PreparedModel, sources: Sequence[LayerTensor]) -> dict[str, Shapes]:
+    """Shapes of layers and of their terms, in batches of two sizes where the model takes any size."""
+    tensors = list(dict.fromkeys(name for source in sources for name in (source.tensor, *source.terms)))
     if not tensors:
         return {}
-    patch, names = rewrite.shapes(live.model, tensors)
-    session = lives.open_session(live.model, patch, live.session.device)
-    sizes: tuple[int, ...] = (live.plan.size,) if live.plan.fixed else RUNS
+    plan, first = prepared.plan, prepared.first
+    patch, names = expose_shapes(prepared.model, tensors)
+    session = open_session(prepared.model, patch, device=prepared.session.device)
+    sizes: tuple[int, ...] = (plan.batch_size,) if plan.is_fixed else TRIAL_SIZES
     try:
-        runs = [session.run(names, padded(first, size).inputs) for size in sizes]
+        runs = [session.run(names, pad(first, size).inputs) for size in sizes]
     except ModelError:
-        if live.plan.fixed:
+        if plan.is_fixed:
             raise
         sizes = (first.rows,)
         runs = [session.run(names, first.inputs)]
@@ -221,26 +249,26 @@ def _shapes(live: PreparedModel, first: Batch, sites: Sequence[LayerTensor]) -> 
     }
 
 
-def _mask(live: PreparedModel, first: Batch) -> tuple[str, int] | None:
-    """The input that says which tokens are padding, and the number of tokens; None where there is none."""
-    array = first.inputs.get(USUAL_MASK)
-    taken = {entry.name for entry in live.model.inputs}
-    if array is None or USUAL_MASK not in taken or array.ndim != 2 or not np.isin(array, (0, 1)).all():
+def _find_token_mask(prepared: PreparedModel) -> tuple[str, int] | None:
+    """The input that marks padding tokens, and the number of tokens; None where the model has none."""
+    array = prepared.first.inputs.get(ATTENTION_MASK)
+    inputs = {entry.name for entry in prepared.model.inputs}
+    if array is None or ATTENTION_MASK not in inputs or array.ndim != 2 or not np.isin(array, (0, 1)).all():
         return None
-    return USUAL_MASK, array.shape[1]
+    return ATTENTION_MASK, array.shape[1]
 
 
-def _shifts(live: PreparedModel, first: Batch) -> dict[str, AnyArray]:
-    """The shifts about which the moments of layers are summed: the means of the first rows, by name of the input."""
-    patch = live.patch
+def _layer_shifts(prepared: PreparedModel) -> dict[str, AnyArray]:
+    """Shifts of the layers' moments, the means of the first rows, by name of the input."""
+    patch = prepared.patch
     names = [layer.features for layer in patch.layers]
-    # Of no names, the runtime takes all outputs to be meant.
-    tables = live.session.run(names, live.feed(first) | patch.nothing) if names else []
-    own = lives.pilot_shift(live, first)
-    p = live.features.shape[1]
+    # For an empty list of names the runtime returns all outputs.
+    tables = prepared.session.run(names, prepared.feed(prepared.first) | patch.idle_feed) if names else []
+    head_shift = prepared.pilot_shift()
+    rows, p = prepared.features.shape
     shifts: dict[str, AnyArray] = {}
     for layer, table in zip(patch.layers, tables, strict=True):
-        mean = table[: len(live.features)].mean(axis=0)
-        shift = np.concatenate([[0.0], np.where(np.isfinite(mean), mean, 0.0), own[1 + p :]])
+        mean = table[:rows].mean(axis=0)
+        shift = np.concatenate([[0.0], np.where(np.isfinite(mean), mean, 0.0), head_shift[1 + p :]])
         shifts[layer.shift] = shift.reshape(1, -1)
     return shifts

@@ -1,4 +1,4 @@
-"""What fits into memory: the moments, refused with the numbers where they don't, and how many runs at once."""
+"""Memory of a pass: blocks of moments and lanes that fit, and a refusal with numbers where they don't."""
 
 from __future__ import annotations
 
@@ -7,60 +7,72 @@ from collections.abc import Sequence
 import psutil
 
 from onnxrich._utils.formatting import count_text, size_text
-from onnxrich.engine.sizing import FEWEST_BLOCKS, block_count
+from onnxrich.engine.sizing import FEWEST_BLOCKS, choose_block_count
 from onnxrich.errors import ModelError
 from onnxrich.model.patch.instrument import Patch
 
-# The share of the memory that is free, or that --max-memory leaves, that moments may take; the same for runs at once.
+# Share of the free memory, or of --max-memory, that moments may take.
 SHARE = 0.5
-# Copies of one layer's moments that are made where its numbers are computed.
+# Copies of one layer's moments that the computation of its numbers makes.
 COPIES = 4
-# Layers that a message names.
+# Number of layers that a message names.
 LISTED = 3
 
 
-def fit_lanes(patch: Patch, *, blocks: int, lanes: int, taken: int, memory: int | None) -> int:
-    """The number of runs at once: as many as are wanted where memory holds them and the blocks can be shared, else one.
+def fit_lanes(patch: Patch, *, blocks: int, lanes: int, lane_bytes: int, memory: int | None) -> int:
+    """The number of lanes: as requested where memory holds them and they can share the blocks evenly, else one.
 
     Args:
-        patch: of the head with its layers.
+        patch: patch of the head with its layers.
         blocks: number of blocks.
-        lanes: runs at once that are wanted.
-        taken: bytes that one of them takes beside its sums.
-        memory: bytes that the work may use; those that are free when left out.
+        lanes: requested number of lanes.
+        lane_bytes: memory of one lane beside its sums.
+        memory: bytes that the work may use; the free memory when left out.
     """
-    more = (lanes - 1) * (_sums(patch) + taken)
-    return lanes if blocks % lanes == 0 and bytes_needed(patch, blocks) + more <= _allowed(memory) else 1
+    extra_bytes = (lanes - 1) * (_sum_bytes(patch) + lane_bytes)
+    fits = moments_bytes(patch, blocks) + extra_bytes <= _allowed_bytes(memory)
+    return lanes if blocks % lanes == 0 and fits else 1
 
 
 def fit_blocks(patch: Patch, names: Sequence[str], *, blocks: int | None, memory: int | None) -> int:
-    """The number of blocks for which there is memory: as asked, or as many as fit.
+    """The number of blocks: as requested, or as many as memory holds.
 
     Args:
-        patch: of the head with its layers.
-        names: of the layers, which may be none.
-        blocks: that the user asks for.
-        memory: bytes that the work may use; those that are free when left out.
+        patch: patch of the head with its layers.
+        names: names of the layers; may be empty.
+        blocks: number of blocks that the user requested.
+        memory: bytes that the work may use; the free memory when left out.
 
     Raises:
-        ModelError: when they don't fit; the message holds the numbers.
+        ModelError: when the moments don't fit into memory; the message holds the numbers.
     """
-    most = block_count(patch.edges[-1], blocks)
-    allowed = _allowed(memory)
-    tried = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -2), 1]
-    for count in tried:
-        if bytes_needed(patch, count) <= allowed:
+    most = choose_block_count(patch.edges[-1], blocks)
+    allowed = _allowed_bytes(memory)
+    counts = [most] if blocks is not None else [*range(most, FEWEST_BLOCKS - 1, -2), 1]
+    for count in counts:
+        if moments_bytes(patch, count) <= allowed:
             return count
-    count = tried[-1]
-    several = f"of {count_text(len(names), 'layer')} " if names else ""
+    count = counts[-1]
+    of_layers = f"of {count_text(len(names), 'layer')} " if names else ""
     raise ModelError(
-        f"the moments {several}in {count_text(count, 'block')} take {size_text(bytes_needed(patch, count))} of memory",
+        f"the moments {of_layers}in {count_text(count, 'block')} take {size_text(moments_bytes(patch, count))} of "
+        "memory",
         f"at most {size_text(allowed)}, {SHARE:.0%} of {'--max-memory' if memory else 'the free memory'}",
         _remedy(patch, names, count),
     )
 
 
-def _allowed(memory: int | None) -> int:
+def moments_bytes(patch: Patch, blocks: int) -> int:
+    """Bytes of all moments: the sums of all layers with a spare set, and copies of the widest layer's moments."""
+    widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
+    return (blocks + 1) * _sum_bytes(patch) + (blocks + COPIES) * widest
+
+
+def _sum_bytes(patch: Patch) -> int:
+    return 8 * sum(height * width for height, width in patch.shapes)
+
+
+def _allowed_bytes(memory: int | None) -> int:
     return int(SHARE * (memory or psutil.virtual_memory().available))
 
 
@@ -69,16 +81,6 @@ def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
         return "Pass fewer --blocks, or a larger --max-memory."
     widths = [layer.edges[-1] for layer in patch.layers]
     widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
-    told = ", ".join(f"{name!r} (d = {d:,}: {size_text(8 * d * d)} a block)" for d, name in widest)
-    fewer = "--blocks 0, " if count > 1 else ""
-    return f"Pass {fewer}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {told}."
-
-
-def bytes_needed(patch: Patch, blocks: int) -> int:
-    """Bytes that moments take: the sums of all layers with a spare set, and copies of the widest for its numbers."""
-    widest = 8 * max(layer.edges[-1] ** 2 for layer in (*patch.layers, patch))
-    return (blocks + 1) * _sums(patch) + (blocks + COPIES) * widest
-
-
-def _sums(patch: Patch) -> int:
-    return 8 * sum(height * width for height, width in patch.shapes)
+    listing = ", ".join(f"{name!r} (d = {d:,}: {size_text(8 * d * d)} a block)" for d, name in widest)
+    fewer_blocks = "--blocks 0, " if count > 1 else ""
+    return f"Pass {fewer_blocks}fewer layers as --layers NAME,…, or a larger --max-memory. The widest are {listing}."

@@ -1,4 +1,4 @@
-"""A second pass over the data: what simple readouts of the features decide, counted in the graph."""
+"""Decisions of simple readouts of the features, counted in the graph by a second pass over the data."""
 
 from __future__ import annotations
 
@@ -12,58 +12,68 @@ from onnxrich.engine.batches import Batches
 from onnxrich.engine.prepared import PreparedModel, build_feed, open_session
 from onnxrich.metrics.base import Block, Sample
 from onnxrich.metrics.readouts import READOUTS
-from onnxrich.model.patch.decisions import decision_patch
+from onnxrich.model.patch.decisions import build_decision_patch
 from onnxrich.moments.matrix import Array
 from onnxrich.progress import Listener, Progress
 
 
 def count_decisions(
-    live: PreparedModel, source: Source, sample: Sample, *, size: int, runs: int, listen: Listener
+    prepared: PreparedModel, source: Source, sample: Sample, *, size: int, batches_per_product: int, listen: Listener
 ) -> Sample:
-    """The sample, its parts with the decisions of readouts; as it was where outputs and classes don't correspond.
+    """Count the decisions of readouts in each block of a sample.
 
-    The same where data can be read but once.
+    The sample is returned unchanged where its outputs are no classes, or the data can be read only once.
 
     Args:
-        live: the model, as the first pass ran it.
+        prepared: the model as the first pass ran it.
         source: the rows of the first pass.
-        sample: what it found of them.
-        size: samples a run.
-        runs: consecutive batches that went to the same part.
-        listen: hears of the progress.
+        sample: the moments of the first pass.
+        size: samples in a batch.
+        batches_per_product: number of consecutive batches that went to the same block.
+        listen: gets the progress.
 
     Raises:
         ModelError: when the runtime fails on a batch.
     """
-    made = {name: make(sample) for name, make in READOUTS.items()}
-    chosen = {name: (readout.weight, readout.bias) for name, readout in made.items() if readout is not None}
-    if source.n is None or not sample.moments.has_accuracy or not chosen:
+    readouts = {name: fit(sample) for name, fit in READOUTS.items()}
+    linear_maps = {name: (readout.weight, readout.bias) for name, readout in readouts.items() if readout is not None}
+    if source.n is None or not sample.moments.has_accuracy or not linear_maps:
         return sample
-    plan = live.plan
-    patch = decision_patch(
-        live.model, live.head, list(chosen.values()), K=plan.K, masked=plan.counts, mask=plan.mask, by_row=plan.by_row
-    )
-    live.session.close()  # memory may not hold two
-    session = open_session(live.model, patch.data, replace(live.session.device, lanes=1))
-    parts = sample.parts or (Block(sample.moments),)
-    counts, samples = np.zeros((len(parts), 1 + 2 * len(chosen))), 0
+    plan = prepared.plan
+    patch = build_decision_patch(
+        prepared.model, prepared.head, list(linear_maps.values()), K=plan.K, masked=plan.has_weights, mask=plan.mask,
+        by_row=plan.by_row,
+    )  # fmt: skip
+    prepared.session.close()  # memory may not hold two
+    session = open_session(prepared.model, patch.data, device=replace(prepared.session.device, lanes=1))
+    blocks = sample.blocks or (Block(sample.moments),)
+    counts, samples = np.zeros((len(blocks), 1 + 2 * len(linear_maps))), 0
     with Batches(source, size) as batches:
         for number, batch in enumerate(batches):
-            # The rotation of the first pass, so that the same rows are left out of all metrics together.
-            counts[number // runs % len(parts)] += session.run([patch.counts], build_feed(patch, plan, batch))[0][:, 0]
+            # The blocks of the first pass, so that all metrics leave out the same rows together.
+            block = number // batches_per_product % len(blocks)
+            counts[block] += session.run([patch.counts], build_feed(patch, plan, batch))[0][:, 0]
             samples += batch.rows
             listen(Progress("counting decisions", samples, source.n))
     return replace(
         sample,
-        parts=tuple(
-            replace(part, decisions=_decisions(chosen, row), judged=float(row[0]))
-            for part, row in zip(parts, counts, strict=True)
+        blocks=tuple(
+            replace(block, decisions=_decisions_by_metric(linear_maps, row), decided_rows=float(row[0]))
+            for block, row in zip(blocks, counts, strict=True)
         ),
     )
 
 
-def _decisions(names: Iterable[str], counts: Array) -> dict[str, float]:
-    """Rows by name of the metric, from how many there are, and for each readout those it gets right and agrees in."""
+def _decisions_by_metric(names: Iterable[str], counts: Array) -> dict[str, float]:
+    """Number of rows by metric.
+
+    Args:
+        names: names of the readouts.
+        counts: number of all rows, then for each readout the rows that it decides correctly, and those in which it
+            agrees with the model.
+    """
     pairs = dict(zip(names, counts[1:].reshape(-1, 2).tolist(), strict=True))
-    found = {f"{name}_accuracy": right for name, (right, _) in pairs.items()}
-    return found | ({"nc4": float(counts[0]) - pairs["nearest_mean"][1]} if "nearest_mean" in pairs else {})
+    decisions = {f"{name}_accuracy": correct for name, (correct, _) in pairs.items()}
+    if "nearest_mean" not in pairs:
+        return decisions
+    return decisions | {"nc4": float(counts[0]) - pairs["nearest_mean"][1]}

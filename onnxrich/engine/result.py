@@ -1,42 +1,44 @@
-"""Results of a pass over the data: of one model, and of several models at once."""
+"""Results of a pass over the data: of one model, and of several models together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from onnxrich.engine.layers import LayerMoments
 from onnxrich.engine.prepared import PreparedModel
 from onnxrich.errors import Notice
 from onnxrich.model.head.head import Head
 from onnxrich.moments.matrix import Array, Moments
-from onnxrich.results.layer import Layer
 
 
 @dataclass(frozen=True, eq=False)
 class PassResult:
-    """What one pass over the data gave.
+    """The moments of one model, and how the pass went.
 
     Attributes:
-        head: the head, with its widths.
-        moments: of all rows.
-        blocks: of the batches b ≡ g (mod number of blocks), those without rows left out; empty for a single block.
+        head: the head with its widths.
+        moments: moments of all rows.
+        blocks: moments of the batch groups b ≡ g (mod number of blocks), without blocks that hold no rows; empty for a
+            single block.
         residual: relative residual of the head's check.
-        rows_kind: "sample", "token" or "position".
-        mask: input that said which rows to leave out.
+        rows_kind: kind of a row: "sample", "token" or "position".
+        mask: input that marked rows to leave out.
         samples: number of samples.
-        resumed: those of them that a checkpoint brought.
-        batch_size: samples a run.
-        runs: consecutive runs that went to the same block.
-        fixed: whether the model fixes that.
-        classes: number of classes, None without.
-        providers: execution providers, in order.
-        nodes: how many nodes of the graph each runs.
-        seconds: that the pass took from its first row to its last, without loading the model.
-        notices: what a reader of the result should know.
-        fingerprint: of the rows.
-        sequence: of which rows came in which batch.
-        live: the model as it ran.
-        layers: the hidden layers that were asked for, and at last the features of the head.
+        batch_size: samples in a batch.
+        batches_per_product: number of consecutive batches that went to the same block.
+        has_fixed_batch: whether the model fixes its batch size.
+        classes: number of classes, None without classes.
+        providers: execution providers, in the order of their precedence.
+        nodes: number of graph nodes by execution provider.
+        seconds: duration from the first row to the last, without loading the model.
+        notices: notices for the reader of the result.
+        fingerprint: fingerprint of the rows.
+        sequence: fingerprint of the order of the rows and their batches.
+        prepared: the model as it ran.
+        layers: moments of the hidden layers, in the order in which they run; None where none were requested. The sums
+            of a layer are released when the iterator moves on, so each layer can be read once.
+        resumed: number of samples that a checkpoint held.
     """
 
     head: Head
@@ -47,8 +49,8 @@ class PassResult:
     mask: str | None
     samples: int
     batch_size: int
-    runs: int
-    fixed: bool
+    batches_per_product: int
+    has_fixed_batch: bool
     classes: int | None
     providers: tuple[str, ...]
     nodes: dict[str, int]
@@ -56,8 +58,8 @@ class PassResult:
     notices: tuple[Notice, ...]
     fingerprint: str
     sequence: str
-    live: PreparedModel
-    layers: tuple[Layer, ...] = ()
+    prepared: PreparedModel
+    layers: Iterator[LayerMoments] | None = None
     resumed: int = 0
 
 
@@ -66,14 +68,14 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class JointResult:
-    """What one pass of several models gave.
+    """The moments of several models over the same rows, and the products of their features.
 
     Attributes:
-        passes: one a model.
+        passes: result of each model.
         products: Σ w (φᵃ − shift)(φᵇ − shift)ᵀ of pairs of models, by their numbers: one array of shape (pᵃ, pᵇ) for
             each block of the passes, or a single one for all rows where memory did not allow more.
         memory: bytes of all sums on the device.
-        notices: what a reader should know of the pairs.
+        notices: notices on the pairs.
     """
 
     passes: tuple[PassResult, ...]

@@ -1,4 +1,4 @@
-"""One pass over the data: from a model and a source to the moments of its head, in blocks."""
+"""One pass of one model over the data: from a source to the moments of the head, in blocks."""
 
 from __future__ import annotations
 
@@ -6,38 +6,53 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onnxrich._utils.threads import lane_count
 from onnxrich.data.fingerprint import Fingerprint
 from onnxrich.data.source import Batch, Source
-from onnxrich.engine import checkpoint
-from onnxrich.engine import prepared as lives
 from onnxrich.engine.accumulation import Accumulation, check_finite
 from onnxrich.engine.batch_axis import open_batch_axis
-from onnxrich.engine.batches import Batches, Fitted, padded
-from onnxrich.engine.layers import LayerRequest, with_layers
+from onnxrich.engine.batches import AdaptedBatches, Batches, pad
+from onnxrich.engine.checkpoint import saved_block_count
+from onnxrich.engine.layers import HiddenLayers, LayerRequest, with_layers
 from onnxrich.engine.memory import fit_blocks, fit_lanes
-from onnxrich.engine.prepared import FeedPlan, PreparedModel
+from onnxrich.engine.prepared import (
+    FeedPlan,
+    PreparedModel,
+    adjust_to_first_batch,
+    measure_widths,
+    prepare_model,
+    target_count,
+    verify_head,
+)
 from onnxrich.engine.result import PassResult
-from onnxrich.engine.runtime import AHEAD, CPU, Choice, OutOfMemoryError
-from onnxrich.engine.sizing import MOST_RUNS, batch_size, batches_per_product, block_count, fixed_size
+from onnxrich.engine.runtime import BATCHES_AHEAD, CPU, Device, OutOfMemoryError
+from onnxrich.engine.sizing import (
+    MOST_BATCHES,
+    choose_batch_size,
+    choose_batches_per_product,
+    choose_block_count,
+    fixed_batch_size,
+    moments_width,
+)
 from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
+from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.moments.matrix import Moments, merge_all
-from onnxrich.progress import PASS, Listener, Progress, Timing
+from onnxrich.progress import PASS, Listener, Progress, Stage, Timing
 
 
 def measure_one(
     model: Model,
-    head: Head,
+    head: Head | UnmeasuredHead,
     source: Source,
     *,
-    device: Choice,
-    batch: int | None = None,
+    device: Device,
+    batch_size: int | None = None,
     blocks: int | None = None,
     mask: str | None = None,
-    saved: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     layers: LayerRequest | None = None,
     memory: int | None = None,
     timing: Timing | None = None,
@@ -50,75 +65,59 @@ def measure_one(
         head: its head.
         source: the rows.
         device: where to run.
-        batch: samples a run; chosen from the size of a row when left out.
+        batch_size: samples in a batch; chosen from the size of a sample when left out.
         blocks: number of blocks of moments; chosen from their size when left out, 0 or 1 for a single one.
-        mask: input that is 0 for rows to be left out.
-        saved: checkpoint file, from which to go on, and which is kept up to date.
+        mask: input that is 0 for rows to leave out.
+        checkpoint: checkpoint file to resume from and to keep up to date.
         layers: hidden layers to measure in the same pass.
-        memory: bytes that the work may use, None for what the machine has.
+        memory: bytes that the work may use; the free memory when left out.
         timing: gets the seconds of each stage.
-        listen: hears of the progress.
+        listen: gets the progress.
 
     Raises:
-        DataError: when the source is empty or holds what the model or the moments can't take.
-        HeadError: when the head is not what its constants say.
-        ModelError: when the runtime refuses the model or fails, or there is no memory for so many blocks.
+        DataError: when the source is empty, or holds values that the model or the moments can't take.
+        HeadError: when the outputs of the head differ from Wφ + b.
+        ModelError: when the runtime refuses the model or fails, or memory does not hold the blocks.
     """
     timing = timing or Timing()
-    size = batch_size(model, head, source, asked=batch, blocks=blocks, memory=device.memory)
-    device = _in_lanes(device, head, source, min(size, fixed_size(model) or size), blocks)
-    before = timing.of(*PASS)
-    with Batches(source, size, marked=saved is not None, timing=timing) as batches:
-        with timing.measure("loading and checking the model"):
-            live, first = prepare_pass(
-                model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
+    size = choose_batch_size(model, head, source, requested=batch_size, blocks=blocks, memory=device.memory)
+    device = _choose_lanes(device, head, source, size=min(size, fixed_batch_size(model) or size), blocks=blocks)
+    seconds_before = timing.of(*PASS)
+    with Batches(source, size, resumable=checkpoint is not None, timing=timing) as batches:
+        with timing.measure(Stage.LOADING):
+            prepared = prepare_pass(
+                model, head, source, batches=batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
             )
-            distance = lives.verify_head(live)
-            depth, count = None, block_count(live.patch.edges[-1], blocks)
-            if layers is not None:
-                listen(Progress("measuring the layers"))
-                # How many blocks there is memory for may differ from when the checkpoint was begun.
-                kept = checkpoint.saved_block_count(Path(saved)) if blocks is None and saved is not None else blocks
-                live, depth = with_layers(live, first, replace(layers, blocks=kept))
-                count = depth.blocks
-            elif blocks:
-                # As many as were asked for may be any number; those that are chosen take 1 GiB at most.
-                fit_blocks(live.patch, (), blocks=blocks, memory=memory)
-            taken = live.taken + _waiting(live, first)
-            live = live.in_lanes(fit_lanes(live.patch, blocks=count, lanes=device.lanes, taken=taken, memory=memory))
-            about = {
-                "model": model.sha256, "features": live.head.features.tensor, "outputs": live.head.outputs.tensor,
-                "source": source.name, "rows": source.choice, "preprocessing": source.preprocessing,
-                "device": device.device, "batch size": size,
-                "layers": None if depth is None else [hidden.site.tensor for hidden in depth.hidden],
-            }  # fmt: skip
-            summing = Accumulation(live, first, residual=distance or 0.0, blocks=count, about=about, saved=saved)
-        with summing.fleet:
-            summing.run(batches, total=source.n, timing=timing, listen=listen)
-        seconds = timing.of(*PASS) - before
-        with timing.measure("merging"):
-            parts = summing.blocks()
-            for part in parts:
-                check_finite(part, batches)
-        made = pass_result(
-            live, first, parts, residual=distance, samples=summing.samples, seconds=seconds,
-            batch_size=summing.most or live.plan.size, fingerprint=batches.fingerprint,
-            notices=_notices(size, live, summing),
-        )  # fmt: skip
-        made = replace(made, resumed=summing.resumed)
-        if depth is None:
-            return made
-        listen(Progress("computing the layers"))
-        with timing.measure("computing the layers"):
-            samples = made.rows_kind == "sample"
-            profile = depth.profile(live.head, summing.layer, made.moments, made.blocks, samples=samples)
-    return replace(made, layers=profile.layers, notices=(*made.notices, *profile.notices))
+            residual = verify_head(prepared)
+            prepared, hidden, count = _add_layers(
+                prepared, layers, blocks=blocks, memory=memory, checkpoint=checkpoint, listen=listen
+            )
+            lane_bytes = prepared.run_bytes + _waiting_bytes(prepared)
+            lanes = fit_lanes(prepared.patch, blocks=count, lanes=device.lanes, lane_bytes=lane_bytes, memory=memory)
+            prepared = prepared.with_lanes(lanes)
+            description = _describe_pass(prepared, source, model=model, batch_size=size, hidden=hidden)
+            accumulation = Accumulation(
+                prepared, residual=residual or 0.0, blocks=count, description=description, checkpoint=checkpoint
+            )
+        with accumulation.lanes:
+            accumulation.add_all(batches, total=source.n, timing=timing, listen=listen)
+        seconds = timing.of(*PASS) - seconds_before
+        with timing.measure(Stage.MERGING):
+            blocks_of_head = accumulation.drain_head()
+            for block in blocks_of_head:
+                check_finite(block, batches)
+    result = build_result(
+        prepared, blocks_of_head, residual=residual, samples=accumulation.samples, seconds=seconds,
+        batch_size=accumulation.largest_batch or prepared.plan.batch_size, fingerprint=batches.fingerprint,
+        notices=(*_halved_notices(size, prepared, accumulation), *(hidden.notices if hidden else ())),
+    )  # fmt: skip
+    layer_moments = None if hidden is None else hidden.read(accumulation.drain_layer)
+    return replace(result, resumed=accumulation.resumed, layers=layer_moments)
 
 
-def pass_result(
-    live: PreparedModel,
-    first: Batch,
-    parts: Sequence[Moments],
+def build_result(
+    prepared: PreparedModel,
+    blocks: Sequence[Moments],
     *,
     residual: float | None,
     samples: int,
@@ -127,12 +126,12 @@ def pass_result(
     fingerprint: Fingerprint,
     notices: Sequence[Notice],
 ) -> PassResult:
-    """What a pass gave, from the moments of its blocks; nothing of hidden layers.
+    """Build the result of a pass from the moments of its blocks, without hidden layers.
 
     Raises:
-        DataError: when the mask or the labels leave no row.
+        DataError: when the mask or the labels leave out all rows.
     """
-    total = merge_all(parts)
+    total = merge_all(blocks)
     if total.n == 0:
         raise DataError(
             f"no row is left of {samples:,} samples: the mask, or labels below zero, leave all of them out",
@@ -140,98 +139,171 @@ def pass_result(
             "Check the mask and the labels.",
         )
     return PassResult(
-        head=live.head,
+        head=prepared.head,
         moments=total,
-        blocks=tuple(part for part in parts if part.n) if len(parts) > 1 else (),
+        blocks=tuple(block for block in blocks if block.n) if len(blocks) > 1 else (),
         residual=residual,
-        rows_kind=lives.rows_kind(live, first),
-        mask=live.plan.mask,
+        rows_kind=prepared.rows_kind,
+        mask=prepared.plan.mask,
         samples=samples,
         batch_size=batch_size,
-        runs=live.patch.runs,
-        fixed=live.plan.fixed,
-        classes=total.K if live.plan.targets == "classes" else None,
-        providers=live.session.providers,
-        nodes=live.session.nodes(),
+        batches_per_product=prepared.patch.batches_per_product,
+        has_fixed_batch=prepared.plan.is_fixed,
+        classes=total.K if prepared.plan.target_kind == "classes" else None,
+        providers=prepared.session.providers,
+        nodes=prepared.session.count_nodes(),
         seconds=seconds,
         notices=tuple(notices),
-        layers=(),
         fingerprint=fingerprint.hexdigest(),
         sequence=fingerprint.sequence(),
-        live=live,
+        prepared=prepared,
     )
-
-
-def _in_lanes(device: Choice, head: Head, source: Source, size: int, blocks: int | None) -> Choice:
-    """The device with as many runs at once as the rows suggest; providers with threads of their own take one."""
-    if device.provider != CPU:
-        return device
-    d = 1 + (head.p or 0) + 2 * (head.C or 0)
-    runs = None if source.n is None else source.n // (size * batches_per_product(size, d, n=source.n, blocks=blocks))
-    return replace(device, lanes=lane_count(runs, block_count(d, blocks)))
-
-
-def _waiting(live: PreparedModel, first: Batch) -> int:
-    """Bytes of the batches that a lane runs and that wait for it."""
-    return (AHEAD + 1) * live.patch.runs * sum(array.nbytes for array in first.inputs.values())
-
-
-def _notices(size: int, live: PreparedModel, summing: Accumulation) -> tuple[Notice, ...]:
-    fits = summing.most or live.plan.size
-    if live.plan.fixed or fits >= size:
-        return ()
-    message = f"Memory did not hold batches of {size}: they were run in parts of {fits} or fewer."
-    return (Notice("batch_halved", f"{message} Pass --batch-size {fits} next time."),)
 
 
 def prepare_pass(
     model: Model,
-    head: Head,
+    head: Head | UnmeasuredHead,
     source: Source,
-    batches: Batches | Fitted,
     *,
+    batches: Batches | AdaptedBatches,
     mask: str | None,
     blocks: int | None,
-    device: Choice,
+    device: Device,
     size: int,
     listen: Listener,
-    most_runs: int = MOST_RUNS,
-) -> tuple[PreparedModel, Batch]:
-    """A model that is ready for these batches, which are cut smaller where the model or memory asks for it.
+    most_batches: int = MOST_BATCHES,
+) -> PreparedModel:
+    """Prepare a model for its batches. The batches are cut smaller where the model or memory requires it.
 
-    At most so many runs are added by one product of their rows.
+    Args:
+        model: the model.
+        head: its head.
+        source: the rows.
+        batches: the batches of the source, in the form that the model takes.
+        mask: input that is 0 for rows to leave out.
+        blocks: requested number of blocks of moments.
+        device: where to run.
+        size: samples in a batch.
+        listen: gets the progress.
+        most_batches: the most batches whose rows one product adds.
 
     Raises:
-        DataError: when the first batch is not what the model takes.
+        DataError: when the first batch does not fit the model.
         ModelError: when the runtime refuses the model or fails on the batch.
     """
     listen(Progress("reading the first rows"))
-    first, fixed = batches.peek(), fixed_size(model)
+    first, fixed = batches.peek(), fixed_batch_size(model)
     if fixed is not None:
-        listen(Progress("looking whether the batch size is open"))
-        free = open_batch_axis(model, head, first, fixed, device)
-        if free is None:
-            batches.cut(fixed)
+        listen(Progress("checking whether the batch size is open"))
+        open_model = open_batch_axis(model, head, first, size=fixed, device=device)
+        if open_model is None:
+            batches.limit(fixed)
             first, size = batches.peek(), fixed
         else:
-            model, fixed = free, None
-    try:
-        if head.p is None:
-            listen(Progress("measuring the chosen tensors"))
-            head = lives.measure_widths(model, head, padded(first, size) if fixed else first, device)
-        K, kind = lives.target_count(head, source, first)
-        listen(Progress(f"loading the model on {device.device}"))
-        runs = batches_per_product(size, 1 + (head.p or 0) + (head.C or 0) + K, n=source.n, blocks=blocks)
-        plan = FeedPlan(size, fixed is not None, K, kind, runs=min(runs, most_runs))
-        live = lives.prepare_model(model, head, plan, first, device, listen=listen)
-        return lives.adjust_to_first_batch(live, source, first, mask=mask, device=device), first
-    except OutOfMemoryError:
-        if fixed or first.rows == 1:
-            raise
-    batches.cut(first.rows // 2)
-    listen(Progress(f"out of memory: trying batches of {first.rows // 2}"))
-    size = first.rows // 2
-    return prepare_pass(
-        model, head, source, batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
-        most_runs=most_runs,
-    )  # fmt: skip
+            model, fixed = open_model, None
+    while True:
+        plan = FeedPlan(size, fixed is not None, 0, None, batches_per_product=most_batches)
+        try:
+            return _prepare(
+                model, head, source, first=first, plan=plan, mask=mask, blocks=blocks, device=device, listen=listen
+            )
+        except OutOfMemoryError:
+            if fixed or first.rows == 1:
+                raise
+        size = first.rows // 2
+        listen(Progress(f"out of memory: trying batches of {size}"))
+        batches.limit(size)
+        first = batches.peek()
+
+
+def _prepare(
+    model: Model,
+    head: Head | UnmeasuredHead,
+    source: Source,
+    *,
+    first: Batch,
+    plan: FeedPlan,
+    mask: str | None,
+    blocks: int | None,
+    device: Device,
+    listen: Listener,
+) -> PreparedModel:
+    """Prepare a model for its first batch; the plan lacks the targets, and holds the most batches per product."""
+    if isinstance(head, UnmeasuredHead):
+        listen(Progress("measuring the chosen tensors"))
+        padded = pad(first, plan.batch_size) if plan.is_fixed else first
+        head = measure_widths(model, head, padded, device=device)
+    K, kind = target_count(head, source, first)
+    listen(Progress(f"loading the model on {device.name}"))
+    d = 1 + head.p + head.C + K
+    joined = choose_batches_per_product(plan.batch_size, d, n=source.n, blocks=blocks)
+    joined = min(joined, plan.batches_per_product)
+    plan = replace(plan, K=K, target_kind=kind, batches_per_product=joined)
+    prepared = prepare_model(model, head, first, plan=plan, device=device, listen=listen)
+    return adjust_to_first_batch(prepared, source, mask=mask)
+
+
+def _add_layers(
+    prepared: PreparedModel,
+    request: LayerRequest | None,
+    *,
+    blocks: int | None,
+    memory: int | None,
+    checkpoint: str | os.PathLike[str] | None,
+    listen: Listener,
+) -> tuple[PreparedModel, HiddenLayers | None, int]:
+    """Add the requested layers. Return the new model, its layers, and the number of blocks that memory holds."""
+    if request is None:
+        if blocks:
+            # Any number of blocks may be requested; a chosen number takes at most 1 GiB.
+            fit_blocks(prepared.patch, (), blocks=blocks, memory=memory)
+        return prepared, None, choose_block_count(prepared.patch.edges[-1], blocks)
+    listen(Progress("measuring the layers"))
+    if blocks is None and checkpoint is not None:
+        # Memory may now hold another number of blocks than when the checkpoint was begun.
+        blocks = saved_block_count(Path(checkpoint))
+    prepared, hidden = with_layers(prepared, request, blocks=blocks, memory=memory)
+    return prepared, hidden, hidden.blocks
+
+
+def _describe_pass(
+    prepared: PreparedModel, source: Source, *, model: Model, batch_size: int, hidden: HiddenLayers | None
+) -> dict[str, Any]:
+    """What identifies a pass. The keys stand in checkpoint files."""
+    return {
+        "model": model.sha256,
+        "features": prepared.head.features.tensor,
+        "outputs": prepared.head.outputs.tensor,
+        "source": source.name,
+        "rows": source.choice,
+        "preprocessing": source.preprocessing,
+        "device": prepared.session.device.name,
+        "batch size": batch_size,
+        "layers": None if hidden is None else hidden.names,
+    }
+
+
+def _choose_lanes(
+    device: Device, head: Head | UnmeasuredHead, source: Source, *, size: int, blocks: int | None
+) -> Device:
+    """The device with as many lanes as the rows allow; providers with their own threads get one lane."""
+    if device.provider != CPU:
+        return device
+    d, runs = moments_width(head), None
+    if source.n is not None:
+        runs = source.n // (size * choose_batches_per_product(size, d, n=source.n, blocks=blocks))
+    return replace(device, lanes=lane_count(runs, choose_block_count(d, blocks)))
+
+
+def _waiting_bytes(prepared: PreparedModel) -> int:
+    """Bytes of the batches that a lane runs and that wait for it."""
+    batch_bytes = sum(array.nbytes for array in prepared.first.inputs.values())
+    return (BATCHES_AHEAD + 1) * prepared.patch.batches_per_product * batch_bytes
+
+
+def _halved_notices(size: int, prepared: PreparedModel, accumulation: Accumulation) -> tuple[Notice, ...]:
+    fitting = accumulation.largest_batch or prepared.plan.batch_size
+    if prepared.plan.is_fixed or fitting >= size:
+        return ()
+    message = f"Memory did not hold batches of {size}: they were run in parts of {fitting} or fewer."
+    return (Notice("batch_halved", f"{message} Pass --batch-size {fitting} next time."),)

@@ -1,1 +1,4 @@
-"""What every adapter of a framework needs: registry, export, parity with the framework, swapped weights."""
+"""Everything that adapters of frameworks share: registry, items, export, parity check, and swapped weights.
+
+No module in this room imports a framework; the packages in `adapters/` do, inside of functions.
+"""

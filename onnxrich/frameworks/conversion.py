@@ -1,4 +1,4 @@
-"""A framework's model and its data, as the core takes them."""
+"""Conversion of a framework's model and data to an ONNX file and arrays."""
 
 from __future__ import annotations
 
@@ -12,54 +12,71 @@ from typing import Any
 from onnx import ModelProto
 
 from onnxrich.errors import DataError
-from onnxrich.frameworks import export as exporting
-from onnxrich.frameworks import registry as plugins
-from onnxrich.frameworks.registry import Adapter, Item
+from onnxrich.frameworks.export import write_export
+from onnxrich.frameworks.items import peek
+from onnxrich.frameworks.registry import (
+    Adapter,
+    Item,
+    find_adapter,
+    is_in_memory,
+    join_labels,
+    load_model,
+    model_title,
+)
 
 
 @contextlib.contextmanager
 def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, Any, Any, str | None]]:
-    """Model, data and labels as the core takes them, for as long as the context lasts, and how messages name the model.
+    """Convert a framework's model, or a folder that holds one, to an ONNX file that lasts as long as the context.
 
-    A framework's model, also one that a folder holds, becomes an ONNX file; anything else is passed through.
+    ONNX models and their data pass through unchanged.
+
+    Yields:
+        Model, data and labels for the core, and the model's name for messages or None.
 
     Raises:
-        AdapterError: when no adapter takes the model, or it can't be exported.
-        DataError: when the data are a file, or hold no rows.
+        AdapterError: when no adapter takes the model, or the export fails.
+        DataError: when the data are a file or hold no rows.
     """
     if isinstance(model, str | os.PathLike) and os.path.isdir(model):  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
-        model = plugins.load_model(Path(model))[1]
-    if isinstance(model, str | os.PathLike | bytes | ModelProto):
+        model = load_model(Path(model))[1]
+    if _is_onnx(model):
         yield model, data, labels, None
         return
-    adapter = plugins.find_adapter(model)
-    first, given, labels = _read(adapter, model, data, labels)
+    adapter = find_adapter(model)
+    example, items, labels = _read_items(adapter, model, data, labels=labels)
     with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
         path = Path(folder) / "model.onnx"
-        exporting.write(adapter, model, first, path)
-        yield path, given, labels, plugins.model_title(model)
+        write_export(adapter, model, example, path=path)
+        yield path, items, labels, model_title(model)
 
 
-def rows(model: Any, data: Any, labels: Any = None) -> tuple[Any, Any]:
-    """Further data of a model as the core takes them, and their labels; None stays None.
+def convert_data(model: Any, data: Any, labels: Any = None) -> tuple[Any, Any]:
+    """Convert further data of a framework's model, and their labels; None stays None.
 
     Raises:
         AdapterError: when no adapter takes the model.
         DataError: when a framework's model comes with a file, or the data hold no rows.
     """
-    if data is None or isinstance(model, str | os.PathLike | bytes | ModelProto):
+    if data is None or _is_onnx(model):
         return data, labels
-    return _read(plugins.find_adapter(model), model, data, labels)[1:]
+    return _read_items(find_adapter(model), model, data, labels=labels)[1:]
 
 
-def _read(adapter: Adapter, model: Any, data: Any, labels: Any) -> tuple[Item, Any, Any]:
-    """The first item, all data, and the labels that are not part of them."""
+def _is_onnx(model: Any) -> bool:
+    return isinstance(model, str | os.PathLike | bytes | ModelProto)
+
+
+def _read_items(adapter: Adapter, model: Any, data: Any, *, labels: Any) -> tuple[Item, Any, Any]:
+    """The first item, all data or None, and the labels that are not part of the items."""
     if isinstance(data, str | os.PathLike):
         raise DataError(
-            f"a model of type {plugins.model_title(model)} and a data file",
+            f"the model of type {model_title(model)} comes with a data file",
             "a loader, arrays, or a mapping of arrays",
-            "Pass these, or export the model first: onnxrich.export(model, 'model.onnx', example).",
+            "Pass one of these, or export the model first: onnxrich.export(model, 'model.onnx', example).",
         )
-    loader, labels = plugins.join_labels(data, labels)
-    first, items = exporting.peek(adapter.batches(model, loader))
-    return first, None if data is None else first if plugins.in_memory(data) else items, labels
+    loader, labels = join_labels(data, labels)
+    first, items = peek(adapter.batches(model, loader))
+    if data is None:
+        return first, None, labels
+    return first, first if is_in_memory(data) else items, labels

@@ -1,82 +1,114 @@
-"""Whether an exported model is what the framework computes: an open batch axis, and the same outputs."""
+"""Parity of an exported model with its framework: an open batch axis, and the same outputs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import AdapterError, DataError
 from onnxrich.frameworks.registry import LABELS, Item
 from onnxrich.model.file import Model
 from onnxrich.moments.precision import EPS
 
-# Rows that an export is made and checked with: two at least, for exporters take an axis of length 1 for a constant.
-FEWEST, MOST = 2, 4
-# Terms of the longest sums that are common in networks: rounding errors of a sum grow with the root of its terms.
+# Rows that an export is made and checked with. Exporters take an axis of length 1 for a constant.
+MIN_ROWS, MAX_ROWS = 2, 4
+# Terms of the longest sums that are common in networks: the rounding error of a sum grows with the root of its terms.
 TERMS = 4096
 
 
-def cut(item: Item, fewest: int, most: int) -> Item:
-    """The inputs of an item with its first rows alone; they are repeated where there are too few."""
-    inputs = {name: array for name, array in item.items() if name != LABELS}
-    rows = next((len(array) for array in inputs.values() if array.ndim), 0)
-    if not rows:
-        raise DataError("an item without rows", "at least one row", "Pass data with rows.")
-    index = np.arange(min(max(rows, fewest), most)) % rows
-    return {name: array[index] if array.ndim and len(array) == rows else array for name, array in inputs.items()}
+@dataclass(frozen=True)
+class Deviation:
+    """Deviation of an exported model from its framework.
+
+    Attributes:
+        error: largest distance of an output from the framework's, relative to the largest value of that output.
+        allowed: largest relative distance that rounding explains.
+    """
+
+    error: float
+    allowed: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether rounding explains the deviation."""
+        return self.error <= self.allowed
 
 
-def check_free(read: Model, rows: Item) -> None:
-    """Check that the batch axis of each input is symbolic.
+def example_rows(item: Item) -> Item:
+    """The inputs of an item with its first 2 to 4 rows, without labels.
 
     Raises:
-        AdapterError: when one has a fixed size: exporters drop a symbol without a word where the model holds a number.
+        DataError: when the item has no rows.
     """
-    first = {entry.name: entry.shape[0] for entry in read.inputs if entry.shape and rows[entry.name].ndim}
-    fixed = {name: size for name, size in first.items() if isinstance(size, int)}
-    if fixed:
-        name, size = next(iter(fixed.items()))
+    inputs = {name: array for name, array in item.items() if name != LABELS}
+    count = next((len(array) for array in inputs.values() if array.ndim), 0)
+    return _take_rows(inputs, min(max(count, MIN_ROWS), MAX_ROWS))
+
+
+def _take_rows(inputs: Item, count: int) -> Item:
+    """The first rows, repeated where there are too few; arrays of another length are kept whole."""
+    available = next((len(array) for array in inputs.values() if array.ndim), 0)
+    if not available:
+        raise DataError("an item of the data has no rows", "at least one row", "Pass data with rows.")
+    index = np.arange(count) % available
+    return {name: array[index] if array.ndim and len(array) == available else array for name, array in inputs.items()}
+
+
+def check_batch_axis(model: Model, rows: Item) -> None:
+    """Check that the batch axis of each input is symbolic.
+
+    Exporters silently drop the symbol where the model's code holds a number.
+
+    Raises:
+        AdapterError: when a batch axis has a fixed size.
+    """
+    sizes = {entry.name: entry.shape[0] for entry in model.inputs if entry.shape and rows[entry.name].ndim}
+    fixed = next(((name, size) for name, size in sizes.items() if isinstance(size, int)), None)
+    if fixed is not None:
         raise AdapterError(
-            f"input {name!r} of the exported model takes batches of {size} alone",
-            "a batch size that is open",
-            "Use x.shape[0], x.flatten(1) or -1 in place of a number for the rows in the model's forward pass.",
+            f"input {fixed[0]!r} of the exported model takes only batches of {fixed[1]} rows",
+            "an open batch size",
+            "Use x.shape[0], x.flatten(1) or -1 in place of a number of rows in the model's forward pass.",
         )
 
 
-def distance(read: Model, forward: Callable[[Item], Sequence[Any]], rows: Item) -> tuple[float, float]:
-    """The largest relative distance of the outputs on three batch sizes, and what rounding explains of it.
-
-    Args:
-        read: the exported model.
-        forward: the framework's own computation.
-        rows: some rows of the inputs.
+def measure_deviation(model: Model, forward: Callable[[Item], Sequence[NDArray[Any]]], rows: Item) -> Deviation:
+    """Compare the outputs of an exported model with the framework's on three batch sizes.
 
     Each of N operators rounds sums of up to 4096 terms, which errs by about √4096·eps (Higham & Mary 2019, theorem
     2.4), and independent errors of N operators add up to √N times that.
+
+    Args:
+        model: the exported model.
+        forward: the framework's own computation.
+        rows: some rows of the inputs.
     """
-    live = session.Session([read.data], folder=read.folder, device=session.choose("cpu"), name=read.path)
-    names = [value.name for value in read.proto.graph.output]
+    session = Session([model.data], folder=model.folder, device=choose_device("cpu"), name=model.path)
+    names = [value.name for value in model.proto.graph.output]
     size = max(len(array) for array in rows.values() if array.ndim)
-    worst, eps = 0.0, EPS["float32"]
+    error, eps = 0.0, EPS["float32"]
     for count in (size, size + 1, 1):
-        given = cut(rows, count, count)
-        for got, want in zip(live.run(names, given), forward(given), strict=True):
-            if want.dtype.kind != "f":
+        batch = _take_rows(rows, count)
+        for output, expected in zip(session.run(names, batch), forward(batch), strict=True):
+            if expected.dtype.kind != "f":
                 continue
-            eps = max(eps, float(np.finfo(got.dtype).eps))
-            worst = max(worst, _relative(got, want))
-    return worst, math.sqrt(TERMS * len(read.proto.graph.node)) * eps
+            eps = max(eps, float(np.finfo(output.dtype).eps))
+            error = max(error, _relative_distance(output, expected))
+    return Deviation(error, math.sqrt(TERMS * len(model.proto.graph.node)) * eps)
 
 
-def _relative(got: Any, want: Any) -> float:
-    if got.shape != want.shape:
+def _relative_distance(output: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest distance relative to the largest expected value; infinite for another shape or no finite value."""
+    if output.shape != expected.shape:
         return math.inf
-    if not want.size:
+    if not expected.size:
         return 0.0
-    scale = float(np.abs(want).max()) or 1.0
-    distance = float(np.abs(got.astype(np.float64) - want).max()) / scale
+    scale = float(np.abs(expected).max()) or 1.0
+    distance = float(np.abs(output.astype(np.float64) - expected).max()) / scale
     return distance if math.isfinite(distance) else math.inf

@@ -1,20 +1,18 @@
-"""Adapters: what onnxrich has to know of a framework, found through entry points of the group `onnxrich.adapters`.
+"""The protocol of adapters, and the registry that finds them through the entry points `onnxrich.adapters`.
 
-Requirements of an adapter, which is a module, or any object with the same verbs:
+Requirements of an adapter, which is a module or any object with the same verbs:
 
-- Importing it imports no framework: `is_native` looks at what the caller has imported, all the rest imports inside.
-- It converts at the edge, to NumPy arrays and to ONNX; how exports are checked and measured is the core's matter.
+- Importing it imports no framework: `is_native` looks only at modules that the caller has imported, and all other verbs
+  import the framework inside of the function.
+- It converts at the edge, to NumPy arrays and to ONNX. The core checks the exports and measures them.
 - It never unpickles.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +24,12 @@ from numpy.typing import NDArray
 from onnxrich.errors import AdapterError
 
 GROUP = "onnxrich.adapters"
-# The distribution whose adapters need no word on where they come from.
-OWN = "onnxrich"
+# Messages name the distribution of an adapter, except for this one.
+OWN_DISTRIBUTION = "onnxrich"
 
-# Key of the labels in an item; an input of this name is what a model computes its loss from, and left out.
+# Key of the labels in an item. A model's input of this name serves to compute a loss, and is left out.
 LABELS = "labels"
-# Arrays by name: the model's inputs, and `labels` where there are any; the first axis is that of rows.
+# Arrays by name: the model's inputs, and `labels` where they exist. The first axis counts rows.
 Item = Mapping[str, NDArray[np.generic]]
 
 
@@ -39,48 +37,48 @@ class Adapter(Protocol):
     """The verbs of an adapter."""
 
     def is_native(self, obj: Any) -> bool:
-        """Whether an object is a model of this framework; false for a more special adapter's."""
+        """Whether an object is a model of this framework, and of no more specialised adapter."""
 
     def load(self, path: Path) -> Any | None:
-        """The model that a file or folder holds, None where it is none of this framework's."""
+        """Load the model that a file or folder holds; None where the path is of another framework."""
 
     def batches(self, obj: Any, loader: Any) -> Iterable[Item]:
-        """The items of a loader by the names of the model's inputs, as `converted` gives them.
+        """Convert the items of a loader to arrays by the names of the model's inputs, as `converted` does.
 
         Args:
-            obj: the model that they are for.
-            loader: what the framework's users iterate over; an array, or a mapping of arrays, is one item. None asks
-                for one item of any values, in the shapes that the model itself declares.
+            obj: the model that takes them.
+            loader: what the framework's users iterate over. An array or a mapping of arrays is one item. None asks for
+                one item of arbitrary values, in the shapes that the model itself declares.
 
         Raises:
-            AdapterError: when items can't be told apart, or None is given and the model declares no shapes.
+            AdapterError: when an item doesn't match the inputs, or the loader is None and the model declares no shapes.
         """
 
     def to_onnx(self, obj: Any, example: Item, path: Path) -> str:
         """Write the model to a file, in evaluation mode and with a symbolic first axis of the inputs.
 
-        Weights should keep their names and values, or be transposed: then a training can swap them.
+        Weights should keep their names and values, or be transposed: then a recorder can swap them.
 
         Args:
-            obj: the model; as it was afterwards.
-            example: two or more rows, without labels; the inputs of the ONNX model get these names.
-            path: file to write; larger weights may go beside it.
+            obj: the model, which is left unchanged.
+            example: two or more rows, without labels. The inputs of the ONNX model get these names.
+            path: file to write. Large weights may go to files beside it.
 
         Returns:
             Name and version of the framework, such as "torch 2.13.0".
         """
 
     def forward(self, obj: Any, given: Item) -> Sequence[NDArray[np.generic]]:
-        """The framework's own computation, in evaluation mode: outputs in the order of the ONNX model's.
+        """Compute the outputs with the framework itself, in evaluation mode and in the order of the ONNX model.
 
-        Exports are checked against it.
+        The export is checked against these outputs.
         """
 
     def weights(self, obj: Any) -> Mapping[str, NDArray[np.generic]]:
-        """All parameters and buffers as they are now, by the framework's names."""
+        """The present values of all parameters and buffers, by the framework's names."""
 
     def callback(self, *args: Any, **options: Any) -> Any:
-        """What the framework's own trainer takes to call an `onnxrich.Recorder`, whose arguments these are."""
+        """Make a callback for the framework's trainer that calls an `onnxrich.Recorder` of these arguments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,117 +91,113 @@ class _Converted:
 
 
 def converted(loader: Iterable[Any], convert: Callable[[Any], Item]) -> Iterable[Item]:
-    """The items of a loader, each converted: iterable again where the loader is, an iterator where it is one."""
+    """The converted items of a loader: an iterator where the loader is one, else iterable any number of times."""
     items = _Converted(loader, convert)
     return iter(items) if isinstance(loader, Iterator) else items
 
 
-def in_memory(data: Any) -> bool:
+def is_in_memory(data: Any) -> bool:
     """Whether data are one item: an array or a table of any framework, or a mapping of arrays.
 
-    A shape alone says nothing: data sets that are iterated over have one too.
+    A `shape` is no criterion: data sets that are iterated over have one too.
     """
     return any(hasattr(data, name) for name in ("dtype", "dtypes", "keys"))
 
 
 def join_labels(data: Any, labels: Any) -> tuple[Any, Any]:
-    """A loader of one item for data in memory with labels apart, and the labels that are still apart.
+    """Join data in memory and their labels into a loader of one item.
 
-    So the adapter gets both: it knows what labels mean to its framework, such as classes that are words.
+    The adapter then converts both, and knows what labels mean in its framework, such as classes that are words.
+
+    Returns:
+        The data, and the labels that could not be joined or None.
     """
-    if labels is None or isinstance(labels, str | os.PathLike) or not in_memory(data):
+    if labels is None or isinstance(labels, str | os.PathLike) or not is_in_memory(data):
         return data, labels
     return [{**data, LABELS: labels} if isinstance(data, Mapping) else (data, labels)], None
 
 
 def model_title(obj: Any) -> str:
-    """What a person calls a model: its class, or the function's name; of a pair, as in JAX, that of the first."""
+    """Name of a model for people: its class or function, for a pair, as in JAX, that of the first element."""
     if isinstance(obj, tuple):
         return model_title(obj[0])
     return str(getattr(obj, "__name__", type(obj).__qualname__))
 
 
 @functools.cache
-def adapters() -> Mapping[str, Adapter]:
-    """All installed adapters, by "name of the entry point (distribution)"; those of onnxrich by the name alone.
+def load_adapters() -> Mapping[str, Adapter]:
+    """Load all installed adapters, once in a process.
+
+    Returns:
+        Adapters by "name of the entry point (distribution)", those of onnxrich by the name alone.
 
     Raises:
-        AdapterError: when one can't be imported.
+        AdapterError: when an adapter can't be imported.
     """
-    found: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     for entry in importlib.metadata.entry_points(group=GROUP):
-        owner = entry.dist.name if entry.dist is not None else "unknown"
-        name = entry.name if owner == OWN else f"{entry.name} ({owner})"
+        distribution = entry.dist.name if entry.dist is not None else "unknown"
+        name = entry.name if distribution == OWN_DISTRIBUTION else f"{entry.name} ({distribution})"
         try:
-            found[name] = entry.load()
+            adapters[name] = entry.load()
         except (ImportError, AttributeError) as error:
             raise AdapterError(
-                f"adapter {entry.name} of {owner} can't be imported: {error}",
+                f"the adapter {entry.name} of {distribution} can't be imported: {error}",
                 "an adapter that imports without its framework",
-                f"Update or remove {owner}.",
+                f"Update or remove {distribution}.",
             ) from error
-    return found
+    return adapters
 
 
 def find_adapter(obj: Any) -> Adapter:
-    """The adapter for a model.
+    """Find the adapter that takes a model.
 
     Raises:
-        AdapterError: when there is none, or more than one.
+        AdapterError: when no adapter takes it, or more than one.
     """
-    what = f"a model of type {type(obj).__module__}.{type(obj).__qualname__}"
-    return _only(what, {name: adapter for name, adapter in adapters().items() if adapter.is_native(obj)})
+    candidates = {name: adapter for name, adapter in load_adapters().items() if adapter.is_native(obj)}
+    return _select_one(candidates, f"a model of type {type(obj).__module__}.{type(obj).__qualname__} is taken by")
 
 
 def load_model(path: Path) -> tuple[Adapter, Any]:
-    """The model that a file or folder of a framework holds, and its adapter.
+    """Load the model of a framework's file or folder, with its adapter.
 
     Raises:
         AdapterError: when no adapter reads it, or more than one.
     """
-    models = {name: model for name, adapter in adapters().items() if (model := _loaded(adapter, path)) is not None}
-    adapter = _only(str(path), {name: adapters()[name] for name in models})
-    return adapter, next(iter(models.values()))
+    models = {name: _load(adapter, path) for name, adapter in load_adapters().items()}
+    candidates = {name: load_adapters()[name] for name, model in models.items() if model is not None}
+    adapter = _select_one(candidates, f"{path} is read by")
+    return adapter, models[next(iter(candidates))]
 
 
-def _loaded(adapter: Adapter, path: Path) -> Any | None:
+def _load(adapter: Adapter, path: Path) -> Any | None:
     try:
         return adapter.load(path)
     except ModuleNotFoundError as error:
         raise missing_package(error, f"to read {path}") from error
 
 
-def missing_package(error: ModuleNotFoundError, why: str) -> AdapterError:
-    """The error that says which package a framework lacks, and how to get it."""
+def missing_package(error: ModuleNotFoundError, purpose: str) -> AdapterError:
+    """The error that names the missing package of a framework, its purpose, and how to install it."""
     package = (error.name or "").partition(".")[0]
-    return AdapterError(f"no package {package}", f"it, {why}", f"Install it: pip install {package}.")
+    found = f"the package {package} is needed {purpose} and is not installed"
+    return AdapterError(found, "", f"Install it: pip install {package}.")
 
 
-def _only(what: str, matches: Mapping[str, Adapter]) -> Adapter:
-    if len(matches) == 1:
-        return next(iter(matches.values()))
-    if matches:
+def _select_one(candidates: Mapping[str, Adapter], subject: str) -> Adapter:
+    """The only candidate; `subject` begins a sentence that ends with adapters."""
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if candidates:
         raise AdapterError(
-            f"{what}, which {' and '.join(sorted(matches))} both take",
-            "one adapter",
+            f"{subject} {len(candidates)} adapters, {' and '.join(sorted(candidates))}",
+            "exactly one adapter",
             "Remove one of these distributions, or export the model to ONNX yourself.",
         )
+    frameworks = ", ".join(sorted(load_adapters()))
     raise AdapterError(
-        what,
-        f"an ONNX model, or one of {', '.join(sorted(adapters())) or 'an adapter; none is installed'}",
+        f"{subject} no adapter",
+        f"an ONNX model, or a model of {frameworks}" if frameworks else "an ONNX model: no adapter is installed",
         "Export it to ONNX, or install an adapter for it (pip install 'onnxrich[torch]').",
     )
-
-
-@contextlib.contextmanager
-def quiet(logger: str, level: int) -> Iterator[None]:
-    """For an exporter that talks: no warnings, and of its logger nothing below a level of `logging`."""
-    log = logging.getLogger(logger)
-    before = log.level
-    log.setLevel(level)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)

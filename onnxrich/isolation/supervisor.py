@@ -14,7 +14,6 @@ only another process can be ended at once, always. Requirements:
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import selectors
@@ -30,11 +29,10 @@ from typing import IO, Any
 import psutil
 
 from onnxrich import errors
-from onnxrich.errors import DataError, OnnxrichError, WorkerError
-from onnxrich.moments.matrix import load_record
-from onnxrich.progress import Listener, Progress
-from onnxrich.results.analysis import Results
-from onnxrich.results.provenance import Provenance
+from onnxrich.errors import OnnxrichError, WorkerError
+from onnxrich.isolation.codec import decode_result, encode_request
+from onnxrich.pipelines.options import WorkOptions
+from onnxrich.progress import Progress
 
 # Seconds between two looks at the clock and at the worker's memory.
 LOOK = 0.05
@@ -47,98 +45,40 @@ CRASHES = {
 }
 
 
-def call_for_results(
-    task: str,
-    request: Mapping[str, Any],
-    *,
-    listen: Listener = lambda _: None,
-    timeout: float | None = None,
-    max_memory: int | None = None,
-) -> Results:
-    """Results that a task in a worker process gives; arguments and errors as in `call`."""
-    answer, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
-    document, size = answer["document"], answer["size"]
-    other = document["evaluation"]
-    evaluation = None if other is None else _results(other, saved[size:])
-    return _results(document, saved[:size]).evaluated(evaluation)
-
-
-def _results(document: Mapping[str, Any], saved: bytes) -> Results:
-    moments, record = load_record(io.BytesIO(saved))
-    return Results.from_document(document, moments, Provenance.from_dict(record))
-
-
-def several(
-    task: str,
-    request: Mapping[str, Any],
-    *,
-    listen: Listener = lambda _: None,
-    timeout: float | None = None,
-    max_memory: int | None = None,
-) -> tuple[dict[str, Any], list[Results]]:
-    """A document that holds several `analyses`, and their results; arguments and errors as in `call`."""
-    answer, saved = call(task, request, listen=listen, timeout=timeout, max_memory=max_memory)
-    document, call_for_results, start = answer["document"], [], 0
-    for analysis, size in zip(document["analyses"], answer["sizes"], strict=True):
-        moments, record = load_record(io.BytesIO(saved[start : start + size]))
-        call_for_results.append(Results.from_document(analysis, moments, Provenance.from_dict(record)))
-        start += size
-    return document, call_for_results
-
-
-def call(
-    task: str,
-    request: Mapping[str, Any],
-    *,
-    listen: Listener = lambda _: None,
-    timeout: float | None = None,
-    max_memory: int | None = None,
-) -> tuple[dict[str, Any], bytes]:
-    """What a task in a worker process gives: a JSON document, and bytes.
+def call(verb: str, subject: Any, options: WorkOptions) -> Any:
+    """Do the work of a verb in a worker process, and return its result.
 
     Args:
-        task: a key of `onnxrich.worker.TASKS`.
-        request: JSON-able keyword arguments of the task.
-        listen: called with the worker's progress.
-        timeout: seconds after which the worker is ended.
-        max_memory: bytes of its own memory at which the worker is ended.
+        verb: a key of `onnxrich.pipelines.VERBS`.
+        subject: path, or list of paths, that the verb is about.
+        options: those of the verb; the listener hears of the worker's progress, and the limits end it.
 
     Raises:
+        DataError: when an object is given where the worker needs a path.
         WorkerError: when the worker crashed, or was ended for a limit.
-        OnnxrichError: what the task raised.
+        OnnxrichError: what the verb raised.
     """
-    asked = json.dumps({"task": task, "arguments": dict(request)}, default=_told)
+    request = json.dumps(encode_request(verb, subject, options))
     with _log() as log, _worker(log) as worker:
-        assert worker.stdin is not None and worker.stdout is not None  # noqa: S101 - both are pipes
-        with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(asked.encode() + b"\n")
-            worker.stdin.flush()
-        watch = _Watch(worker, timeout, max_memory)
+        if worker.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.write(request.encode() + b"\n")
+                worker.stdin.flush()
+        watch = _Watch(worker, options.timeout, options.max_memory)
         for line in watch.lines():
             event = json.loads(line)
             if event["event"] == "progress":
                 watch.stage = event["progress"]["stage"]
-                listen(Progress(**event["progress"]))
+                options.listen(Progress(**event["progress"]))
             elif event["event"] == "result":
-                saved = watch.read(event["bytes"])
-                if len(saved) < event["bytes"]:
+                arrays = [watch.read(size) for size in event["sizes"]]
+                if [len(array) for array in arrays] != event["sizes"]:
                     break
-                return event["document"], saved
+                return decode_result(event["document"], arrays)
             else:
                 raise _raised(event)
         worker.wait()
-        raise _crashed(worker.returncode, watch.stage, _tail(log))
-
-
-def _told(value: Any) -> Any:
-    """What JSON has no word for: NumPy's numbers and arrays as Python's own."""
-    if not hasattr(value, "tolist"):
-        raise DataError(
-            f"an option of type {type(value).__name__} for an isolated run",
-            "numbers, text, and lists of these",
-            "Pass it as one of these, or pass isolate=False.",
-        )
-    return value.tolist()
+        raise _crash(worker.returncode, watch.stage, _tail(log))
 
 
 def _log() -> IO[bytes]:
@@ -147,30 +87,6 @@ def _log() -> IO[bytes]:
         return tempfile.TemporaryFile()
     except OSError:
         return Path(os.devnull).open("w+b")
-
-
-def path_of(value: Any, what: str = "model") -> str:
-    """A path as text: a worker process gets paths, never objects.
-
-    Raises:
-        DataError: when it is no path.
-    """
-    if not isinstance(value, str | os.PathLike):
-        raise DataError(
-            f"{what} of type {type(value).__name__} for an isolated run",
-            "the path of a file",
-            "Save it to a file and pass its path, or pass isolate=False.",
-        )
-    return os.fspath(value)
-
-
-def paths_of(values: Mapping[str, Any]) -> dict[str, str | None]:
-    """Paths as text, by their names; None stays None.
-
-    Raises:
-        DataError: when one is no path.
-    """
-    return {name: None if value is None else path_of(value, name) for name, value in values.items()}
 
 
 @contextlib.contextmanager
@@ -237,7 +153,8 @@ class _Watch:
 
     def _more(self) -> bool:
         pipe = self._worker.stdout
-        assert pipe is not None  # noqa: S101 - opened as a pipe
+        if pipe is None:
+            return False
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while not selector.select(LOOK):
@@ -276,7 +193,7 @@ def _raised(event: Mapping[str, Any]) -> OnnxrichError:
     return error
 
 
-def _crashed(code: int, stage: str, tail: str) -> WorkerError:
+def _crash(code: int, stage: str, tail: str) -> WorkerError:
     if code == -signal.SIGKILL:
         found, remedy = "the worker was killed", "Most likely memory ran out: pass a smaller --batch-size."
     elif -code in CRASHES:

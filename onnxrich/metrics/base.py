@@ -1,20 +1,21 @@
-"""What a metric is: a name, a meaning, and how it is computed from a sample."""
+"""Metrics and the samples that they are computed from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
 from onnxrich.moments.matrix import Array, BlockName, Moments
 
 Value = float | int | None
+T = TypeVar("T")
 
-# How far a metric can go, which decides on what scale its interval is computed: shares lie in 0 … 1, positive numbers
-# above 0, real ones anywhere; a fact is known without error.
+# Range of a metric, which decides the scale of its interval: a share lies in 0 … 1, a positive number above 0, a real
+# number anywhere. A fact has no error.
 Scale = Literal["share", "positive", "real", "fact"]
 
 
@@ -24,58 +25,49 @@ class Metric:
 
     Attributes:
         name: its key.
-        family: what it is listed under.
+        family: heading of tables that it is listed under.
         meaning: one line for tables.
-        compute: its value for a sample; None where it is undefined.
-        scale: where it can lie.
-        default: whether it is computed when no metrics are named.
-        first_order: for metrics that cost too much to compute for each block left out. Given the whole sample it gives
-            a function of nearly the same samples that agrees with the metric to first order in their difference.
-        beyond: whether it needs more than the moments of all rows: their blocks, or the model's weights.
-        by_number: whether it compares each class with the output of its number; all others are the same however classes
-            are numbered.
+        compute: its value for a sample; None if it is undefined.
+        scale: its range.
+        is_default: whether it is computed if the user names no metric.
+        first_order: for a metric that is too costly to compute without each block in turn. It takes the whole sample,
+            and returns a function of similar samples that agrees with the metric to first order in their difference.
+        needs_more_than_moments: whether it needs blocks of rows or the model's weights beside the moments of all rows.
+        depends_on_numbering: whether it compares each class with the output of the same number, so that another
+            numbering of the classes changes it.
     """
 
     name: str
     family: str
     meaning: str
+    _: KW_ONLY
     compute: Callable[[Sample], Value]
     scale: Scale = "real"
-    default: bool = True
+    is_default: bool = True
     first_order: Callable[[Sample], Callable[[Sample], float]] | None = None
-    beyond: bool = False
-    by_number: bool = False
-
-
-T = TypeVar("T")
-
-
-def inner(a: Array, b: Array) -> float:
-    """⟨a, b⟩ = Σ_ij a_ij b_ij of two matrices."""
-    # Neither a p × p product that is written and read again, nor the threads of BLAS, which on a machine that is busy
-    # wait for each other for longer than the sum takes.
-    return float(np.einsum("ij,ij->", a, b))
+    needs_more_than_moments: bool = False
+    depends_on_numbering: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block of the rows, with what is asked of it again and again.
+    """One block of the rows, with cached quantities that several metrics need.
 
     Attributes:
         moments: its moments.
-        decisions: number of its rows that a second pass counted, by name of the metric; empty without one.
-        judged: number of all rows that it looked at.
+        decisions: number of its rows that a second pass counted, by name of the metric; empty without a second pass.
+        decided_rows: number of its rows that the second pass went through.
     """
 
     moments: Moments
     decisions: Mapping[str, float] = field(default_factory=dict)
-    judged: float = 0.0
+    decided_rows: float = 0.0
 
     @cached_property
     def squared_norm(self) -> float:
         """‖C_φφ‖_F² about the block's own mean."""
         scatter = self.moments.centered("features", "features")
-        return inner(scatter, scatter)
+        return inner_product(scatter, scatter)
 
     @cached_property
     def cross(self) -> Array:
@@ -89,24 +81,43 @@ class Sample:
 
     Attributes:
         moments: their moments.
-        parts: the blocks that they are the sum of; empty where blocks were not kept.
-        weight: the head's W, float64 array of shape (C, p); None when it is not known.
-        parameter_norm: ‖θ‖² of the model; None when it is not known.
-        ordered: whether the rows are in an order, so that the blocks are no independent draws.
+        blocks: the blocks whose sum they are; empty if blocks were not kept.
+        weight: the head's W, float64 array of shape (C, p); None if it is unknown.
+        parameter_norm: ‖θ‖² of the model; None if it is unknown.
+        is_ordered: whether the rows are in an order, so that the blocks are no independent draws.
     """
 
     moments: Moments
-    parts: tuple[Block, ...] = ()
+    blocks: tuple[Block, ...] = ()
     weight: Array | None = None
     parameter_norm: float | None = None
-    ordered: bool = False
-    _known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    is_ordered: bool = False
+    _cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def once(self, compute: Callable[[Sample], T]) -> T:
-        """What `compute` gives for this sample, computed the first time only."""
-        if compute not in self._known:
-            self._known[compute] = compute(self)
-        result: T = self._known[compute]
+    @classmethod
+    def from_moments(
+        cls,
+        moments: Moments,
+        blocks: Iterable[Moments] = (),
+        *,
+        weight: Array | None = None,
+        parameter_norm: float | None = None,
+    ) -> Self:
+        """Make a sample of the moments of all rows and of their blocks.
+
+        Args:
+            moments: of all rows.
+            blocks: moments of independent blocks of the rows.
+            weight: the head's W, float64 array of shape (C, p).
+            parameter_norm: ‖θ‖² of the model.
+        """
+        return cls(moments, tuple(map(Block, blocks)), weight, parameter_norm)
+
+    def cached(self, compute: Callable[[Sample], T]) -> T:
+        """Return `compute` of this sample, which runs on the first call only."""
+        if compute not in self._cache:
+            self._cache[compute] = compute(self)
+        result: T = self._cache[compute]
         return result
 
     @cached_property
@@ -117,19 +128,20 @@ class Sample:
     @cached_property
     def squared_norm(self) -> float:
         """‖C_φφ‖_F²."""
-        return inner(self.scatter, self.scatter)
+        return inner_product(self.scatter, self.scatter)
+
+    @cached_property
+    def block_rows(self) -> Array:
+        """Number of rows of each block: float64 array of shape (G,)."""
+        return np.array([block.moments.n for block in self.blocks])
 
     def cross(self, block: BlockName) -> Array:
         """C_φg, the centred products of the features with a block: float64 array of shape (p, width)."""
         return self.moments.centered("features", block)
 
 
-def sample_of(
-    moments: Moments,
-    blocks: Iterable[Moments] = (),
-    *,
-    weight: Array | None = None,
-    parameter_norm: float | None = None,
-) -> Sample:
-    """The sample that metrics are computed from; the arguments are those of `measure`."""
-    return Sample(moments, tuple(map(Block, blocks)), weight, parameter_norm)
+def inner_product(a: Array, b: Array) -> float:
+    """⟨a, b⟩ = Σ_ij a_ij b_ij of two matrices."""
+    # The sum needs no p × p product in memory, and no threads of BLAS, which on a busy machine wait for each other for
+    # longer than the sum takes.
+    return float(np.einsum("ij,ij->", a, b))

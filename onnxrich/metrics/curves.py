@@ -1,4 +1,4 @@
-"""The three curves of the visualization: feature quality, utilization and intensity (Nam et al. 2026)."""
+"""Curves of feature quality, utilization and intensity over the eigenfunctions (Nam et al. 2026)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.errors import Notice
-from onnxrich.metrics import linalg as _spectra
 from onnxrich.metrics.base import Sample
-from onnxrich.metrics.linalg import span
+from onnxrich.metrics.linalg import Spectrum, compute_span, raw_spectrum
 from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.moments.precision import EPS
-
-# Functions that are made orthonormal at a time.
-_PANEL = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Curves over the rank k = 1..k_max of the eigenfunctions; each a float64 array of shape (k_max,).
 
-    `utilization`, `quality` and their `_variance` forms are cumulative and never fall; the value of one eigenfunction
+    `utilization`, `quality` and their `_variance` forms are cumulative and never fall. The value of one eigenfunction
     alone is the difference of neighbours, see `individual`. Quality is None without labels.
 
     Attributes:
@@ -46,115 +42,104 @@ class Curves:
         return None if curve is None else np.diff(curve, prepend=0.0)
 
 
-def curves(sample: Sample) -> tuple[Curves, list[Notice]]:
-    """Curves of a sample, and a notice when they stop before k = p.
+def compute_curves(sample: Sample) -> tuple[Curves, list[Notice]]:
+    """Compute the curves of a sample, and a notice if they stop before k = p.
 
     Source: Nam et al. 2026. Eigenpairs ρ_k, v_k of S_φφ/n (uncentred) give the eigenfunctions e_k(x) = φ(x)·v_k/√ρ_k,
     orthonormal on the sample, and ⟨e_k|g⟩ = v_kᵀ S_φg/(n √ρ_k). An eigenvalue at rounding level has no defined
     eigenfunction: the curves stop there.
     """
-    moments, spectrum = sample.moments, sample.once(_spectra.raw)
-    stop = spectrum.rank
-    rho, vectors = spectrum.values[:stop], spectrum.vectors[:, :stop]
-    utilization, utilization_variance = _explained(moments, "outputs", rho, vectors)
-    quality, quality_variance = _explained(moments, "targets", rho, vectors) if moments.K else (None, None)
-    result = Curves(
-        k=np.arange(1, stop + 1),
-        utilization=utilization,
-        quality=quality,
-        intensity=rho / rho[0] if stop else rho,
-        utilization_variance=utilization_variance,
-        quality_variance=quality_variance,
-    )
-    return result, _stopped(stop, moments.p)
+    spectrum = sample.cached(raw_spectrum)
+    products = _eigenfunction_products(sample.moments, spectrum)
+    return _assemble(sample.moments, products, spectrum.values[: spectrum.rank])
 
 
-def curves_on(fitted: Sample, sample: Sample) -> tuple[Curves, list[Notice]]:
-    """Curves of a sample over the eigenfunctions of another, and a notice when they stop early.
+def compute_curves_on(fitted: Sample, sample: Sample) -> tuple[Curves, list[Notice]]:
+    """Compute the curves of a sample over the eigenfunctions of another, and a notice if they stop early.
 
     The eigenfunctions e_k(x) = φ(x)·v_k/√ρ_k are those of the fitted sample (Nyström). On other rows they are no longer
-    orthonormal: they are made so in their order (Gram-Schmidt), so that the curves still rise to at most one and the
-    first k span what the first k eigenfunctions span. Intensity is the mean square of φ(x)·v_k on these rows, relative
-    to the first.
+    orthonormal. Gram-Schmidt in their order makes them so: the curves still rise to at most one, and the first k span
+    what the first k eigenfunctions span. Intensity is the mean square of φ(x)·v_k on these rows, relative to the first.
     """
-    spectrum, moments = fitted.once(_spectra.raw), sample.moments
+    spectrum, moments = fitted.cached(raw_spectrum), sample.moments
     rho, vectors = spectrum.values[: spectrum.rank], spectrum.vectors[:, : spectrum.rank]
     mean = vectors.T @ moments.mean("features")
-    second = vectors.T @ (sample.scatter @ vectors) / moments.n + np.outer(mean, mean)
-    # The error of an entry of the Gram matrix: rounding of the largest direction, seen in units of this one.
+    second_moments = vectors.T @ (sample.scatter @ vectors) / moments.n + np.outer(mean, mean)
+    # The error of an entry of the Gram matrix: rounding of the largest direction, in units of this one.
     noise = 8 * max(moments.p, 100) * EPS["float64"] * np.max(rho, initial=0.0) / rho
-    blocks: tuple[BlockName, ...] = ("outputs", "targets") if moments.K else ("outputs",)
-    products = [vectors.T @ moments.raw("features", block) / np.sqrt(moments.n * rho)[:, None] for block in blocks]
-    inner = orthonormalized(second / np.sqrt(np.outer(rho, rho)), np.hstack(products), noise)
-    stop, C = len(inner), moments.C
-    utilization, utilization_variance = _shares(moments, "outputs", inner[:, :C])
-    quality, quality_variance = _shares(moments, "targets", inner[:, C:]) if moments.K else (None, None)
-    size = np.diag(second)[:stop]
-    drawn = Curves(
-        k=np.arange(1, stop + 1),
-        utilization=utilization,
-        quality=quality,
-        intensity=size / size[0] if stop else size,
-        utilization_variance=utilization_variance,
-        quality_variance=quality_variance,
-    )
-    return drawn, _stopped(stop, moments.p)
+    gram = second_moments / np.sqrt(np.outer(rho, rho))
+    products = orthonormalize(gram, _eigenfunction_products(moments, spectrum), noise)
+    return _assemble(moments, products, np.diag(second_moments)[: len(products)])
 
 
-def orthonormalized(gram: Array, products: Array, noise: Array) -> Array:
-    """L⁻¹·products, L the Cholesky factor of a Gram matrix: inner products with the functions made orthonormal.
+def orthonormalize(gram: Array, products: Array, noise: Array) -> Array:
+    """L⁻¹·products, L the Cholesky factor of a Gram matrix: inner products with the orthonormalized functions.
 
     Args:
         gram: float64 array of shape (k, k), inner products of functions.
-        products: float64 array of shape (k, m), their inner products with others.
-        noise: float64 array of shape (k,), the error of each function's norm.
+        products: float64 array of shape (k, m), their inner products with other functions.
+        noise: float64 array of shape (k,), the error of each function's squared norm.
 
     Returns:
-        As many rows as there are functions before the first that adds nothing but noise to those before it.
+        One row for each function before the first that adds nothing but noise to the functions before it.
     """
-    rest, result = gram.copy(), products.copy()
-    for start in range(0, len(gram), _PANEL):
-        stop = min(start + _PANEL, len(gram))
-        size = _independent(rest[start:stop, start:stop], noise[start:stop])
-        if size:
-            own = slice(start, start + size)
-            factor = np.linalg.cholesky(rest[own, own])
-            result[own] = np.linalg.solve(factor, result[own])
-        if start + size < stop:
-            return result[: start + size]
-        panel = np.linalg.solve(factor, rest[start:stop, stop:])
-        rest[stop:, stop:] -= panel.T @ panel
-        result[stop:] -= panel.T @ result[start:stop]
-    return result
+    from scipy.linalg import solve_triangular
+    from scipy.linalg.lapack import dpotrf
+
+    if not len(gram):
+        return products
+    factor, failed_at = dpotrf(gram, lower=True)
+    if failed_at:  # the number of the first function that leaves nothing, counted from 1
+        before = slice(0, failed_at - 1)
+        return orthonormalize(gram[before, before], products[before], noise[before])
+    # The square of a diagonal entry of L is the squared norm of what a function adds to those before it.
+    adds_noise = ~(np.diag(factor) ** 2 > noise)
+    independent = slice(0, int(adds_noise.argmax()) if adds_noise.any() else len(gram))
+    return np.asarray(solve_triangular(factor[independent, independent], products[independent], lower=True))
 
 
-def _independent(gram: Array, noise: Array) -> int:
-    """How many functions come before the first whose part that is orthogonal to those before is noise."""
-    rest = gram.copy()
-    for index in range(len(rest)):
-        if not rest[index, index] > noise[index]:
-            return index
-        later = slice(index + 1, None)
-        rest[later, later] -= np.outer(rest[later, index], rest[index, later]) / rest[index, index]
-    return len(rest)
+def _eigenfunction_products(moments: Moments, spectrum: Spectrum) -> Array:
+    """⟨e_k|g_j⟩·√n for all outputs, then all targets g_j: float64 array of shape (k_max, C + K)."""
+    rho, vectors = spectrum.values[: spectrum.rank], spectrum.vectors[:, : spectrum.rank]
+    blocks: tuple[BlockName, ...] = ("outputs", "targets") if moments.K else ("outputs",)
+    products = np.hstack([vectors.T @ moments.raw("features", block) for block in blocks])
+    return np.asarray(products / np.sqrt(moments.n * rho)[:, None])
 
 
-def _stopped(stop: int, p: int) -> list[Notice]:
-    message = f"The curves stop at k = {stop} of {p}: further eigenvalues of the features are at rounding level."
-    return [Notice("curves_stop", message)] if stop < p else []
+def _assemble(moments: Moments, products: Array, sizes: Array) -> tuple[Curves, list[Notice]]:
+    """Make the curves, and a notice if they stop before k = p.
+
+    Args:
+        moments: of the rows.
+        products: inner products of orthonormal functions with outputs and targets, float64 array of shape
+            (k_max, C + K).
+        sizes: mean squares of the features along the functions, float64 array of shape (k_max,).
+    """
+    stop = len(products)
+    utilization, utilization_variance = _explained_shares(moments, "outputs", products[:, : moments.C])
+    quality = quality_variance = None
+    if moments.K:
+        quality, quality_variance = _explained_shares(moments, "targets", products[:, moments.C :])
+    curves = Curves(
+        k=np.arange(1, stop + 1),
+        utilization=utilization,
+        quality=quality,
+        intensity=sizes / sizes[0] if stop else sizes,
+        utilization_variance=utilization_variance,
+        quality_variance=quality_variance,
+    )
+    if stop == moments.p:
+        return curves, []
+    reach = f"The curves stop at k = {stop} of {moments.p}"
+    return curves, [Notice("curves_stop", f"{reach}: further eigenvalues of the features are at rounding level.")]
 
 
-def _explained(moments: Moments, block: BlockName, rho: Array, vectors: Array) -> tuple[Array, Array]:
-    # ⟨e_k|g_j⟩·√n for all k, j: float64 array of shape (k_max, m).
-    return _shares(moments, block, vectors.T @ moments.raw("features", block) / np.sqrt(moments.n * rho)[:, None])
-
-
-def _shares(moments: Moments, block: BlockName, inner: Array) -> tuple[Array, Array]:
-    """Cumulative share of the block's span, and of its functions' energy, that the first k eigenfunctions hold."""
-    basis = span(moments, block)
-    projected = np.square(inner @ basis.coefficients).sum(axis=1) / max(basis.rank, 1)
+def _explained_shares(moments: Moments, block: BlockName, products: Array) -> tuple[Array, Array]:
+    """Cumulative shares of a block's span, and of its functions' energy, that the first k eigenfunctions explain."""
+    basis = compute_span(moments, block)
+    projected = np.square(products @ basis.coefficients).sum(axis=1) / max(basis.rank, 1)
     energy = np.diag(moments.raw(block, block))
-    occurs = energy > 0
-    share = np.square(inner[:, occurs]) / energy[occurs]
-    variance = share.mean(axis=1) if occurs.any() else np.zeros(len(inner))
+    is_nonzero = energy > 0
+    shares = np.square(products[:, is_nonzero]) / energy[is_nonzero]
+    variance = shares.mean(axis=1) if is_nonzero.any() else np.zeros(len(products))
     return np.cumsum(projected), np.cumsum(variance)

@@ -1,4 +1,4 @@
-"""The two spectra of the features, centred and not, from one eigendecomposition."""
+"""Spectra of the features, raw and centred, from one eigendecomposition, and spans of outputs and targets."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from onnxrich.metrics.base import Sample
 from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.moments.precision import EPS, GRAM_FLOOR
 
-# Secular equations that are solved at once: 32 × 4096 doubles are 1 MiB, which stays in a cache.
+# Number of secular equations that are solved together: 32 × 4096 doubles are 1 MiB, which stays in a cache.
 _CHUNK = 32
 # The distance of a root from its nearest pole, relative to the gap, lies between this and one half.
 _NEAREST = 1e-60
-# Bisection of the logarithm: 62 steps leave 138/2⁶² = 3e-17 of the distance.
-_STEPS = 62
+# Steps of the bisection of the logarithm: 62 steps leave 138/2⁶² = 3e-17 of the distance.
+_BISECTIONS = 62
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues, descending, of a matrix of second moments divided by n, and its eigenvectors.
+    """Eigenvalues, descending, and eigenvectors of a matrix of second moments divided by n.
 
     Attributes:
-        values: float64 array of shape (p,); those below `noise` are rounding noise.
-        vectors: float64 array of shape (p, p), a column an eigenvector.
+        values: float64 array of shape (p,). Those below `noise` are rounding noise.
+        vectors: float64 array of shape (p, p), one eigenvector per column.
         noise: the level of rounding.
     """
 
@@ -38,7 +38,7 @@ class Spectrum:
         return int(np.count_nonzero(self.values > self.noise))
 
 
-def centered(sample: Sample) -> Spectrum:
+def centered_spectrum(sample: Sample) -> Spectrum:
     """Spectrum of the features' covariance C_φφ/n: the one p × p eigendecomposition of an analysis."""
     values, vectors = np.linalg.eigh(sample.scatter / sample.moments.n)
     values = values[::-1]
@@ -46,9 +46,9 @@ def centered(sample: Sample) -> Spectrum:
     return Spectrum(values, vectors[:, ::-1], noise)
 
 
-def raw(sample: Sample) -> Spectrum:
-    """Spectrum of the features' kernel operator S_φφ/n = C_φφ/n + mmᵀ, m the mean: a rank-one update of the other."""
-    base = sample.once(centered)
+def raw_spectrum(sample: Sample) -> Spectrum:
+    """Spectrum of the feature kernel operator S_φφ/n = C_φφ/n + mmᵀ, m the mean: a rank-one update of the other."""
+    base = sample.cached(centered_spectrum)
     values, rotation = rank_one_update(base.values, base.vectors.T @ sample.moments.mean("features"))
     noise = 8 * max(len(values), 100) * EPS["float64"] * max(float(values[0]), 0.0)
     return Spectrum(values, base.vectors @ rotation, noise)
@@ -57,15 +57,15 @@ def raw(sample: Sample) -> Spectrum:
 def rank_one_update(values: Array, z: Array) -> tuple[Array, Array]:
     """Eigenvalues, descending, and eigenvectors of diag(values) + zzᵀ.
 
-    Sources: Golub 1973 for the secular equation; Gu & Eisenstat 1994 for vectors that are orthogonal to rounding: the
-    computed eigenvalues are exact for a z̃ near z, which Löwner's formula gives, and the vectors are made from z̃.
+    Sources: Golub 1973 for the secular equation; Gu & Eisenstat 1994 for vectors that are orthogonal to rounding. The
+    computed eigenvalues are exact for a z̃ near z. Löwner's formula gives z̃, and z̃ gives the vectors.
 
     Args:
         values: float64 array of shape (p,), descending.
         z: float64 array of shape (p,).
     """
-    # Poles that coincide, and weights that vanish, have no equation of their own. Both are moved apart by rounding
-    # errors' worth, which is an error of the size that the decomposition has anyway.
+    # Equal poles and weights of zero have no equation of their own. They are moved apart by rounding errors' worth,
+    # which is an error of the size that the decomposition has anyway.
     d = values[::-1].copy()
     signs, weights = np.where(z[::-1] < 0, -1.0, 1.0), np.abs(z[::-1])
     scale = max(float(np.abs(d).max(initial=0.0)), float(weights @ weights))
@@ -74,55 +74,60 @@ def rank_one_update(values: Array, z: Array) -> tuple[Array, Array]:
     step = 2 * EPS["float64"] * scale
     d = np.maximum.accumulate(d - step * np.arange(len(d))) + step * np.arange(len(d))
     weights = np.maximum(weights, EPS["float64"] * np.sqrt(scale))
-    shift, above = _roots(d, weights**2)
-    # difference[i, j] = μ_i − d_j, accurate relative to itself for it is summed about the nearest pole.
-    difference = (d[shift][:, None] - d) + above[:, None]
-    vectors = signs * _lowner(d, difference) / difference
+    nearest, offset = _secular_roots(d, weights**2)
+    # difference[i, j] = μ_i − d_j, accurate relative to itself because the sum starts from the nearest pole.
+    difference = (d[nearest][:, None] - d) + offset[:, None]
+    vectors = signs * _loewner_weights(d, difference) / difference
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (d[shift] + above)[::-1], np.ascontiguousarray(vectors[::-1, ::-1].T)
+    return (d[nearest] + offset)[::-1], np.ascontiguousarray(vectors[::-1, ::-1].T)
 
 
-def _lowner(d: Array, difference: Array) -> Array:
-    """z̃ of which the roots are exact: z̃_j² = Π_i (μ_i − d_j) / Π_{i≠j} (d_i − d_j)."""
-    # Each factor μ_i − d_j is divided by the pole behind the root as seen from d_j, so that all ratios lie in 0 … 1 and
-    # the logarithms stay small.
+def _loewner_weights(d: Array, difference: Array) -> Array:
+    """z̃ whose roots are exact: z̃_j² = Π_i (μ_i − d_j) / Π_{i≠j} (d_i − d_j)."""
+    # Each factor μ_i − d_j is divided by the pole behind the root as seen from d_j. So all ratios lie in 0 … 1, and the
+    # logarithms stay small.
     gaps = np.abs(d[:, None] - d)
     index = np.arange(len(d))
-    beyond = np.where(index[:, None] < index, gaps, np.vstack([gaps[1:], np.ones((1, len(d)))]))
-    refined: Array = np.exp(np.log(np.abs(difference) / beyond).sum(axis=0) / 2)
-    return refined
+    next_gaps = np.vstack([gaps[1:], np.ones((1, len(d)))])
+    divisors = np.where(index[:, None] < index, gaps, next_gaps)
+    weights: Array = np.exp(np.log(np.abs(difference) / divisors).sum(axis=0) / 2)
+    return weights
 
 
-def _roots(d: Array, squares: Array) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Array]:
-    """Roots of 1 + Σ_j squares_j/(d_j − μ), one between each two neighbours: nearest pole, and distance from it."""
+def _secular_roots(d: Array, squares: Array) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Array]:
+    """Roots of 1 + Σ_j squares_j/(d_j − μ), one between each two neighbours.
+
+    Returns:
+        Number of the nearest pole of each root, and the signed distance of the root from it.
+    """
     # On its interval the function rises from −∞ to ∞, so bisection finds the root. It runs in the distance from the
-    # pole that is nearer, which the sign in the middle tells, and on a logarithmic scale, so that small distances have
-    # all their digits too.
+    # nearer pole, which the sign in the middle determines, and on a logarithmic scale: small distances keep all their
+    # digits.
     last = len(d) - 1
     widths = np.append(np.diff(d), squares.sum())
-    shift, above = np.empty(len(d), dtype=np.int64), np.empty(len(d))
+    nearest, offset = np.empty(len(d), dtype=np.int64), np.empty(len(d))
     for start in range(0, len(d), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(d)))
         width = widths[rows]
-        left = (_secular(d[rows, None] - d, squares, width / 2) >= 0) | (rows == last)
-        near, sign = np.where(left, rows, np.minimum(rows + 1, last)), np.where(left, 1.0, -1.0)
-        poles = d[near, None] - d
+        is_left = (_secular_values(d[rows, None] - d, squares, width / 2) >= 0) | (rows == last)
+        pole, sign = np.where(is_left, rows, np.minimum(rows + 1, last)), np.where(is_left, 1.0, -1.0)
+        differences = d[pole, None] - d
         high = np.where(rows == last, width, width / 2)
         low = _NEAREST * high
-        for _ in range(_STEPS):
+        for _ in range(_BISECTIONS):
             middle = np.sqrt(low) * np.sqrt(high)
-            nearer = (_secular(poles, squares, sign * middle) >= 0) == left
-            low, high = np.where(nearer, low, middle), np.where(nearer, middle, high)
-        shift[rows], above[rows] = near, sign * np.sqrt(low) * np.sqrt(high)
-    return shift, above
+            is_nearer = (_secular_values(differences, squares, sign * middle) >= 0) == is_left
+            low, high = np.where(is_nearer, low, middle), np.where(is_nearer, middle, high)
+        nearest[rows], offset[rows] = pole, sign * np.sqrt(low) * np.sqrt(high)
+    return nearest, offset
 
 
-def _secular(poles: Array, squares: Array, distance: Array) -> Array:
-    """The function at a distance from a pole, given that pole's distances from all."""
-    terms = poles + distance[:, None]
+def _secular_values(differences: Array, squares: Array, distance: Array) -> Array:
+    """The secular function at a distance from a pole, given the differences of that pole from all poles."""
+    terms = differences + distance[:, None]
     np.divide(squares, terms, out=terms)
-    result: Array = 1 - terms.sum(axis=1)
-    return result
+    values: Array = 1 - terms.sum(axis=1)
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +137,7 @@ class Span:
     Attributes:
         coefficients: float64 array of shape (m, rank); Σ (g·c_i)(g·c_j) = δ_ij over the rows.
         singular_values: float64 array of shape (m,), descending, relative to the largest of the raw functions.
-        tolerance: relative singular value at and below which a direction is counted as noise.
+        tolerance: relative singular value at and below which a direction counts as noise.
     """
 
     coefficients: Array
@@ -151,17 +156,17 @@ class Span:
         return (float(s[r - 1]) if r else None), (float(s[r]) if r < len(s) else None)
 
     @property
-    def narrow(self) -> bool:
-        """Whether the cut is a close call: the values on its two sides differ by less than a factor 10."""
+    def is_close_call(self) -> bool:
+        """Whether the values on the two sides of the cut differ by less than a factor of 10."""
         above, below = self.gap
         return above is not None and below is not None and above < 10 * below
 
 
-def span(moments: Moments, block: BlockName, *, centered: bool = False) -> Span:
-    """Span of the raw or the centred functions of a block ("outputs" or "targets").
+def compute_span(moments: Moments, block: BlockName, *, centered: bool = False) -> Span:
+    """Compute the span of the raw or the centred functions of a block ("outputs" or "targets").
 
-    The noise of rounding scales with the raw values, also after centring: both forms measure their singular values
-    against the largest raw one.
+    The noise of rounding scales with the raw values, also after centring. Both forms therefore measure their singular
+    values against the largest raw one.
     """
     # In the orthonormal functions [1/√n, E], E the normalised principal components of the centred block, the functions
     # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the

@@ -1,4 +1,4 @@
-"""Scalar metrics, each computed from moments. One file a family, and `ALL` of them by name."""
+"""All scalar metrics by name, their selection, and their evaluation."""
 
 from __future__ import annotations
 
@@ -18,29 +18,18 @@ from onnxrich.metrics import (
     spectrum,
     weights,
 )
-from onnxrich.metrics.base import Metric, Sample, Value, sample_of
+from onnxrich.metrics.base import Metric, Sample, Value
 from onnxrich.moments.matrix import Array, Moments
-
-__all__ = [
-    "ALL",
-    "FAMILIES",
-    "MEANINGS",
-    "Metrics",
-    "evaluate",
-    "measure",
-    "metric_list",
-    "select",
-]
 
 Metrics = dict[str, Value]
 
-_FILES = (spectrum, collapse, alignment, probe, readouts, performance, weights)
-_LISTED = [
+_FAMILY_MODULES = (spectrum, collapse, alignment, probe, readouts, performance, weights)
+_UNSORTED = [
     *richness.METRICS[:1], *debiased.METRICS, *richness.METRICS[1:],
-    *(metric for file in _FILES for metric in file.METRICS),
+    *(metric for module in _FAMILY_MODULES for metric in module.METRICS),
 ]  # fmt: skip
 
-# What each family says, in the order in which they are listed.
+# What each family measures, in the order of tables.
 FAMILIES: Mapping[str, str] = {
     "richness": "how much of the features the outputs use",
     "spectrum": "how many directions the features fill",
@@ -54,52 +43,52 @@ FAMILIES: Mapping[str, str] = {
 }
 
 # All metrics by name, family by family.
-ALL: Mapping[str, Metric] = {
-    metric.name: metric for family in FAMILIES for metric in _LISTED if metric.family == family
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric for family in FAMILIES for metric in _UNSORTED if metric.family == family
 }
 
-# One line a metric: what the report and the documentation say about it.
-MEANINGS: Mapping[str, str] = {metric.name: metric.meaning for metric in ALL.values()}
+# One line for each metric, in report and documentation.
+MEANINGS: Mapping[str, str] = {metric.name: metric.meaning for metric in METRICS.values()}
 
-# Every report says this one, whatever is asked for.
-ALWAYS = "d_lr"
+# The metric that every selection contains.
+ALWAYS_SELECTED = "d_lr"
 
 
 def select(names: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The metrics that are meant, in the order of `ALL`; `d_lr` is always among them.
+    """Select metrics by name, in the order of `METRICS`. `d_lr` is always among them.
 
     Args:
-        names: names of metrics or of families, `default` or `all`; None is `default`.
+        names: names of metrics or of families, `default` or `all`; None means `default`.
 
     Raises:
-        DataError: when there is no metric or family of a name, or they are no names.
+        DataError: if a name is no metric and no family, or names are no text.
     """
-    chosen = {ALWAYS}
+    selected = {ALWAYS_SELECTED}
     for name in validated(metrics=["default"] if names is None else names)["metrics"]:
-        fitting = {metric.name for metric in ALL.values() if name in _words(metric)}
-        if not fitting:
-            near = difflib.get_close_matches(name, [*ALL, *FAMILIES], n=3, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        matches = {metric.name for metric in METRICS.values() if name in _selectors(metric)}
+        if not matches:
+            similar = difflib.get_close_matches(name, [*METRICS, *FAMILIES], n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(similar)}? " if similar else ""
             needed = "a metric, a family of metrics, `default` or `all`"
-            raise DataError(f"no metric {name!r}", needed, f"{hint}`onnxrich metrics` lists them.")
-        chosen |= fitting
-    return tuple(name for name in ALL if name in chosen)
+            raise DataError(f"no metric is called {name!r}", needed, f"{hint}`onnxrich metrics` lists them.")
+        selected |= matches
+    return tuple(name for name in METRICS if name in selected)
 
 
-def _words(metric: Metric) -> tuple[str, ...]:
-    """What a metric is chosen by."""
-    return (metric.name, metric.family, "all", *(["default"] if metric.default else []))
+def _selectors(metric: Metric) -> tuple[str, ...]:
+    """Names that select a metric."""
+    return (metric.name, metric.family, "all", *(["default"] if metric.is_default else []))
 
 
 def metric_list() -> list[dict[str, str | bool]]:
-    """All metrics: name, family, one-line meaning, and whether it is computed when none are named.
+    """List all metrics: name, family, one-line meaning, and whether it is computed by default.
 
     >>> [entry["name"] for entry in metric_list() if entry["family"] == "alignment"]
     ['kernel_target_alignment', 'cka_outputs']
     """
     return [
-        {"name": metric.name, "family": metric.family, "meaning": metric.meaning, "default": metric.default}
-        for metric in ALL.values()
+        {"name": metric.name, "family": metric.family, "meaning": metric.meaning, "default": metric.is_default}
+        for metric in METRICS.values()
     ]
 
 
@@ -111,26 +100,26 @@ def measure(
     weight: Array | None = None,
     parameter_norm: float | None = None,
 ) -> tuple[Metrics, list[Notice]]:
-    """Metrics by name, and what a reader should know about them.
+    """Compute metrics by name, and notices for the reader of the numbers.
 
     Args:
         moments: of all rows.
-        metrics: names of metrics or families, or `all`; those of `onnxrich metrics` that are marked when left out.
+        metrics: names of metrics or families, or `all`. By default those that `onnxrich metrics` marks.
         blocks: moments of independent blocks of the rows, for metrics that need them.
         weight: the head's W, float64 array of shape (C, p), for metrics that compare it.
         parameter_norm: ‖θ‖² of the model.
 
     Raises:
-        DataError: when there is no metric of a name.
+        DataError: if a name is no metric and no family.
     """
-    sample = sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm)
+    sample = Sample.from_moments(moments, blocks, weight=weight, parameter_norm=parameter_norm)
     return evaluate(sample, select(metrics))
 
 
 def evaluate(sample: Sample, names: Sequence[str]) -> tuple[Metrics, list[Notice]]:
-    """`measure` for a sample, and for names as `select` gives them."""
-    values = {name: sample.once(ALL[name].compute) for name in names}
-    notices = list(sample.once(richness.measured).notices)
-    if any(ALL[name].family == "collapse" for name in names):
-        notices += collapse.notices(sample)
+    """Compute metrics of a sample by the names that `select` returned, and notices for the reader of the numbers."""
+    values = {name: sample.cached(METRICS[name].compute) for name in names}
+    notices = list(sample.cached(richness.compute_richness).notices)
+    if any(METRICS[name].family == "collapse" for name in names):
+        notices += collapse.collapse_notices(sample)
     return values, notices

@@ -1,4 +1,4 @@
-"""How many directions the features fill: measures of the spectra of their covariance and of their kernel."""
+"""Spectral metrics: how many directions the features fill, from the spectra of their covariance and of their kernel."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxrich.metrics import linalg as _spectra
-from onnxrich.metrics import richness
-from onnxrich.metrics.base import Metric, Sample, inner
-from onnxrich.metrics.linalg import Spectrum
+from onnxrich.metrics.base import Metric, Sample, inner_product
+from onnxrich.metrics.linalg import Spectrum, centered_spectrum, raw_spectrum
+from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Array
 
-# The ranks over which the power law is fitted; with fewer than _FEWEST of them there is none.
+# Ranks that the power law is fitted to. With fewer than _FEWEST_RANKS of them it is undefined.
 ALPHA_RANKS = (11, 50)
-_FEWEST = 11
+_FEWEST_RANKS = 11
 
-# A function of eigenvalues, all positive and descending: its value, and its derivative in each; None without any.
-Function = Callable[[Array], tuple[float, Array] | None]
+# A function of positive, descending eigenvalues: its value and its derivative in each; None if it is undefined.
+SpectralFunction = Callable[[Array], tuple[float, Array] | None]
 
 
 def effective_rank(eigenvalues: Array) -> tuple[float, Array] | None:
@@ -53,77 +52,80 @@ def stable_rank(eigenvalues: Array) -> tuple[float, Array] | None:
 
 
 def alpha_req(eigenvalues: Array) -> tuple[float, Array] | None:
-    """α of the power law λ_i ∝ i^−α over ranks 11 to 50 (Agrawal et al. 2022), each octave of ranks weighted alike.
+    """α of the power law λ_i ∝ i^−α over ranks 11 to 50 (Agrawal et al. 2022), with equal weight for each octave.
 
     The fit, weights 1/i, is that of Stringer et al. 2019. None with fewer than 21 directions.
     """
     ranks = np.arange(ALPHA_RANKS[0], min(ALPHA_RANKS[1], len(eigenvalues)) + 1, dtype=np.float64)
-    if len(ranks) < _FEWEST:
+    if len(ranks) < _FEWEST_RANKS:
         return None
     x, weights = np.log(ranks), 1 / ranks
     offset = x - (weights @ x) / weights.sum()
     coefficients = -weights * offset / float(weights @ offset**2)
-    used = slice(ALPHA_RANKS[0] - 1, ALPHA_RANKS[0] - 1 + len(ranks))
+    fitted = slice(ALPHA_RANKS[0] - 1, ALPHA_RANKS[0] - 1 + len(ranks))
     slope = np.zeros(len(eigenvalues))
-    slope[used] = coefficients / eigenvalues[used]
-    return float(coefficients @ np.log(eigenvalues[used])), slope
+    slope[fitted] = coefficients / eigenvalues[fitted]
+    return float(coefficients @ np.log(eigenvalues[fitted])), slope
 
 
 def _metric(
     name: str,
     meaning: str,
-    function: Function,
-    spectrum: Callable[[Sample], Spectrum] = _spectra.centered,
+    function: SpectralFunction,
     *,
-    default: bool = False,
+    spectrum: Callable[[Sample], Spectrum] = centered_spectrum,
+    is_default: bool = False,
 ) -> Metric:
-    def positive(sample: Sample) -> Array | None:
-        if spectrum is _spectra.centered and sample.once(richness.measured).participation_ratio is None:
+    is_raw = spectrum is raw_spectrum
+
+    def evaluate(sample: Sample) -> tuple[float, Array] | None:
+        if not is_raw and not sample.cached(compute_richness).features_vary:
             return None
-        found = sample.once(spectrum)
-        return found.values[: found.rank]
+        eigen = sample.cached(spectrum)
+        return function(eigen.values[: eigen.rank])
 
     def compute(sample: Sample) -> float | None:
-        values = positive(sample)
-        result = None if values is None else function(values)
+        result = evaluate(sample)
         return None if result is None else result[0]
 
     def first_order(sample: Sample) -> Callable[[Sample], float]:
         # The eigenvalues of S + Δ are λ_i + v_iᵀΔv_i to first order, so a function F of them is F + ⟨D, Δ⟩ with
         # D = Σ_i F'_i v_i v_iᵀ: one product of p × p matrices for the whole sample, p² operations for each other one.
-        values = positive(sample)
-        result = None if values is None else function(values)
-        assert result is not None  # noqa: S101 - asked for defined metrics only
+        result = evaluate(sample)
+        assert result is not None  # noqa: S101 - callers ask for defined metrics only
         value, slope = result
-        vectors = sample.once(spectrum).vectors[:, : len(slope)]
+        vectors = sample.cached(spectrum).vectors[:, : len(slope)]
         gradient = (vectors * slope) @ vectors.T
-        raw = spectrum is _spectra.raw
-        start = _along(gradient, sample, raw=raw)
-        return lambda other: value + _along(gradient, other, raw=raw) - start
+        start = _inner_product_with(gradient, sample, is_raw=is_raw)
+        return lambda other: value + _inner_product_with(gradient, other, is_raw=is_raw) - start
 
-    return Metric(name, "spectrum", meaning, compute, "positive", default, first_order)
+    return Metric(
+        name, "spectrum", meaning, compute=compute, scale="positive", is_default=is_default, first_order=first_order
+    )
 
 
-def _along(gradient: Array, sample: Sample, *, raw: bool) -> float:
-    """⟨gradient, C_φφ/n⟩, or with S_φφ/n = C_φφ/n + mmᵀ."""
-    along = inner(gradient, sample.scatter) / sample.moments.n
+def _inner_product_with(gradient: Array, sample: Sample, *, is_raw: bool) -> float:
+    """⟨gradient, C_φφ/n⟩; if raw, ⟨gradient, S_φφ/n⟩ with S_φφ/n = C_φφ/n + mmᵀ."""
+    product = inner_product(gradient, sample.scatter) / sample.moments.n
     mean = sample.moments.mean("features")
-    return along + float(mean @ gradient @ mean) if raw else along
+    return product + float(mean @ gradient @ mean) if is_raw else product
 
 
 METRICS = (
     _metric(
         "effective_rank", "effective number of feature directions, exp of the singular values' entropy", effective_rank,
-        default=True,
+        is_default=True,
     ),
     Metric(
         "participation_ratio", "spectrum", "effective number of feature directions, (Σλ)²/Σλ²",
-        lambda sample: sample.once(richness.measured).participation_ratio, "positive",
+        compute=lambda sample: sample.cached(compute_richness).participation_ratio, scale="positive",
     ),
-    _metric("stable_rank", "feature variance in units of its largest direction, Σλ/λ₁", stable_rank, default=True),
+    _metric(
+        "stable_rank", "feature variance in units of its largest direction, Σλ/λ₁", stable_rank, is_default=True
+    ),
     _metric(
         "rankme", "effective rank of the features with their mean left in, as self-supervised learning uses it",
-        effective_rank, _spectra.raw,
+        effective_rank, spectrum=raw_spectrum,
     ),
     _metric("alpha_req", "decay of the variances, λ_i ∝ i^−α over ranks 11 to 50; large = few directions", alpha_req),
     _metric(

@@ -1,4 +1,4 @@
-"""Sizes of the weights: what neural collapse and lazy training are sometimes told by, for comparison."""
+"""Norms of the weights, which are sometimes taken as signs of neural collapse or of lazy training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from onnxrich.metrics.base import Metric, Sample
 
 
 def head_norm(sample: Sample) -> float | None:
-    """‖W‖_F of the head; None when W can't be read from the graph."""
+    """‖W‖_F of the head; None if the graph does not contain W."""
     return None if sample.weight is None else float(np.linalg.norm(sample.weight))
 
 
 METRICS = (
-    Metric("head_norm", "weights", "Frobenius norm of the head's weights", head_norm, "fact", beyond=True),
+    Metric(
+        "head_norm", "weights", "Frobenius norm of the head's weights",
+        compute=head_norm, scale="fact", needs_more_than_moments=True,
+    ),
     Metric(
         "parameter_norm", "weights", "sum of the squares of all parameters",
-        lambda sample: sample.parameter_norm, "fact", beyond=True,
+        compute=lambda sample: sample.parameter_norm, scale="fact", needs_more_than_moments=True,
     ),
 )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Everything about an ONNX file that needs no runtime: reading, indexing, finding its head, patching."""
+"""ONNX files, without a runtime: reads and indexes a model, finds its head, and builds patches for it."""

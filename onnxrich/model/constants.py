@@ -1,7 +1,7 @@
-"""Values of tensors that don't depend on the input: weights behind Transpose, Cast, DequantizeLinear and the like.
+"""Constant folding: values of tensors that don't depend on the input, such as transposed or dequantised weights.
 
-The file is untrusted, so only operators that can't loop are followed, each value is computed once, and none is made
-that is much larger than what the file itself holds.
+The file is untrusted. So only operators that can't loop are evaluated, each value is computed once, and no value may be
+much larger than the file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_hel
 
 from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
-
-STANDARD = ("", "ai.onnx")
+from onnxrich.model.simplify import STANDARD
 
 AnyArray = NDArray[Any]
 
@@ -27,20 +26,21 @@ FOLDABLE = frozenset(
      "ReduceL2", "ReduceMax", "ReduceSum", "ReduceSumSquare", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze",
      "Sub", "Transpose", "Unsqueeze"}
 )  # fmt: skip
-DEEPEST = 32
-# Elements that a value may have where the file holds fewer.
+# Operators between a constant and the initializers it is computed from, at most.
+MAX_DEPTH = 32
+# Elements that a value may have when the file holds fewer, and that a remembered value may have.
 LARGEST = 2**24
-# What NumPy, and ONNX's reference operators, raise on values that don't fit.
+# Errors of NumPy, and of ONNX's reference operators, for values that don't fit together.
 _FAILURES = (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 
 
 class Constants:
-    """Which tensors of a graph are constant, and their values.
+    """The constant tensors of a graph, and their values.
 
     Args:
-        model: where external data and operator sets are.
+        model: its external data and operator sets.
         initializers: dense initializers by name.
-        producers: the node that makes a tensor, by name.
+        producers: the node that computes a tensor, by name.
     """
 
     def __init__(
@@ -48,29 +48,28 @@ class Constants:
     ) -> None:
         self._model, self._initializers, self._producers = model, initializers, producers
         self._sparse = {tensor.values.name: tensor for tensor in model.proto.graph.sparse_initializer}
-        self._known: dict[str, bool] = {}
+        self._is_constant: dict[str, bool] = {}
         self._values: dict[str, AnyArray] = {}
-        held = sum(_elements(tensor.dims) for tensor in initializers.values())
-        self._largest = max(LARGEST, 2 * held)
+        self._largest = max(LARGEST, 2 * sum(_count(tensor.dims) for tensor in initializers.values()))
 
     def has(self, name: str, depth: int = 0) -> bool:
-        """Whether a tensor is an initializer, a Constant, or made from such by a few foldable operators."""
-        if name not in self._known:
-            self._known[name] = self._decide(name, depth)
-        return self._known[name]
+        """Whether a tensor is an initializer, a Constant, or computed from these by a few foldable operators."""
+        if name not in self._is_constant:
+            self._is_constant[name] = self._decide(name, depth)
+        return self._is_constant[name]
 
     def _decide(self, name: str, depth: int) -> bool:
         if not name or name in self._initializers or name in self._sparse:
             return bool(name)
         node = self._producers.get(name)
-        if node is None or depth > DEEPEST or node.domain not in STANDARD:
+        if node is None or depth > MAX_DEPTH or node.domain not in STANDARD:
             return False
         if node.op_type == "Constant":
             return True
         return node.op_type in FOLDABLE and all(self.has(source, depth + 1) for source in node.input if source)
 
     def value(self, name: str) -> AnyArray:
-        """The value of a tensor for which `has` holds.
+        """Compute the value of a tensor for which `has` holds.
 
         Raises:
             ModelError: when it can't be computed, or would be much larger than the file.
@@ -83,11 +82,11 @@ class Constants:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(
-                f"constant {name!r} can't be computed ({type(error).__name__})",
+                f"Constant {name!r} can't be computed ({type(error).__name__})",
                 "weights and shapes that fit together",
                 "Check the model with onnx.checker.check_model(model, full_check=True).",
             ) from error
-        if value.size <= LARGEST:  # a large weight is asked for once, and not kept
+        if value.size <= LARGEST:  # a large weight is read once, and not remembered
             self._values[name] = value
         return value
 
@@ -95,23 +94,24 @@ class Constants:
         if name in self._initializers:
             return self._load(self._initializers[name])
         if name in self._sparse:
-            self._check_size(name, _elements(self._sparse[name].dims))
-            return _dense(self._sparse[name])
+            self._check_size(name, _count(self._sparse[name].dims))
+            return _to_dense(self._sparse[name])
         node = self._producers[name]
         inputs = {str(source): self.value(source) for source in node.input if source}
-        given = [inputs[source] for source in node.input if source]
-        self._check_size(name, _SIZES.get(node.op_type, _broadcast)(given))
+        arrays = [inputs[source] for source in node.input if source]
+        self._check_size(name, _SIZES.get(node.op_type, _broadcast_size)(arrays))
         if node.op_type == "DequantizeLinear":
-            zero = given[2] if len(given) > 2 else np.zeros(())
-            return dequantize(given[0], given[1], zero, _axis(node))
-        return _reference(node, name, inputs, self._model)
+            zero = arrays[2] if len(arrays) > 2 else np.zeros(())
+            axis = next((int(entry.i) for entry in node.attribute if entry.name == "axis"), 1)
+            return dequantize(arrays[0], arrays[1], zero, axis)
+        return _evaluate(node, name, inputs, self._model)
 
     def _check_size(self, name: str, size: float) -> None:
         if not size <= self._largest:
             raise ModelError(
-                f"constant {name!r} of {size:.2g} elements",
-                f"at most {self._largest:,}, twice what the file holds",
-                "Don't run this model: it makes much of little.",
+                f"Constant {name!r} would have {size:.2g} elements",
+                f"at most {self._largest:,}, twice as many as the file holds",
+                "Do not run this model: a small file that expands so much may be an attack.",
             )
 
     def _load(self, tensor: TensorProto) -> AnyArray:
@@ -123,25 +123,37 @@ class Constants:
         return numpy_helper.to_array(tensor)
 
 
-def dequantize(values: AnyArray, scale: AnyArray, zero: AnyArray, axis: int) -> AnyArray:
-    """(values − zero)·scale, with one scale for all, one a slice along an axis, or one a block of it."""
-    wide = values.astype(np.float64)
-    factors = []
-    for factor in (zero, scale):
-        table = np.asarray(factor).astype(np.float64)
-        if table.size == 1:
-            table = table.reshape(())
-        elif table.ndim == 1:
-            table = table.reshape([-1 if at == axis % wide.ndim else 1 for at in range(wide.ndim)])
-        elif table.shape != wide.shape:
-            block = -(-wide.shape[axis] // table.shape[axis])
-            table = np.take(np.repeat(table, block, axis=axis), range(wide.shape[axis]), axis=axis)
-        factors.append(table)
-    result: AnyArray = ((wide - factors[0]) * factors[1]).astype(np.asarray(scale).dtype)
+def dequantize(integers: AnyArray, scale: AnyArray, zero: AnyArray, axis: int) -> AnyArray:
+    """Compute (integers − zero)·scale in double, then in the type of the scale.
+
+    Args:
+        integers: the quantised values.
+        scale: one number for all, one a slice along the axis, or one a block of the axis.
+        zero: the zero points, likewise.
+        axis: of the slices or blocks.
+    """
+    wide = integers.astype(np.float64)
+    wide_zero, wide_scale = (
+        _along(np.asarray(factor).astype(np.float64), wide.shape, axis) for factor in (zero, scale)
+    )
+    result: AnyArray = ((wide - wide_zero) * wide_scale).astype(np.asarray(scale).dtype)
     return result
 
 
-def _reference(node: NodeProto, name: str, inputs: Mapping[str, AnyArray], model: Model) -> AnyArray:
+def _along(factor: AnyArray, shape: tuple[int, ...], axis: int) -> AnyArray:
+    """Bring a scale or zero point into a shape that broadcasts against integers of this shape."""
+    if factor.size == 1:
+        return factor.reshape(())
+    if factor.ndim == 1:
+        return factor.reshape([-1 if index == axis % len(shape) else 1 for index in range(len(shape))])
+    if factor.shape == shape:
+        return factor
+    block = -(-shape[axis] // factor.shape[axis])
+    return np.take(np.repeat(factor, block, axis=axis), range(shape[axis]), axis=axis)
+
+
+def _evaluate(node: NodeProto, name: str, inputs: Mapping[str, AnyArray], model: Model) -> AnyArray:
+    """Evaluate a node by ONNX's reference implementation."""
     from onnx.reference import ReferenceEvaluator  # 0.1 s and 11 MiB, which few models need
 
     graph = helper.make_graph(
@@ -155,45 +167,45 @@ def _reference(node: NodeProto, name: str, inputs: Mapping[str, AnyArray], model
     return np.asarray(results[0])
 
 
-def _axis(node: NodeProto) -> int:
-    return next((int(entry.i) for entry in node.attribute if entry.name == "axis"), 1)
+def _to_dense(tensor: onnx.SparseTensorProto) -> AnyArray:
+    values, indices = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
+    dense = np.zeros(tuple(tensor.dims), values.dtype)
+    if indices.ndim == 1:
+        dense.reshape(-1)[indices] = values
+    else:
+        dense[tuple(indices.T)] = values
+    return dense
 
 
-def _elements(dims: Any) -> int:
+def _count(dims: Any) -> int:
     return int(np.prod(list(dims), dtype=np.float64))
 
 
-def _broadcast(given: list[AnyArray]) -> float:
-    """Elements of what an element-wise operator makes; for the others of the list, at most the sum of its inputs."""
+def _total_size(inputs: list[AnyArray]) -> float:
+    return float(sum(array.size for array in inputs))
+
+
+def _broadcast_size(inputs: list[AnyArray]) -> float:
+    """Bound the elements that an element-wise operator gives; other operators give at most the sum of their inputs."""
     try:
-        shape: tuple[int, ...] = np.broadcast_shapes(*(array.shape for array in given))
+        shape: tuple[int, ...] = np.broadcast_shapes(*(array.shape for array in inputs))
     except ValueError:
-        return float(sum(array.size for array in given))
-    return max(float(np.prod(shape, dtype=np.float64)), float(sum(array.size for array in given)))
+        return _total_size(inputs)
+    return max(float(np.prod(shape, dtype=np.float64)), _total_size(inputs))
 
 
-def _matmul(given: list[AnyArray]) -> float:
-    left, right = given
+def _matmul_size(inputs: list[AnyArray]) -> float:
+    left, right = inputs
     size: float = left.size / max(left.shape[-1], 1) * (right.size / max(right.shape[-2:][0], 1))
     return size
 
 
-# How many elements an operator makes, where that is not what broadcasting makes of its inputs.
+# Elements that an operator gives, when they are more than `_broadcast_size` says or need no such bound.
 _SIZES: dict[str, Callable[[list[AnyArray]], float]] = {
-    "Expand": lambda given: max(float(np.prod(given[1], dtype=np.float64)), given[0].size),
-    "ConstantOfShape": lambda given: float(np.prod(given[0], dtype=np.float64)),
-    "Gather": lambda given: float(given[0].size) * given[1].size,
-    "MatMul": _matmul,
-    "Reshape": lambda given: float(given[0].size),
-    "Concat": lambda given: float(sum(array.size for array in given)),
+    "Expand": lambda inputs: max(float(np.prod(inputs[1], dtype=np.float64)), inputs[0].size),
+    "ConstantOfShape": lambda inputs: float(np.prod(inputs[0], dtype=np.float64)),
+    "Gather": lambda inputs: float(inputs[0].size) * inputs[1].size,
+    "MatMul": _matmul_size,
+    "Reshape": lambda inputs: float(inputs[0].size),
+    "Concat": _total_size,
 }
-
-
-def _dense(tensor: onnx.SparseTensorProto) -> AnyArray:
-    values, indices = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
-    table = np.zeros(tuple(tensor.dims), values.dtype)
-    if indices.ndim == 1:
-        table.reshape(-1)[indices] = values
-    else:
-        table[tuple(indices.T)] = values
-    return table

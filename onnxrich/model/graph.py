@@ -1,4 +1,4 @@
-"""An index of a graph: who makes a tensor, how many axes it has, and what is constant."""
+"""Index of a graph: the producer, shape and constant value of each tensor."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from onnxrich.model.constants import Constants
 from onnxrich.model.file import Model
 
-DEEPEST_BRANCH = 16
-# Tensors above this many elements are left out of shape inference, which needs the values of small ones alone.
+# Bodies of If inside one another, at most.
+MAX_NESTED_BRANCHES = 16
+# Elements of the largest tensor whose values shape inference gets: it needs only those of small ones.
 SMALL = 1024
 
 
 class Graph:
-    """The main graph of a model, indexed by tensor name; bodies of If too, for a head can be followed through them."""
+    """The main graph of a model, indexed by tensor name.
+
+    The bodies of If are indexed too, because a head may lie behind one.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -34,7 +38,7 @@ class Graph:
         self._constants = Constants(model, self._initializers, self._producers)
 
     def _index_branches(self, node: NodeProto, depth: int = 0) -> None:
-        if node.op_type != "If" or depth > DEEPEST_BRANCH:
+        if node.op_type != "If" or depth > MAX_NESTED_BRANCHES:
             return
         for branch in (entry.g for entry in node.attribute if entry.HasField("g")):
             for inner in branch.node:
@@ -45,19 +49,19 @@ class Graph:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """All tensor names of the main graph that can be read."""
+        """All tensors of the main graph that can be read."""
         return frozenset((self.inputs | self._producers.keys() | self._initializers.keys()) - self._inner)
 
     def producer(self, name: str) -> NodeProto | None:
-        """The node that makes a tensor; None for inputs, initializers and unknown names."""
+        """Find the node that computes a tensor; None for inputs, initializers and unknown names."""
         return self._producers.get(name)
 
-    def computed(self, node: NodeProto) -> list[str]:
-        """The inputs of a node that depend on the model's inputs."""
+    def computed_inputs(self, node: NodeProto) -> list[str]:
+        """List the inputs of a node that depend on the model's inputs."""
         return [name for name in node.input if name and not self.is_constant(name)]
 
     def ancestors(self, tensor: str) -> set[str]:
-        """The tensors that a tensor is made from, and itself."""
+        """Find the tensors from which a tensor is computed, and itself."""
         seen: set[str] = set()
         pending = [tensor]
         while pending:
@@ -69,33 +73,44 @@ class Graph:
         return seen
 
     def is_inner(self, name: str) -> bool:
-        """Whether a tensor is made inside the body of an If, where it can't be read."""
+        """Whether a tensor lies inside the body of an If, where it can't be read."""
         return name in self._inner
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is an initializer, a Constant, or made from such by a few foldable operators."""
+        """Whether a tensor is an initializer, a Constant, or computed from these by a few foldable operators."""
         return self._constants.has(name)
 
     def constant(self, name: str) -> NDArray[Any]:
-        """The value of a tensor for which `is_constant` holds.
+        """Compute the value of a tensor for which `is_constant` holds.
 
         Raises:
             ModelError: when it can't be computed, or would be much larger than the file.
         """
         return self._constants.value(name)
 
+    def constant_integers(self, node: NodeProto, name: str, index: int) -> list[int] | None:
+        """Read integers that are an attribute in old operator sets and an input in new ones; None when not constant."""
+        values = attribute(node, name)
+        if values is None and len(node.input) > index and node.input[index] and self.is_constant(node.input[index]):
+            values = self.constant(node.input[index]).reshape(-1).tolist()
+        return None if values is None else [int(value) for value in values]
+
     def shape(self, name: str) -> tuple[int | None, ...]:
-        """Dimensions of a tensor where they are known, None each where not; empty where nothing is known."""
+        """Look up the dimensions of a tensor, with None for each unknown one; empty when the rank is unknown."""
         return self._shapes.get(name, ())
 
     def rank(self, name: str) -> int | None:
-        """Number of axes of a tensor, None where it is not known."""
+        """Look up the number of axes of a tensor; None when it is not known."""
         if name in self._initializers:
             return len(self._initializers[name].dims)
         return len(self._shapes[name]) if name in self._shapes else None
 
+    def element_type(self, name: str) -> int:
+        """Look up the type of a tensor's elements; `TensorProto.UNDEFINED` when it is not known."""
+        return self._element_types.get(name, TensorProto.UNDEFINED)
+
     def rows_looked_up(self, name: str) -> int | None:
-        """Number of rows of the table that an index input looks up first, None when it looks up none."""
+        """Count the rows of the first table in which an input of indices looks up; None when it looks up in none."""
         aliases = {name}
         for node in self.model.proto.graph.node:
             if node.op_type in ("Cast", "Identity") and node.input[0] in aliases:
@@ -110,52 +125,48 @@ class Graph:
                 return int(self._initializers[node.input[0]].dims[0])
         return None
 
-    def elements(self, name: str) -> int:
-        """The type of a tensor's elements, `TensorProto.UNDEFINED` where it is not known."""
-        return self._elements.get(name, TensorProto.UNDEFINED)
-
     @cached_property
     def _values(self) -> tuple[ValueInfoProto, ...]:
-        """What the file and ONNX's shape inference say; inferred once, without the weights."""
-        slim = _slim(self.model.proto)
+        """Types and shapes from the file and from ONNX's shape inference, which runs once, without the weights."""
+        light = _without_weights(self.model.proto)
         try:
-            graph = onnx.shape_inference.infer_shapes(slim).graph
+            graph = onnx.shape_inference.infer_shapes(light).graph
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-            graph = slim.graph
+            graph = light.graph
         return (*graph.value_info, *graph.input, *graph.output)
 
     @cached_property
-    def _elements(self) -> dict[str, int]:
+    def _element_types(self) -> dict[str, int]:
         return {value.name: value.type.tensor_type.elem_type for value in self._values}
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int | None, ...]]:
-        known: dict[str, tuple[int | None, ...]] = {}
+        shapes: dict[str, tuple[int | None, ...]] = {}
         for value in self._values:
             if value.type.tensor_type.HasField("shape"):
                 dims = value.type.tensor_type.shape.dim
-                known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
-        return known
+                shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+        return shapes
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """The value of a node's attribute, or the default."""
+    """Read an attribute of a node, or the default."""
     for entry in node.attribute:
         if entry.name == name:
             return helper.get_attribute_value(entry)
     return default
 
 
-def _slim(proto: ModelProto) -> ModelProto:
-    """The model without its large weights, which become inputs of the same shape."""
+def _without_weights(proto: ModelProto) -> ModelProto:
+    """Copy a model, with inputs of the same shape in place of its large weights."""
     graph = GraphProto(name=proto.graph.name, node=proto.graph.node, input=proto.graph.input, output=proto.graph.output)
     graph.value_info.extend(proto.graph.value_info)
-    given = {value.name for value in graph.input}
+    inputs = {value.name for value in graph.input}
     for tensor in proto.graph.initializer:
         if np.prod(tensor.dims, dtype=np.float64) <= SMALL and tensor.data_location != TensorProto.EXTERNAL:
             graph.initializer.append(tensor)
-        elif tensor.name not in given:
+        elif tensor.name not in inputs:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    slim = ModelProto(ir_version=proto.ir_version, graph=graph, functions=proto.functions)
-    slim.opset_import.extend(proto.opset_import)
-    return slim
+    light = ModelProto(ir_version=proto.ir_version, graph=graph, functions=proto.functions)
+    light.opset_import.extend(proto.opset_import)
+    return light

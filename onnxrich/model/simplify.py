@@ -1,12 +1,14 @@
-"""Put in place what hides tensors: local functions, branches that a constant decides, activations fused into a layer.
+"""Simplification of a model: inlines what hides tensors from the outputs of the graph.
 
-A tensor inside any of these can't be an output of the graph. Models that hold one are written anew, the original is
-never changed; all others go to the runtime as the bytes they are.
+These hide tensors: local functions, branches that a constant decides, activations fused into a layer, and the bodies
+of loops. A model with any of them is copied and rewritten. All other models go to the runtime as the bytes they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
 
 import onnx.checker
 import onnx.inliner
@@ -14,240 +16,181 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from onnxrich.errors import ModelError
 
-# Operators that treat rows alike whatever axes are put before them; Softmax along the last axis alone.
-MOVABLE = {"Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Identity", "Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax"}
+# Names of the default operator set.
+STANDARD = ("", "ai.onnx")
 LOOPS = ("Loop", "Scan")
-
-
-def lift(proto: ModelProto) -> bool:
-    """Move tails out of the loops of a model's main graph, in place; whether there was one to move."""
-    nodes, moved = [], False
-    for node in proto.graph.node:
-        tails = _lifted(proto.graph, node) if node.op_type in LOOPS and node.domain in ("", "ai.onnx") else []
-        nodes += [node, *tails]
-        moved = moved or bool(tails)
-    if moved:
-        kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del proto.graph.node[:]
-        proto.graph.node.extend(kept)
-    return moved
-
-
-def _lifted(graph: GraphProto, node: NodeProto) -> list[NodeProto]:
-    """The nodes that a loop's body gives away, in the order in which they have to stand behind it."""
-    body = next((entry.g for entry in node.attribute if entry.name == "body"), None)
-    scanned = next((entry.i for entry in node.attribute if entry.name == "num_scan_inputs"), None)
-    if body is None:
-        return []
-    states = len(node.input) - scanned if scanned is not None else len(node.input) - 2
-    ahead = 0 if scanned is not None else 1  # the first output of a Loop's body is its condition
-    result: list[NodeProto] = []
-    for at in range(max(states, 0), len(node.output)):
-        if node.output[at] and at + ahead < len(body.output):
-            result += _tail(graph, node, body, at, at + ahead)
-    return result
-
-
-def _tail(graph: GraphProto, node: NodeProto, body: GraphProto, at: int, inner: int) -> list[NodeProto]:
-    producers = {name: made for made in body.node for name in made.output}
-    inside = set(producers) | {value.name for value in body.input}
-    tail: list[NodeProto] = []
-    tensor = body.output[inner].name
-    while tensor in producers:
-        made = producers[tensor]
-        data = [name for name in made.input if name in inside]
-        if made.op_type not in MOVABLE or len(data) != 1 or not _by_row(made, data[0]):
-            break
-        tail.append(made)
-        tensor = data[0]
-    if not any(made.op_type in ("Gemm", "MatMul") for made in tail):
-        return []
-    return _placed(graph, node, body, (at, inner), tensor, tail[::-1])
-
-
-def _by_row(node: NodeProto, data: str) -> bool:
-    """Whether an operator of the list treats rows alike, whatever axes come before them."""
-    given = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    if node.op_type in ("Softmax", "LogSoftmax"):
-        return bool(given.get("axis") == -1)
-    if node.op_type == "Gemm" and (
-        given.get("transA", 0) or given.get("alpha", 1.0) != 1 or given.get("beta", 1.0) != 1
-    ):
-        return False
-    return node.op_type not in ("Gemm", "MatMul", "Div") or node.input[0] == data
-
-
-def _without_gemm(node: NodeProto) -> list[NodeProto]:
-    """A Gemm, which takes two axes alone, as a product and a sum, which take any number."""
-    if node.op_type != "Gemm":
-        return [node]
-    made, weight = node.output[0], node.input[1]
-    nodes = []
-    if any(entry.name == "transB" and entry.i for entry in node.attribute):
-        nodes.append(helper.make_node("Transpose", [weight], [f"{made}/weight"], perm=[1, 0]))
-        weight = f"{made}/weight"
-    bias = node.input[2] if len(node.input) > 2 else ""
-    product = f"{made}/product" if bias else made
-    nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product]))
-    return nodes + ([helper.make_node("Add", [product, bias], [made])] if bias else [])
-
-
-def _placed(
-    graph: GraphProto, node: NodeProto, body: GraphProto, at: tuple[int, int], tensor: str, tail: list[NodeProto]
-) -> list[NodeProto]:
-    outer, inner = at
-    final = node.output[outer]
-    mark = f"{final}/lifted/"
-    hoisted = {}
-    for weight in body.initializer:
-        hoisted[weight.name] = f"{mark}{weight.name}"
-        outside = graph.initializer.add()
-        outside.CopyFrom(weight)
-        outside.name = hoisted[weight.name]
-    kind = body.output[inner].type.tensor_type.elem_type
-    # Through an Identity: the runtime does not take an input of the body for an output.
-    body.node.append(helper.make_node("Identity", [tensor], [f"{mark}stacked"]))
-    body.output[inner].CopyFrom(helper.make_tensor_value_info(f"{mark}stacked", kind, None))
-    node.output[outer] = f"{mark}{tensor}"
-    names = {tensor: node.output[outer]}
-    placed: list[NodeProto] = []
-    for made in tail:
-        copy = NodeProto()
-        copy.CopyFrom(made)
-        last = made is tail[-1]
-        names[made.output[0]] = final if last else f"{mark}{made.output[0]}"
-        inputs = [names.get(name, hoisted.get(name, name)) for name in made.input]
-        del copy.input[:]
-        copy.input.extend(inputs)
-        copy.output[0] = names[made.output[0]]
-        placed += _without_gemm(copy)
-    return placed
-
-
+# Operators that treat rows alike, whatever axes come before them; Softmax only along the last axis.
+MOVABLE = {"Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Identity", "Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax"}
+# Operators with a fused activation, and what they are without it.
 FUSED = {"FusedGemm": "Gemm", "FusedConv": "Conv"}
 # Activations that can be fused, with the names of their parameters.
-ACTIVATIONS = {
+FUSED_ACTIVATIONS = {
     "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
 }  # fmt: skip
-DEEPEST = 16
+# Branches inside one another, at most.
+MAX_NESTED_BRANCHES = 16
 
 
 def simplify(proto: ModelProto, path: str) -> ModelProto | None:
-    """The model with functions, decided branches, fused activations and tails of loops put in place; None without any.
+    """Copy a model and inline its functions, decided branches, fused activations and tails of loops.
+
+    Args:
+        proto: the model, which is not changed.
+        path: its name in errors.
+
+    Returns:
+        The simplified model; None when nothing is to be inlined.
 
     Raises:
-        ModelError: when functions are not defined or call themselves.
+        ModelError: when functions are undefined or call themselves.
     """
-    loops = any(node.op_type in LOOPS for node in proto.graph.node)
-    hidden = any(_is_decided(proto.graph, node) or _is_fused(node) for node in proto.graph.node)
-    if not (proto.functions or hidden or loops):
+    has_loops = any(node.op_type in LOOPS for node in proto.graph.node)
+    has_hidden = _has_hidden(proto.graph)
+    if not (proto.functions or has_hidden or has_loops):
         return None
-    result = _inlined(proto, path) if proto.functions else ModelProto.FromString(proto.SerializeToString())
-    for _ in range(DEEPEST):
-        if not any(_is_decided(result.graph, node) or _is_fused(node) for node in result.graph.node):
+    result = _inline_functions(proto, path) if proto.functions else _copy(proto)
+    for _ in range(MAX_NESTED_BRANCHES):
+        if not _has_hidden(result.graph):
             break
-        nodes = [made for node in result.graph.node for made in _in_place(result.graph, node)]
-        del result.graph.node[:]
-        result.graph.node.extend(nodes)
-    lifted = lift(result)
-    return result if proto.functions or hidden or lifted else None
+        _replace_nodes(result.graph, [new for node in result.graph.node for new in _expand(result.graph, node)])
+    is_lifted = lift_tails(result)
+    return result if proto.functions or has_hidden or is_lifted else None
 
 
-def _inlined(proto: ModelProto, path: str) -> ModelProto:
-    # Exporters disagree with themselves on the version of a function's own domain, which then is not put in place.
-    proto = ModelProto.FromString(proto.SerializeToString())
+def lift_tails(proto: ModelProto) -> bool:
+    """Move tails out of the loops of a model's main graph, in place. Returns whether a tail was moved.
+
+    A tail is the operators of a loop's body that lead to one of its stacked outputs, a linear layer among them. They
+    treat rows alike, so that they can run once behind the loop instead of in each iteration.
+    """
+    nodes, is_lifted = [], False
+    for node in proto.graph.node:
+        tails = _lift_from(proto.graph, node) if node.op_type in LOOPS and node.domain in STANDARD else []
+        nodes += [node, *tails]
+        is_lifted = is_lifted or bool(tails)
+    if is_lifted:
+        _replace_nodes(proto.graph, nodes)
+    return is_lifted
+
+
+def _copy(proto: ModelProto) -> ModelProto:
+    return ModelProto.FromString(proto.SerializeToString())
+
+
+def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]  # deletion invalidates the originals
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+# Functions
+
+
+def _inline_functions(proto: ModelProto, path: str) -> ModelProto:
+    # Some exporters state two versions of a function's own domain. The inliner skips such functions.
+    proto = _copy(proto)
     versions = {entry.domain: entry.version for entry in proto.opset_import}
+    domains = {function.domain for function in proto.functions}
     for function in proto.functions:
         for entry in function.opset_import:
-            if entry.domain in {other.domain for other in proto.functions}:
+            if entry.domain in domains:
                 entry.version = versions.get(entry.domain, entry.version)
-    _give_defaults(proto)
+    _write_defaults(proto)
     try:
         return onnx.inliner.inline_local_functions(proto)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
-            f"{path}: its local functions can't be put in place: {(str(error).splitlines() or ['?'])[0]}",
+            f"The local functions of {path} can't be inlined: {(str(error).splitlines() or ['?'])[0]}",
             "functions that are defined and don't call themselves",
             "Export the model without functions.",
         ) from error
 
 
-def _give_defaults(proto: ModelProto) -> None:
-    """Write the default values of functions' attributes at each call: the inliner would leave them out."""
+def _write_defaults(proto: ModelProto) -> None:
+    """Write the default values of functions' attributes at each call, because the inliner drops them."""
     defaults = {(function.domain, function.name): function.attribute_proto for function in proto.functions}
     nodes = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
     while nodes:
         node = nodes.pop()
-        given = {entry.name for entry in node.attribute}
-        missing = [entry for entry in defaults.get((node.domain, node.op_type), ()) if entry.name not in given]
+        names = {entry.name for entry in node.attribute}
+        missing = [entry for entry in defaults.get((node.domain, node.op_type), ()) if entry.name not in names]
         node.attribute.extend(missing)
         nodes.extend(inner for entry in node.attribute if entry.HasField("g") for inner in entry.g.node)
 
 
-def _in_place(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
+# Decided branches and fused activations
+
+
+def _has_hidden(graph: GraphProto) -> bool:
+    return any(_is_fused(node) or _decided_branch(graph, node) is not None for node in graph.node)
+
+
+def _expand(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
+    """Replace a node with a fused activation or a decided branch by what it computes; keep any other."""
+    branch = _decided_branch(graph, node)
     if _is_fused(node):
-        yield from _unfused(node)
-    elif _is_decided(graph, node):
-        yield from _branch(graph, node)
+        yield from _unfuse(node)
+    elif branch is not None:
+        yield from _inline_branch(graph, node, branch)
     else:
         yield node
 
 
 def _is_fused(node: NodeProto) -> bool:
-    known = _text(node, "activation") in ACTIVATIONS
-    # A fourth input of a fused convolution is a tensor to be added: that is no linear layer.
-    return node.domain == "com.microsoft" and node.op_type in FUSED and known and len(node.input) < 4
+    is_known = _fused_activation(node) in FUSED_ACTIVATIONS
+    # A fused convolution adds its fourth input, a tensor, so that it is no linear layer.
+    return node.domain == "com.microsoft" and node.op_type in FUSED and is_known and len(node.input) < 4
 
 
-def _unfused(node: NodeProto) -> Iterator[NodeProto]:
-    name = _text(node, "activation")
+def _fused_activation(node: NodeProto) -> str:
+    return next((entry.s.decode("utf-8", "replace") for entry in node.attribute if entry.name == "activation"), "")
+
+
+def _unfuse(node: NodeProto) -> Iterator[NodeProto]:
+    name, attributes = _fused_activation(node), _attributes(node)
     inner = f"{node.output[0]}/before_{name}"
     linear = NodeProto()
     linear.CopyFrom(node)
     linear.op_type, linear.domain, linear.output[0] = FUSED[node.op_type], "", inner
-    kept = [entry for entry in node.attribute if not entry.name.startswith("activation")]
     del linear.attribute[:]
-    linear.attribute.extend(kept)
-    values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    listed = list(values.get("activation_params", []))
-    given = {
-        key: values.get(f"activation_{key}", listed[at] if at < len(listed) else None)
-        for at, key in enumerate(ACTIVATIONS[name])
-    }
+    linear.attribute.extend(entry for entry in node.attribute if not entry.name.startswith("activation"))
     yield linear
-    parameters = {key: value for key, value in given.items() if value is not None}
+    listed = zip_longest(FUSED_ACTIVATIONS[name], attributes.get("activation_params", []))
+    values = {key: attributes.get(f"activation_{key}", value) for key, value in listed if key is not None}
+    parameters = {key: value for key, value in values.items() if value is not None}
     yield helper.make_node(name, [inner], [node.output[0]], name=f"{node.name}/{name}", **parameters)
 
 
-def _is_decided(graph: GraphProto, node: NodeProto) -> bool:
-    if node.op_type != "If" or node.domain not in ("", "ai.onnx") or not node.input:
-        return False
-    decision = _decision(graph, node.input[0])
-    branch = None if decision is None else _wanted(node, decision)
-    return branch is not None and len(branch.output) == len(node.output)
+def _decided_branch(graph: GraphProto, node: NodeProto) -> GraphProto | None:
+    """Find the branch that an If always takes; None for another node, and when its condition is not constant."""
+    if node.op_type != "If" or node.domain not in STANDARD or not node.input:
+        return None
+    condition = _constant_condition(graph, node.input[0])
+    name = "then_branch" if condition else "else_branch"
+    branch = next((entry.g for entry in node.attribute if entry.name == name), None)
+    if condition is None or branch is None or len(branch.output) != len(node.output):
+        return None
+    return branch
 
 
-def _wanted(node: NodeProto, decision: bool) -> GraphProto | None:
-    name = "then_branch" if decision else "else_branch"
-    return next((entry.g for entry in node.attribute if entry.name == name), None)
-
-
-def _decision(graph: GraphProto, name: str) -> bool | None:
-    """The value of a condition that is constant, None for any other."""
-    given: list[TensorProto] = [tensor for tensor in graph.initializer if tensor.name == name]
+def _constant_condition(graph: GraphProto, name: str) -> bool | None:
+    """Read a condition that is constant; None for any other."""
+    tensors: list[TensorProto] = [tensor for tensor in graph.initializer if tensor.name == name]
     for node in graph.node:
         if node.op_type == "Constant" and name in node.output:
-            given += [entry.t for entry in node.attribute if entry.name == "value"]
-    if len(given) != 1 or given[0].data_location == TensorProto.EXTERNAL:
+            tensors += [entry.t for entry in node.attribute if entry.name == "value"]
+    if len(tensors) != 1 or tensors[0].data_location == TensorProto.EXTERNAL:
         return None
-    value = numpy_helper.to_array(given[0])
+    value = numpy_helper.to_array(tensors[0])
     return bool(value.reshape(-1)[0]) if value.size == 1 else None
 
 
-def _branch(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
-    branch = _wanted(node, bool(_decision(graph, node.input[0])))
-    assert branch is not None  # noqa: S101 - `_is_decided` saw it
-    # Names inside a branch may stand in the other branch as well, never outside: they stay as they are.
+def _inline_branch(graph: GraphProto, node: NodeProto, branch: GraphProto) -> Iterator[NodeProto]:
+    # Only the other branch can use the names inside a branch too, so that they need not change.
     graph.initializer.extend(branch.initializer)
     graph.sparse_initializer.extend(branch.sparse_initializer)
     graph.value_info.extend(branch.value_info)
@@ -256,5 +199,108 @@ def _branch(graph: GraphProto, node: NodeProto) -> Iterator[NodeProto]:
         yield helper.make_node("Identity", [inner.name], [outer], name=f"{node.name}/{outer}")
 
 
-def _text(node: NodeProto, name: str) -> str:
-    return next((entry.s.decode("utf-8", "replace") for entry in node.attribute if entry.name == name), "")
+# Tails of loops
+
+
+def _lift_from(graph: GraphProto, loop: NodeProto) -> list[NodeProto]:
+    """Move the tails out of a loop's body; returns their nodes, in the order in which they must follow the loop."""
+    body = next((entry.g for entry in loop.attribute if entry.name == "body"), None)
+    scanned = next((entry.i for entry in loop.attribute if entry.name == "num_scan_inputs"), None)
+    if body is None:
+        return []
+    # A Loop takes a trip count and a condition before its states, and its body outputs a condition first.
+    states, offset = (len(loop.input) - 2, 1) if scanned is None else (len(loop.input) - scanned, 0)
+    nodes: list[NodeProto] = []
+    for outer in range(max(states, 0), len(loop.output)):
+        inner = outer + offset
+        if loop.output[outer] and inner < len(body.output):
+            tensor, tail = _find_tail(body, body.output[inner].name)
+            if any(node.op_type in ("Gemm", "MatMul") for node in tail):
+                nodes += _lift_tail(graph, loop, body, (outer, inner), tensor, tail)
+    return nodes
+
+
+def _find_tail(body: GraphProto, output: str) -> tuple[str, list[NodeProto]]:
+    """Find the movable operators that lead to an output of a body, in order, and the tensor before them."""
+    producers = {name: node for node in body.node for name in node.output}
+    inside = set(producers) | {value.name for value in body.input}
+    tail: list[NodeProto] = []
+    tensor = output
+    while tensor in producers:
+        node = producers[tensor]
+        sources = [name for name in node.input if name in inside]
+        if node.op_type not in MOVABLE or len(sources) != 1 or not _treats_rows_alike(node, sources[0]):
+            break
+        tail.append(node)
+        tensor = sources[0]
+    return tensor, tail[::-1]
+
+
+def _treats_rows_alike(node: NodeProto, source: str) -> bool:
+    """Whether a movable operator treats rows alike, whatever axes come before them."""
+    attributes = _attributes(node)
+    if node.op_type in ("Softmax", "LogSoftmax"):
+        return bool(attributes.get("axis") == -1)
+    scales = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1
+    if node.op_type == "Gemm" and (attributes.get("transA", 0) or scales):
+        return False
+    return node.op_type not in ("Gemm", "MatMul", "Div") or node.input[0] == source
+
+
+def _lift_tail(
+    graph: GraphProto, loop: NodeProto, body: GraphProto, output: tuple[int, int], tensor: str, tail: list[NodeProto]
+) -> list[NodeProto]:
+    """Let a loop stack the tensor before a tail, and apply the tail behind the loop.
+
+    Args:
+        graph: the main graph, which gets the weights of the body.
+        loop: the loop.
+        body: its body.
+        output: numbers of the stacked output, of the loop and of its body.
+        tensor: the tensor before the tail.
+        tail: the nodes, in order.
+    """
+    outer, inner = output
+    final = loop.output[outer]
+    prefix = f"{final}/lifted/"
+    renamed = _copy_weights(graph, body, prefix)
+    elements = body.output[inner].type.tensor_type.elem_type
+    # Behind an Identity, because the runtime does not accept an input of the body as its output.
+    body.node.append(helper.make_node("Identity", [tensor], [f"{prefix}stacked"]))
+    body.output[inner].CopyFrom(helper.make_tensor_value_info(f"{prefix}stacked", elements, None))
+    loop.output[outer] = renamed[tensor] = f"{prefix}{tensor}"
+    lifted: list[NodeProto] = []
+    for node in tail:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        renamed[node.output[0]] = final if node is tail[-1] else f"{prefix}{node.output[0]}"
+        del copy.input[:]
+        copy.input.extend(renamed.get(name, name) for name in node.input)
+        copy.output[0] = renamed[node.output[0]]
+        lifted += _without_gemm(copy)
+    return lifted
+
+
+def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str) -> dict[str, str]:
+    """Copy the initializers of a loop's body to the main graph; returns their new names by the old ones."""
+    names = {weight.name: f"{prefix}{weight.name}" for weight in body.initializer}
+    for weight in body.initializer:
+        copy = graph.initializer.add()
+        copy.CopyFrom(weight)
+        copy.name = names[weight.name]
+    return names
+
+
+def _without_gemm(node: NodeProto) -> list[NodeProto]:
+    """Rewrite a Gemm, which takes two axes only, as a product and a sum, which take any number."""
+    if node.op_type != "Gemm":
+        return [node]
+    output, weight = node.output[0], node.input[1]
+    nodes = []
+    if any(entry.name == "transB" and entry.i for entry in node.attribute):
+        nodes.append(helper.make_node("Transpose", [weight], [f"{output}/weight"], perm=[1, 0]))
+        weight = f"{output}/weight"
+    bias = node.input[2] if len(node.input) > 2 else ""
+    product = f"{output}/product" if bias else output
+    nodes.append(helper.make_node("MatMul", [node.input[0], weight], [product]))
+    return nodes + ([helper.make_node("Add", [product, bias], [output])] if bias else [])

@@ -1,1 +1,1 @@
-"""The moment matrix, its laws, and the targets and precision that it rests on. Arrays in, numbers out."""
+"""Moments: the sufficient statistic of a pass, its targets, and the precision that it keeps. Arrays in, numbers out."""

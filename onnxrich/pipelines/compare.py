@@ -1,149 +1,183 @@
-"""From several models and data to a comparison, in this process: joins reading, the joint pass and the metrics."""
+"""`compare`: several models in one pass over the same data."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
 
-from onnxrich.data import open as sources
+from onnxrich.data.open import open_source
+from onnxrich.data.preprocessing.steps import Preprocessing
+from onnxrich.data.selection import Selection
 from onnxrich.data.shared import leading, source_for
-from onnxrich.engine import joint_pass as joint
-from onnxrich.engine import runtime as session
+from onnxrich.data.source import Source
+from onnxrich.engine.joint_pass import measure_jointly
+from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import DataError, Notice, prefix_errors
-from onnxrich.metrics.registry import select
-from onnxrich.model import file as models
-from onnxrich.model.head import head as heads
-from onnxrich.model.patch import instrument as rewrite
-from onnxrich.moments.matrix import load_record
-from onnxrich.pipelines import run as pipeline
-from onnxrich.progress import Listener, Progress, Timing
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Compared, similarities
+from onnxrich.model.file import Model, read_model
+from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
+from onnxrich.model.patch.instrument import check_not_instrumented
+from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
+from onnxrich.pipelines.load import load_saved
+from onnxrich.pipelines.options import PassOptions, SeriesOptions, WorkOptions
+from onnxrich.progress import Progress, Stage, Timing
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate, Pair, similarities
 from onnxrich.results.paths import moments_of
-from onnxrich.results.provenance import Provenance
 
-# What options are when they are left out, where that is not None.
-LEFT_OUT = {"device": "auto", "seed": 0}
 # What stands for a model: a file of one, of saved moments, the folder of a report, or the model itself.
-Given = str | os.PathLike[str] | bytes | ModelProto
+ModelLike = str | os.PathLike[str] | bytes | ModelProto
 
-
-def compare(
-    given: Sequence[Given],
-    data: Any = None,
-    labels: Any = None,
-    *,
-    initial: int | None = None,
-    features: str | None = None,
-    outputs: str | None = None,
-    head: int | None = None,
-    mask: str | None = None,
-    metrics: Sequence[str] | None = None,
-    batch_size: int | None = None,
-    blocks: int | None = None,
-    device: str = "auto",
-    provider: str | None = None,
-    seed: int = 0,
-    reading: Any = None,
-    preprocessing: Any = None,
-    listen: Listener = lambda _: None,
-) -> Compared:
-    """The comparison of several models; arguments and errors as in `onnxrich.compare`."""
-    timing = Timing()
-    kept = {number: path for number, each in enumerate(given) if (path := moments_of(each)) is not None}
-    saved = {number: load(path, metrics) for number, path in kept.items()}
-    fresh = [number for number in range(len(given)) if number not in saved]
-    if not fresh:
-        check_unused(
-            data=data, labels=labels, features=features, outputs=outputs, head=head, mask=mask, batch_size=batch_size,
-            blocks=blocks, device=device, provider=provider, seed=seed, reading=reading, preprocessing=preprocessing,
-        )  # fmt: skip
-        return Compared.of([saved[number] for number in range(len(given))], initial=initial, notices=[_NO_PRODUCTS])
-    choice = session.choose(device, provider)
-    with timing.measure("reading the model"):
-        read = []
-        for number in fresh:
-            listen(Progress(f"reading model {number + 1} of {len(given)}"))
-            read.append(_read(given[number], features=features, outputs=outputs, number=head))
-        leader = leading([model for model, _ in read])
-        led = sorted(read, key=lambda each: each[0] is not leader)
-        source = sources.open_source(
-            leader, data, labels, others=[model for model, _ in led[1:]], widths=[head.C for _, head in led], seed=seed,
-            reading=reading, preprocessing=preprocessing,
-        )  # fmt: skip
-    passed = joint.measure_jointly(
-        read, source, leader, device=choice, batch=batch_size, blocks=blocks, mask=mask, timing=timing, listen=listen
-    )
-    listen(Progress("computing the metrics"))
-    with timing.measure("computing the metrics"):
-        found = dict(saved)
-        for number, (model, _), each in zip(fresh, read, passed.passes, strict=True):
-            own = source_for(model, source, leader)
-            found[number] = pipeline.evaluated(
-                model, own, each, choice, metrics=metrics, batch_size=batch_size, listen=listen
-            )
-        alike = similarities(
-            [each.moments for each in passed.passes], [each.blocks for each in passed.passes], passed.products
-        )
-    cka = {(fresh[a], fresh[b]): estimate for (a, b), estimate in alike.items()}
-    notices = [*passed.notices, *([_NO_PRODUCTS] if saved else [])]
-    found |= {number: found[number].timed(timing.seconds) for number in fresh}
-    return Compared.of(
-        [found[number] for number in range(len(given))], initial=initial, cka=cka, notices=notices, memory=passed.memory
-    )
-
-
-_NO_PRODUCTS = Notice(
+NO_PRODUCTS = Notice(
     "saved_moments", "Saved moments hold no products of two models' features: there is no CKA with these."
 )
 
 
-def check_unused(*, reading: Any = None, preprocessing: Any = None, **options: Any) -> None:
-    """Check that nothing was asked for that saved moments alone have no use for: there is nothing to run.
+def compare(models: Sequence[ModelLike], options: SeriesOptions) -> Comparison:
+    """Compare several models; the initial model is added as the last one where it is none of them."""
+    models, initial = _with_initial(models, options.init)
+    saved = {
+        number: load_saved(path, options.metrics)
+        for number, model in enumerate(models)
+        if (path := moments_of(model)) is not None
+    }
+    if len(saved) == len(models):
+        check_unused(options)
+        analyses = [saved[number] for number in range(len(models))]
+        return Comparison.of(analyses, initial=initial, notices=[NO_PRODUCTS])
+    fresh = {number: model for number, model in enumerate(models) if number not in saved}
+    measured = _measure(fresh, len(models), options)
+    analyses = [saved[number] if number in saved else measured.analyses[number] for number in range(len(models))]
+    return Comparison.of(
+        analyses,
+        initial=initial,
+        cka=measured.cka,
+        notices=[*measured.notices, *([NO_PRODUCTS] if saved else [])],
+        memory=measured.memory,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one joint pass says of the models that ran: by their numbers among all models.
+
+    Attributes:
+        analyses: the analysis of each model.
+        cka: linear CKA of pairs of models.
+        notices: what a reader should know of the pairs.
+        memory: bytes of all sums.
+    """
+
+    analyses: dict[int, Analysis]
+    cka: dict[Pair, Estimate]
+    notices: tuple[Notice, ...]
+    memory: int
+
+
+def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions) -> _Measured:
+    """Measure the models that have no saved moments, by their numbers among so many."""
+    timing = Timing()
+    device = choose_device(options.device, options.provider)
+    with timing.measure(Stage.READING_MODEL):
+        loaded = []
+        for number, model in models.items():
+            options.listen(Progress(f"reading model {number + 1} of {count}"))
+            loaded.append(_load(model, options))
+        leader = leading([model for model, _ in loaded])
+        source = _open_data(loaded, leader, options)
+    joint = measure_jointly(
+        loaded,
+        source,
+        leader,
+        device=device,
+        batch_size=options.batch_size,
+        blocks=options.blocks,
+        mask=options.mask,
+        timing=timing,
+        listen=options.listen,
+    )
+    analyses: dict[int, Analysis] = {}
+    with timing.measure(Stage.METRICS):
+        for number, (own, _), result in zip(models, loaded, joint.passes, strict=True):
+            norm = parameter_norm_of(own, options)
+            rows = source_for(own, source, leader)
+            analyses[number], _ = evaluate_pass(result, own, rows, device, options, parameter_norm=norm)
+        moments, blocks = ([getattr(result, name) for result in joint.passes] for name in ("moments", "blocks"))
+        estimates = similarities(moments, blocks, joint.products)
+    numbers = list(models)
+    return _Measured(
+        {number: with_profile(analysis, timing.seconds) for number, analysis in analyses.items()},
+        {(numbers[a], numbers[b]): estimate for (a, b), estimate in estimates.items()},
+        joint.notices,
+        joint.memory,
+    )
+
+
+def _load(model: ModelLike, options: PassOptions) -> tuple[Model, Head | UnmeasuredHead]:
+    loaded = read_model(model)
+    check_not_instrumented(loaded)
+    with prefix_errors(loaded.path):
+        return loaded, find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)
+
+
+def _open_data(loaded: Sequence[tuple[Model, Head | UnmeasuredHead]], leader: Model, options: PassOptions) -> Source:
+    """Open the data for the inputs of the leading model; all others take the same rows."""
+    ordered = sorted(loaded, key=lambda pair: pair[0] is not leader)
+    return open_source(
+        leader,
+        options.data,
+        options.labels,
+        others=[model for model, _ in ordered[1:]],
+        widths=[head.C for _, head in ordered],
+        seed=options.seed,
+        reading=options.reading,
+        preprocessing=options.preprocessing,
+    )
+
+
+def check_unused(options: PassOptions, *, init: Any = None) -> None:
+    """Check that no option was passed that saved moments alone have no use for: there is nothing to run.
 
     Args:
-        reading: how data are to be read.
-        preprocessing: steps of it.
-        options: others by name, of which None, and what is taken when they are left out, ask for nothing.
+        options: options of the verb.
+        init: the initial model, where the verb has no use for it.
 
     Raises:
-        DataError: when something was; the message names it.
+        DataError: when one was; the message names it.
     """
-    wanted, plain = asdict(sources.Selection.of(reading)), asdict(sources.Selection())
-    given = [name for name, value in options.items() if value is not None and name not in LEFT_OUT]
-    given += [name for name, value in LEFT_OUT.items() if options.get(name, value) != value]
-    given += [name for name, value in wanted.items() if value != plain[name]]
-    given += sources.Preprocessing.of(preprocessing).declared()
-    if given:
-        told = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    used = {"metrics", "init", "reading", "preprocessing", *(field.name for field in fields(WorkOptions))}
+    names = [name for name in options.given() if name not in used]
+    names += [] if init is None else ["init"]
+    names += [field.name for field in fields(Selection) if _differs(Selection.of(options.reading), field)]
+    names += Preprocessing.of(options.preprocessing).declared()
+    if names:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in names)
         raise DataError(
-            f"{told} for saved moments alone",
+            f"{flags} for saved moments alone",
             "a model to run",
             "Leave out what they can't use, or pass the ONNX files they were measured with.",
         )
 
 
-def load(path: Path, metrics: Sequence[str] | None) -> Results:
-    """The results of saved moments.
-
-    Raises:
-        DataError: when they can't be read; the message names the file.
-    """
-    with prefix_errors(os.fspath(path)):
-        try:
-            moments, saved = load_record(path)
-        except DataError as error:
-            raise DataError(error.found, error.needed, f"{error.remedy} Data are given by --data.") from error
-        return Results.from_moments(moments, Provenance.from_dict(saved).asking(select(metrics)))
+def _differs(selection: Selection, field: Field[Any]) -> bool:
+    return bool(getattr(selection, field.name) != field.default)
 
 
-def _read(given: Given, **chosen: Any) -> tuple[models.Model, heads.Head]:
-    model = models.read(given)
-    rewrite.check_not_instrumented(model)
-    with prefix_errors(model.path):
-        return model, heads.find(model, **chosen)
+def _with_initial(models: Sequence[ModelLike], init: Any) -> tuple[list[ModelLike], int | None]:
+    """Add the initial model as the last one where it is none of the models, and return its number."""
+    listed = list(models)
+    if init is None:
+        return listed, None
+    number = next((number for number, model in enumerate(listed) if _is_same(model, init)), None)
+    return (listed, number) if number is not None else ([*listed, init], len(listed))
+
+
+def _is_same(model: ModelLike, init: Any) -> bool:
+    if isinstance(model, str | os.PathLike) and isinstance(init, str | os.PathLike):
+        return Path(model).absolute() == Path(init).absolute()
+    return model is init

@@ -21,7 +21,7 @@ import json, onnxruntime
 from onnxrich.engine import runtime
 print(json.dumps({"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers(),
                   "cuda_missing": runtime.cuda_missing(), "cores": runtime.usable_cores(),
-                  "cuda_libraries": runtime.cuda_libraries_missing()}))
+                  "cuda_libraries": runtime.missing_cuda_libraries()}))
 """
 
 

@@ -1,65 +1,58 @@
-"""From checkpoints and data to the course of a training, in this process: one analysis after the other."""
+"""`track`: the checkpoints of a training, one analysis after the other."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from onnxrich.errors import DataError, prefix_errors
-from onnxrich.pipelines import checkpoints as series
-from onnxrich.pipelines import compare as comparing
-from onnxrich.pipelines import run as pipeline
-from onnxrich.progress import Listener, Progress
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Estimate
+from onnxrich.pipelines.checkpoints import checkpoint_files, checkpoint_steps
+from onnxrich.pipelines.compare import check_unused, compare
+from onnxrich.pipelines.load import load_saved
+from onnxrich.pipelines.options import RunOptions, SeriesOptions
+from onnxrich.pipelines.run import run_onnx
+from onnxrich.progress import Listener
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.differences import Estimate
 from onnxrich.results.paths import moments_of
-from onnxrich.results.track import Tracked
+from onnxrich.results.track import Track
 
 
-def track(
-    given: Sequence[str | os.PathLike[str]],
-    data: Any = None,
-    labels: Any = None,
-    *,
-    initial: str | os.PathLike[str] | None = None,
-    listen: Listener = lambda _: None,
-    **options: Any,
-) -> Tracked:
-    """What the checkpoints say of the training; arguments and errors as in `onnxrich.track`."""
-    if isinstance(data, Iterator):
+def track(checkpoints: Sequence[str | os.PathLike[str]], options: SeriesOptions) -> Track:
+    """Follow a training over its checkpoints, all on the same data, which are read anew for each."""
+    if isinstance(options.data, Iterator):
         raise DataError(
-            f"data of type {type(data).__name__}, which can be read once",
+            f"data of type {type(options.data).__name__}, which can be read once",
             "data that can be read for each checkpoint",
             "Pass a file, arrays, or an iterable that begins anew.",
         )
-    paths = list(map(str, series.checkpoint_files(given)))
+    paths = list(map(str, checkpoint_files(checkpoints)))
     if all(map(moments_of, paths)):
-        unused = {name: value for name, value in options.items() if name != "metrics"}
-        comparing.check_unused(data=data, labels=labels, init=initial, **unused)
-    found, alike = [], []
+        check_unused(options, init=options.init)
+    analyses, s_init = [], []
     for number, path in enumerate(paths, 1):
-
-        def tell(progress: Progress, number: int = number) -> None:
-            listen(replace(progress, stage=f"checkpoint {number} of {len(paths)}: {progress.stage}"))
-
+        stage = f"checkpoint {number} of {len(paths)}"
         with prefix_errors(path):
-            results, s_init = _one(path, data, labels, initial, listen=tell, **options)
-        found.append(results)
-        alike.append(s_init)
-    steps, origin = series.checkpoint_steps(paths, [results.record.model.step for results in found])
-    return Tracked.of(steps, found, origin=origin, s_init=alike if initial is not None else None)
+            analysis, similarity = _measure(path, replace(options, progress=_prefixed(options.listen, stage)))
+        analyses.append(analysis)
+        s_init.append(similarity)
+    steps, origin = checkpoint_steps(paths, [analysis.record.model.step for analysis in analyses])
+    return Track.of(steps, analyses, origin=origin, s_init=None if options.init is None else s_init)
 
 
-def _one(
-    path: str, data: Any, labels: Any, initial: Any, *, listen: Listener, **options: Any
-) -> tuple[Results, Estimate | None]:
-    """The results of one checkpoint, and its S_init."""
+def _measure(path: str, options: SeriesOptions) -> tuple[Analysis, Estimate | None]:
+    """Measure one checkpoint, and its S_init where there is an initial model."""
     saved = moments_of(path)
     if saved is not None:
-        return comparing.load(saved, options["metrics"]), None
-    if initial is None:
-        return pipeline.run(path, data, labels, listen=listen, **options), None
-    both = comparing.compare([path, initial], data, labels, initial=1, listen=listen, **options)
-    return both.results[0], both.similarity(0, 1)
+        return load_saved(saved, options.metrics), None
+    if options.init is None:
+        shared = {name: value for name, value in options.given().items() if name != "init"}
+        return run_onnx(path, RunOptions(**shared)), None
+    comparison = compare([path, options.init], options)
+    return comparison.results[0], comparison.similarity(0, 1)
+
+
+def _prefixed(listen: Listener, stage: str) -> Listener:
+    """A listener that hears of the checkpoint as well."""
+    return lambda progress: listen(replace(progress, stage=f"{stage}: {progress.stage}"))

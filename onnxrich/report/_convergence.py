@@ -8,13 +8,13 @@ import numpy as np
 
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path, whisker
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 # Variant of the line, and the metric that it draws.
 _LINES = {"plain": "d_lr", "debiased": "d_lr_debiased"}
 
 
-def panel(results: Sequence[Results]) -> Panel | None:
+def panel(results: Sequence[Analysis]) -> Panel | None:
     """D_LR, plain and debiased, with its 95 % interval at the end; None when no model has blocks of rows."""
     found = [(index, result.uncertainty) for index, result in enumerate(results) if result.uncertainty is not None]
     drawn = [(index, sure) for index, sure in found if len(sure.rows) > 1 and "d_lr" in sure.convergence]

@@ -10,7 +10,7 @@ import numpy as np
 from onnxrich.errors import printable
 from onnxrich.report import _words
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Line, Panel, Scale, path, whisker
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 from onnxrich.results.layer import Layer
 
 # Titles of the columns of `rows`: number, name, and the metrics, of which the reader has the meanings above.
@@ -26,17 +26,17 @@ PANELS = {
 _LONGEST_NAME = 32
 
 
-def named(results: Sequence[Results]) -> list[tuple[str, Results]]:
+def named(results: Sequence[Analysis]) -> list[tuple[str, Analysis]]:
     """The models with hidden layers, with their names."""
     return [(name, result) for name, result in zip(_words.labels(results), results, strict=True) if result.layers]
 
 
-def rows(result: Results) -> list[list[str]]:
+def rows(result: Analysis) -> list[list[str]]:
     """A row of cells for each layer, as `COLUMNS` names them."""
     return [[str(number), *_row(layer)] for number, layer in enumerate(result.layers, 1)]
 
 
-def pooling(result: Results) -> str:
+def pooling(result: Analysis) -> str:
     """How the rows of each layer are made, in a sentence."""
     told: dict[str, list[int]] = {}
     for number, layer in enumerate(result.layers, 1):
@@ -52,7 +52,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(start) if start == stop else f"{start}–{stop}" for start, stop in pairs)
 
 
-def panels(results: Sequence[Results]) -> list[Panel]:
+def panels(results: Sequence[Analysis]) -> list[Panel]:
     """D_LR with its 95 % intervals, and the effective rank, against the number of the layer; none without layers."""
     deep = [(index, result.layers) for index, result in enumerate(results) if result.layers]
     if not deep:

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxrich.moments.matrix import Array
 from onnxrich.report._svg import BOTTOM, LEFT, RIGHT, TOP, Scale, path
-from onnxrich.results.track import Tracked
+from onnxrich.results.track import Track
 
 # From this ratio of the last step to the first on, steps stand on a logarithmic scale.
 LONG = 30
@@ -50,7 +50,7 @@ class Panel:
     share: bool = True
 
 
-def panels(tracked: Tracked) -> list[Panel]:
+def panels(tracked: Track) -> list[Panel]:
     """The panels of a training, those left out that nothing is known of."""
     noted = {name: values for name, values in tracked.noted.items() if "accuracy" in name}
     performance = [_metric(tracked, "accuracy"), *(_noted(name, values) for name, values in noted.items())]
@@ -77,7 +77,7 @@ def positions(steps: Sequence[int]) -> tuple[Array, bool]:
     return np.where(at > 0, at, positive[0] / 2), True
 
 
-def drawn(tracked: Tracked, look: Any) -> list[dict[str, Any]]:
+def drawn(tracked: Track, look: Any) -> list[dict[str, Any]]:
     """The panels as SVG paths, for the page's template."""
     at, logarithmic = positions(tracked.steps)
     low, high = (float(at.min()), float(at.max())) if len(at) > 1 else (float(at[0]) - 1, float(at[0]) + 1)
@@ -110,7 +110,7 @@ def _panel(panel: Panel, x: Array, look: Any) -> dict[str, Any]:
     return {"title": panel.title, "meaning": panel.meaning, "lines": lines, "y_ticks": y.ticks()}
 
 
-def _metric(tracked: Tracked, name: str) -> Series:
+def _metric(tracked: Track, name: str) -> Series:
     known: list[Mapping[str, Any]] = [
         {} if result.uncertainty is None else result.uncertainty.intervals for result in tracked.results
     ]
@@ -128,7 +128,7 @@ def _noted(name: str, values: Sequence[float | None]) -> Series:
     return Series(f"{name.replace('_', ' ')} (noted)", _array(values), nothing, nothing)
 
 
-def _s_init(tracked: Tracked) -> Series:
+def _s_init(tracked: Track) -> Series:
     found = tracked.s_init or ()
     ends = [None if each is None else each.interval for each in found]
     return Series(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxrich.moments.matrix import Array
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 360, 12, 222
@@ -81,14 +81,14 @@ class Panel:
     lines: list[Line]
 
 
-def panels(results: Sequence[Results]) -> list[Panel]:
+def panels(results: Sequence[Analysis]) -> list[Panel]:
     """The panels quality, utilization and intensity of all models."""
     largest = max(2, *(len(result.curves.k) for result in results))
     x = Scale(1, largest, LEFT, RIGHT, log=True)
     return [_shares("quality", results, x), _shares("utilization", results, x), _intensity(results, x)]
 
 
-def _shares(name: str, results: Sequence[Results], x: Scale) -> Panel:
+def _shares(name: str, results: Sequence[Analysis], x: Scale) -> Panel:
     forms = {"span": name, "variance": f"{name}_variance"}
     y = {"cumulative": Scale(0, 1, BOTTOM, TOP)}
     lines = []
@@ -105,7 +105,7 @@ def _shares(name: str, results: Sequence[Results], x: Scale) -> Panel:
     return Panel(name, x, y, lines)
 
 
-def _intensity(results: Sequence[Results], x: Scale) -> Panel:
+def _intensity(results: Sequence[Analysis], x: Scale) -> Panel:
     smallest = min((float(result.curves.intensity.min(initial=0.1)) for result in results), default=0.1)
     y = Scale(10.0 ** np.floor(np.log10(max(smallest, 1e-16))), 1, BOTTOM, TOP, log=True)
     lines = [

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from onnxrich.errors import printable
-from onnxrich.metrics.registry import ALL, FAMILIES
+from onnxrich.metrics.registry import FAMILIES, METRICS
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 from onnxrich.results.provenance import DataInfo, HeadInfo, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
@@ -44,12 +44,12 @@ _LOPSIDED = 2.0
 _RICHNESS_CODES = frozenset({"too_few_rows", "constant_features", "constant_outputs"})
 
 
-def series(results: Sequence[Results]) -> list[Results]:
+def series(results: Sequence[Analysis]) -> list[Analysis]:
     """All that is drawn: each model's results, and behind them those of its other data."""
     return [each for result in results for each in (result, result.evaluation) if each is not None]
 
 
-def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
+def labels(results: Sequence[Analysis], *, limit: int = 60) -> list[str]:
     """A short name for each: the file's, its path where names of files repeat, its data or a number where paths do."""
     pairs = [(result.record.model.path, result.record.data.source) for result in results]
     # Of one path with several data the data tell which is which.
@@ -68,7 +68,7 @@ def labels(results: Sequence[Results], *, limit: int = 60) -> list[str]:
     return unique
 
 
-def verdict(results: Results) -> tuple[str, str]:
+def verdict(results: Analysis) -> tuple[str, str]:
     """Where D_LR lies on the scale, and one plain sentence of what that means."""
     d_lr = results.metrics["d_lr"]
     if d_lr is None:
@@ -80,7 +80,7 @@ def verdict(results: Results) -> tuple[str, str]:
     return place, f"{sentence}{_doubt(results)}"
 
 
-def _doubt(results: Results) -> str:
+def _doubt(results: Analysis) -> str:
     """What makes the verdict doubtful: too few rows, which make any model look rich."""
     debiased = results.metrics.get("d_lr_debiased")
     if not any(notice.code == "few_rows" for notice in results.notices):
@@ -106,7 +106,7 @@ def number(value: float | int | None) -> str:
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:.3e}"
 
 
-def metric(results: Results, name: str) -> str:
+def metric(results: Analysis, name: str) -> str:
     """The metric of that name as text, with half its 95 % interval where there is one."""
     return f"{value(name, results.metrics[name])}{spread(results, name)}"
 
@@ -116,7 +116,7 @@ def value(name: str, measured: float | int | None) -> str:
     return richness(measured) if name.startswith("d_lr") else number(measured)
 
 
-def spread(results: Results, name: str) -> str:
+def spread(results: Analysis, name: str) -> str:
     """Half the 95 % interval, such as " ± 0.012"; its ends where it is lopsided; nothing where it has no width."""
     sure, value = results.uncertainty, results.metrics[name]
     found = None if sure is None else sure.intervals.get(name)
@@ -129,7 +129,7 @@ def spread(results: Results, name: str) -> str:
     return f" ± {found.half:.2g}"
 
 
-def sure(results: Results) -> str:
+def sure(results: Analysis) -> str:
     """How sure D_LR is, or why that is not known."""
     if results.uncertainty is not None:
         return results.uncertainty.summary
@@ -138,16 +138,16 @@ def sure(results: Results) -> str:
     return f"No error bars: they need the sums of at least four blocks of rows (--blocks), and there {had}."
 
 
-def reason(results: Results, name: str) -> str:
+def reason(results: Analysis, name: str) -> str:
     """Why the metric of that name is null."""
     if name in _REASONS:
         return _REASONS[name]
-    family, targets = ALL[name].family, results.moments.targets
+    family, targets = METRICS[name].family, results.moments.targets
     if targets != "classes" and (family in ("collapse", "readouts") or name in ("accuracy", "cross_entropy")):
         return "It needs class labels."
     if targets is None and (family in ("probe", "performance") or name == "kernel_target_alignment"):
         return "It needs labels."
-    if ALL[name].by_number and results.record.misnumbered:
+    if METRICS[name].depends_on_numbering and results.record.misnumbered:
         return "The classes may have other numbers than the outputs."
     if family == "performance":
         return "Outputs and targets don't correspond one to one."
@@ -160,13 +160,13 @@ def reason(results: Results, name: str) -> str:
     return _MISSING.get(name, "It is undefined for these data.")
 
 
-def families(results: Sequence[Results]) -> dict[str, list[str]]:
+def families(results: Sequence[Analysis]) -> dict[str, list[str]]:
     """The metrics of several results, by family."""
-    listed = {family: [name for name in results[0].metrics if ALL[name].family == family] for family in FAMILIES}
+    listed = {family: [name for name in results[0].metrics if METRICS[name].family == family] for family in FAMILIES}
     return {family: names for family, names in listed.items() if names}
 
 
-def shared_reason(results: Sequence[Results], names: Sequence[str]) -> str | None:
+def shared_reason(results: Sequence[Analysis], names: Sequence[str]) -> str | None:
     """Why all of some metrics are null for all models, when it is one reason: a line then says it for all."""
     if (
         len(names) < 2
@@ -178,7 +178,7 @@ def shared_reason(results: Sequence[Results], names: Sequence[str]) -> str | Non
     return reasons.pop() if len(reasons) == 1 else None
 
 
-def facts(results: Results) -> dict[str, str]:
+def facts(results: Analysis) -> dict[str, str]:
     """Where the numbers come from, in words: model, head, data and runtime."""
     model, head, data, runtime = results.record.model, results.record.head, results.record.data, results.record.runtime
     words = {

@@ -11,14 +11,15 @@ from rich.text import Text
 
 from onnxrich.report import _words, files, terminal
 from onnxrich.report import html as pages
-from onnxrich.results.comparison import Compared, Estimate
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate
 
 # Models whose differences have columns of their own in the table; those of more stand below their values.
 SIDE_BY_SIDE = 3
 CLEAR = "Differences are to the first model, with half their 95 % interval; * marks those that leave out 0."
 
 
-def render(compared: Compared, *, width: int | None = None, color: bool = False, ascii_only: bool = False) -> str:
+def render(compared: Comparison, *, width: int | None = None, color: bool = False, ascii_only: bool = False) -> str:
     """A comparison as text for a terminal.
 
     Args:
@@ -35,13 +36,13 @@ def render(compared: Compared, *, width: int | None = None, color: bool = False,
     return terminal.printed(page.marked(parts, results), columns, color=color)
 
 
-def html(compared: Compared) -> str:
+def html(compared: Comparison) -> str:
     """A comparison as an HTML page. The same comparison gives the same page."""
     document = {name: value for name, value in compared.to_dict().items() if name != "analyses"}
     return pages.render(compared.results, compared=sections(compared), documents={"comparison.json": document})
 
 
-def save(compared: Compared, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
+def save(compared: Comparison, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `report.html`, `figure.png` and `figure.svg`, a folder a model, and, last, `comparison.json`.
 
     Args:
@@ -62,7 +63,7 @@ def save(compared: Compared, directory: str | os.PathLike[str], *, force: bool =
     return files.write(directory, contents)
 
 
-def sections(compared: Compared) -> dict[str, Any]:
+def sections(compared: Comparison) -> dict[str, Any]:
     """What the page shows beside what it shows of each model."""
     results = compared.results
     names = [name for name in results[0].metrics if any(name in model for model in compared.differences)]
@@ -77,7 +78,7 @@ def sections(compared: Compared) -> dict[str, Any]:
     }
 
 
-def _row(compared: Compared, name: str) -> list[dict[str, Any]]:
+def _row(compared: Comparison, name: str) -> list[dict[str, Any]]:
     return [
         {"value": _words.value(name, result.metrics.get(name)), "difference": signed(model.get(name))}
         for result, model in zip(compared.results, compared.differences, strict=True)
@@ -101,11 +102,11 @@ def _estimate(estimate: Estimate | None) -> str:
     return f"{estimate.value:.4f}" + ("" if estimate.interval is None else f" ± {estimate.interval.half:.2g}")
 
 
-def _similarity(compared: Compared, a: int, b: int) -> str:
+def _similarity(compared: Comparison, a: int, b: int) -> str:
     return _estimate(compared.similarity(a, b))
 
 
-def _table(page: terminal.Page, compared: Compared) -> Table:
+def _table(page: terminal.Page, compared: Comparison) -> Table:
     """Every metric of every model, and the differences to the first."""
     table, results = page.table(header=True), compared.results
     apart = len(results) <= SIDE_BY_SIDE
@@ -129,7 +130,7 @@ def _table(page: terminal.Page, compared: Compared) -> Table:
     return table
 
 
-def _matrix(page: terminal.Page, compared: Compared) -> Table:
+def _matrix(page: terminal.Page, compared: Comparison) -> Table:
     """Linear CKA of the features of each two models."""
     table, names = page.table(header=True), _words.labels(compared.results, limit=24)
     table.add_column(page.text("CKA of features"), no_wrap=True)
@@ -141,11 +142,11 @@ def _matrix(page: terminal.Page, compared: Compared) -> Table:
     return table
 
 
-def _memory(compared: Compared) -> str:
+def _memory(compared: Comparison) -> str:
     return f" Sums took {compared.memory / 2**20:,.1f} MiB." if compared.memory else ""
 
 
-def _notices(page: terminal.Page, compared: Compared) -> Table:
+def _notices(page: terminal.Page, compared: Comparison) -> Table:
     table = page.table(header=False)
     for notice in compared.notices:
         table.add_row(page.text("warning", "bold yellow"), page.text(notice.message, "yellow"))

@@ -1,4 +1,4 @@
-"""Results as a figure: quality, utilization and intensity against rank."""
+"""Analysis as a figure: quality, utilization and intensity against rank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from onnxrich.report import _words
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ _STYLE = {
 }  # fmt: skip
 
 
-def figure(results: Sequence[Results]) -> Figure:
+def figure(results: Sequence[Analysis]) -> Figure:
     """Quality and utilization (cumulative) and intensity against rank, all models in the same panels.
 
     A fourth shows D_LR by depth where hidden layers were measured.
@@ -56,7 +56,7 @@ def figure(results: Sequence[Results]) -> Figure:
     return drawn
 
 
-def render(results: Sequence[Results], format: Literal["png", "svg"]) -> bytes:
+def render(results: Sequence[Analysis], format: Literal["png", "svg"]) -> bytes:
     """The figure as the bytes of an image file: the same bytes for the same results."""
     return saved(figure(results), format)
 
@@ -85,7 +85,7 @@ def _look(index: int) -> tuple[str, Any]:
     return COLORS[index % len(COLORS)], _DASHES[(index + index // len(COLORS)) % len(_DASHES)]
 
 
-def _axes(axes: Axes, title: str, label: str, results: Sequence[Results]) -> None:
+def _axes(axes: Axes, title: str, label: str, results: Sequence[Analysis]) -> None:
     largest = max((len(result.curves.k) for result in results), default=1)
     axes.set_title(title)
     axes.set_ylabel(label)
@@ -96,7 +96,7 @@ def _axes(axes: Axes, title: str, label: str, results: Sequence[Results]) -> Non
     axes.xaxis.set_minor_formatter("{x:.0f}" if largest < 10 else "")
 
 
-def _cumulative(axes: Axes, results: Sequence[Results], name: str, title: str, label: str) -> None:
+def _cumulative(axes: Axes, results: Sequence[Analysis], name: str, title: str, label: str) -> None:
     _axes(axes, title, label, results)
     axes.set_ylim(-0.02, 1.04)
     empty = True
@@ -113,7 +113,7 @@ def _cumulative(axes: Axes, results: Sequence[Results], name: str, title: str, l
         axes.text(0.5, 0.12, "no labels given", transform=axes.transAxes, ha="center", color="#666666", fontsize=12)
 
 
-def _intensity(axes: Axes, results: Sequence[Results]) -> None:
+def _intensity(axes: Axes, results: Sequence[Analysis]) -> None:
     _axes(axes, "Intensity", "eigenvalue ρₖ / ρ₁", results)
     axes.set_yscale("log")
     for index, result in enumerate(results):
@@ -122,7 +122,7 @@ def _intensity(axes: Axes, results: Sequence[Results]) -> None:
         axes.plot(result.curves.k, result.curves.intensity, color=color, linestyle=dashes, linewidth=2, marker=marker)
 
 
-def _depth(axes: Axes, results: Sequence[Results]) -> None:
+def _depth(axes: Axes, results: Sequence[Analysis]) -> None:
     """D_LR of each layer, with its interval."""
     axes.set_title("Richness by depth")
     axes.set_ylabel("D_LR: 0 rich, 1 lazy")
@@ -146,7 +146,7 @@ def _watermark(axes: Axes) -> None:
     )  # fmt: skip
 
 
-def _legend(drawn: Figure, results: Sequence[Results]) -> None:
+def _legend(drawn: Figure, results: Sequence[Analysis]) -> None:
     from matplotlib.lines import Line2D
 
     names = _words.labels(results, limit=36)

@@ -17,7 +17,7 @@ from pathlib import Path
 from onnxrich._utils.files import refusal, write_files
 from onnxrich.errors import OutputError
 from onnxrich.report import figure, html
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 from onnxrich.results.paths import EVALUATION, MOMENTS, moments_of
 
 # Lists the files of a report, with their digests.
@@ -29,7 +29,7 @@ _OURS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[a-z]+\.(?:csv|html|json|np
 _TAKEN = ("report.html", "figure.png", "figure.svg", "comparison.json")
 
 
-def save(results: Results, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
+def save(results: Analysis, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `moments.npz`, `report.html`, `figure.png`, `figure.svg` and, last, `analysis.json`.
 
     Args:
@@ -51,7 +51,7 @@ def save(results: Results, directory: str | os.PathLike[str], *, force: bool = F
 
 
 def save_comparison(
-    results: Sequence[Results], directory: str | os.PathLike[str], *, force: bool = False
+    results: Sequence[Analysis], directory: str | os.PathLike[str], *, force: bool = False
 ) -> tuple[Path, ...]:
     """Write `report.html`, `figure.png` and `figure.svg` of all models, and a folder a model with its numbers.
 
@@ -128,7 +128,7 @@ def check_apart(directory: str | os.PathLike[str], given: Iterable[str | os.Path
             )
 
 
-def folder_names(results: Sequence[Results]) -> list[str]:
+def folder_names(results: Sequence[Analysis]) -> list[str]:
     """A folder name for each model: its file's stem in safe characters, numbered where names repeat."""
     names: list[str] = []
     for result in results:
@@ -142,7 +142,7 @@ def folder_names(results: Sequence[Results]) -> list[str]:
     return names
 
 
-def views(results: Sequence[Results]) -> dict[str, bytes]:
+def views(results: Sequence[Analysis]) -> dict[str, bytes]:
     """The page and the figures of some results, by the names of their files."""
     return {
         "report.html": html.render(results).encode("utf-8"),
@@ -151,7 +151,7 @@ def views(results: Sequence[Results]) -> dict[str, bytes]:
     }
 
 
-def documents(results: Sequence[Results]) -> dict[str, bytes]:
+def documents(results: Sequence[Analysis]) -> dict[str, bytes]:
     """The numbers of several results, each in a folder of its own, by the names of their files."""
     return {
         f"{folder}/{name}": content
@@ -160,7 +160,7 @@ def documents(results: Sequence[Results]) -> dict[str, bytes]:
     }
 
 
-def _document(results: Results) -> dict[str, bytes]:
+def _document(results: Analysis) -> dict[str, bytes]:
     moments = {MOMENTS: _moments(results)}
     if results.evaluation is not None:
         moments[EVALUATION] = _moments(results.evaluation)
@@ -171,7 +171,7 @@ def _document(results: Results) -> dict[str, bytes]:
     }
 
 
-def _moments(results: Results) -> bytes:
+def _moments(results: Analysis) -> bytes:
     file = io.BytesIO()
     results.moments.save(file, results.record.to_dict())
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Results as one self-contained HTML page: no request, no script but its own, the exact numbers inside."""
+"""Analysis as one self-contained HTML page: no request, no script but its own, the exact numbers inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from onnxrich.errors import printable
 from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import _convergence, _depth, _svg, _words
-from onnxrich.results.analysis import CHOICES, Results
+from onnxrich.results.analysis import CHOICES, Analysis
 
 # Title and meaning of the panels, in their order.
 PANELS = {
@@ -28,14 +28,14 @@ COLORS = 6
 
 
 def render(
-    results: Sequence[Results],
+    results: Sequence[Analysis],
     *,
     names: Sequence[str] | None = None,
     tracked: Mapping[str, Any] | None = None,
     compared: Mapping[str, Any] | None = None,
     documents: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """Results as an HTML page. The same results give the same page.
+    """Analysis as an HTML page. The same results give the same page.
 
     Args:
         results: one or several analyses; their curves share the panels.
@@ -95,7 +95,7 @@ def look(index: int) -> str:
     return f"s{index % COLORS} d{(index + index // COLORS) % COLORS}"
 
 
-def _model(index: int, name: str, result: Results) -> dict[str, Any]:
+def _model(index: int, name: str, result: Analysis) -> dict[str, Any]:
     place, meaning = _words.verdict(result)
     return {
         "name": name,
@@ -116,7 +116,7 @@ def embed(document: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _panel(panel: _svg.Panel, results: Sequence[Results]) -> dict[str, Any]:
+def _panel(panel: _svg.Panel, results: Sequence[Analysis]) -> dict[str, Any]:
     title, meaning = PANELS[panel.name]
     # For the script, to place a value: [low, high, logarithmic] of each scale.
     scales = {mode: [scale.low, scale.high, scale.log] for mode, scale in panel.y.items()}
@@ -139,22 +139,22 @@ def _value(curve: Any, k: int) -> str:
     return "-" if curve is None or not 1 <= k <= len(curve) else f"{curve[k - 1]:.4g}"
 
 
-def _first_k(results: Sequence[Results]) -> int:
+def _first_k(results: Sequence[Analysis]) -> int:
     """The rank that the page opens with: a rich model's curves are through at the number of its outputs."""
     return max(1, min(max(result.record.head.C for result in results), _last_k(results)))
 
 
-def _last_k(results: Sequence[Results]) -> int:
+def _last_k(results: Sequence[Analysis]) -> int:
     return max(len(result.curves.k) for result in results)
 
 
-def _family(results: Sequence[Results], family: str, names: Sequence[str]) -> dict[str, Any]:
+def _family(results: Sequence[Analysis], family: str, names: Sequence[str]) -> dict[str, Any]:
     reason = _words.shared_reason(results, names)
     metrics = [] if reason else [_metric(results, name) for name in names]
     return {"name": family, "meaning": FAMILIES[family], "reason": reason or "", "metrics": metrics}
 
 
-def _sure(named: Sequence[tuple[str, Results]]) -> dict[str, Any] | None:
+def _sure(named: Sequence[tuple[str, Analysis]]) -> dict[str, Any] | None:
     """D_LR against rows, and what it says, of the models that have it."""
     panel = _convergence.panel([result for _, result in named])
     if panel is None:
@@ -168,7 +168,7 @@ def _sure(named: Sequence[tuple[str, Results]]) -> dict[str, Any] | None:
     }
 
 
-def _depth_panels(results: Sequence[Results]) -> list[dict[str, Any]]:
+def _depth_panels(results: Sequence[Analysis]) -> list[dict[str, Any]]:
     return [
         {
             "title": _depth.PANELS[panel.name][0],
@@ -180,7 +180,7 @@ def _depth_panels(results: Sequence[Results]) -> list[dict[str, Any]]:
     ]
 
 
-def _profile(name: str, result: Results) -> dict[str, Any]:
+def _profile(name: str, result: Analysis) -> dict[str, Any]:
     titles = [printable(f"{layer.name} ({layer.operator})") for layer in result.layers]
     return {
         "name": name,
@@ -189,7 +189,7 @@ def _profile(name: str, result: Results) -> dict[str, Any]:
     }
 
 
-def _metric(results: Sequence[Results], name: str) -> dict[str, Any]:
+def _metric(results: Sequence[Analysis], name: str) -> dict[str, Any]:
     reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
     return {
         "name": name,
@@ -199,7 +199,7 @@ def _metric(results: Sequence[Results], name: str) -> dict[str, Any]:
     }
 
 
-def _facts(results: Sequence[Results]) -> dict[str, list[str]]:
+def _facts(results: Sequence[Analysis]) -> dict[str, list[str]]:
     columns = [_words.facts(result) for result in results]
     rows = {name: [column[name] for column in columns] for name in columns[0]}
     return rows | {"sha256": [printable(result.record.model.sha256) for result in results]}

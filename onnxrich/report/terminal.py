@@ -1,4 +1,4 @@
-"""Results as text for a terminal."""
+"""Analysis as text for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from onnxrich.errors import printable
 from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import _depth, _words
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 _ASCII = str.maketrans(
     {
@@ -27,9 +27,9 @@ _SHORT_SCALE, _SHORTEST_SCALE = 21, 13
 
 
 def render(
-    results: Sequence[Results], *, width: int | None = None, color: bool = False, ascii_only: bool = False
+    results: Sequence[Analysis], *, width: int | None = None, color: bool = False, ascii_only: bool = False
 ) -> str:
-    """Results as text, models side by side.
+    """Analysis as text, models side by side.
 
     Args:
         results: one or several analyses.
@@ -80,12 +80,12 @@ class Page:
     def loud(self, words: str) -> Text:
         return self.text(f"!!! {words} !!!", "bold red reverse")
 
-    def marked(self, parts: Sequence[RenderableType], results: Sequence[Results]) -> list[RenderableType]:
+    def marked(self, parts: Sequence[RenderableType], results: Sequence[Analysis]) -> list[RenderableType]:
         """The parts, with a loud line before and behind them when data were made up."""
         loud = [self.loud(_words.SYNTHETIC)] if any(result.record.data.synthetic for result in results) else []
         return [*loud, *parts, *loud]
 
-    def headline(self, results: Sequence[Results], width: int) -> RenderableType:
+    def headline(self, results: Sequence[Analysis], width: int) -> RenderableType:
         """D_LR of each model on the scale from rich to lazy."""
         names = _words.labels(results, limit=24)
         table = self.table(header=False)
@@ -114,7 +114,7 @@ class Page:
         at = round(d_lr * (cells - 1))
         return Text.assemble("".join(rail[:at]), (marker, "bold magenta"), "".join(rail[at + 1 :]))
 
-    def sentences(self, results: Sequence[Results]) -> Text:
+    def sentences(self, results: Sequence[Analysis]) -> Text:
         """What the numbers mean."""
         lines = []
         for name, result in zip(_words.labels(results), results, strict=True):
@@ -124,7 +124,7 @@ class Page:
         body = Text("\n").join([self.text(line) for line in lines])
         return Text("\n").join([body, self.text(_words.NOT_PERFORMANCE, "dim")])
 
-    def facts(self, results: Sequence[Results]) -> Table:
+    def facts(self, results: Sequence[Analysis]) -> Table:
         """Model, head, data and runtime."""
         table = self.table(header=False)
         columns = [_words.facts(result) for result in results]
@@ -137,7 +137,7 @@ class Page:
             column.ratio = 1
         return table
 
-    def metrics(self, results: Sequence[Results]) -> Table:
+    def metrics(self, results: Sequence[Analysis]) -> Table:
         """Every metric, with what it means or why it is undefined."""
         table = self.table(header=True)
         table.add_column(self.text("metric"), no_wrap=True)
@@ -154,11 +154,11 @@ class Page:
                 table.add_row(self.text(name, "cyan"), *values, self.text(self.meaning(results, name), "dim"))
         return table
 
-    def meaning(self, results: Sequence[Results], name: str) -> str:
+    def meaning(self, results: Sequence[Analysis], name: str) -> str:
         reasons = {_words.reason(result, name) for result in results if result.metrics[name] is None}
         return " ".join([MEANINGS[name], *(f"(-: {_inside(reason)})" for reason in sorted(reasons))])
 
-    def layers(self, name: str, result: Results) -> Group:
+    def layers(self, name: str, result: Analysis) -> Group:
         """The depth profile of one model, a line a layer."""
         table = self.table(header=True)
         for title, justify in _depth.COLUMNS.items():
@@ -169,7 +169,7 @@ class Page:
         said = f"Layers of {name}, against the outputs of its head. {_depth.pooling(result)}"
         return Group(self.text(said), table)
 
-    def warnings(self, results: Sequence[Results]) -> Table:
+    def warnings(self, results: Sequence[Analysis]) -> Table:
         """Every notice, under the name of its model when there are several."""
         table = self.table(header=False)
         for name, result in zip(_words.labels(results), results, strict=True):

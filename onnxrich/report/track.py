@@ -14,8 +14,8 @@ from onnxrich.report import _steps, _words, files, terminal
 from onnxrich.report import figure as figures
 from onnxrich.report import html as pages
 from onnxrich.report.comparison import signed
-from onnxrich.results.analysis import Results
-from onnxrich.results.track import Tracked
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.track import Track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ RAIL = 11
 SHORT = {"utilized_variance": "utilized", "effective_rank": "eff. rank", "change": "change of d_lr"}
 
 
-def render(tracked: Tracked, *, width: int | None = None, color: bool = False, ascii_only: bool = False) -> str:
+def render(tracked: Track, *, width: int | None = None, color: bool = False, ascii_only: bool = False) -> str:
     """A training as text for a terminal.
 
     Args:
@@ -56,7 +56,7 @@ def render(tracked: Tracked, *, width: int | None = None, color: bool = False, a
     return terminal.printed(page.marked(parts, tracked.results), columns, color=color)
 
 
-def summary(tracked: Tracked) -> str:
+def summary(tracked: Track) -> str:
     """The transitions, in words."""
     if len(tracked.results) < 2:
         return "A single checkpoint: there is no course to follow."
@@ -70,13 +70,13 @@ def summary(tracked: Tracked) -> str:
     return f"From lazy to rich: D_LR falls {', and '.join(found)}."
 
 
-def called(tracked: Tracked) -> list[str]:
+def called(tracked: Track) -> list[str]:
     """How the checkpoints are called: by their steps, or by their numbers and files where no steps are known."""
     word, steps = _steps_of(tracked)
     return [f"{word} {step}" for step in steps]
 
 
-def _steps_of(tracked: Tracked) -> tuple[str, list[str]]:
+def _steps_of(tracked: Track) -> tuple[str, list[str]]:
     """What the steps are, and each of them as text."""
     steps = [f"{step:,}" for step in tracked.steps]
     if tracked.origin != "position":
@@ -85,7 +85,7 @@ def _steps_of(tracked: Tracked) -> tuple[str, list[str]]:
     return "checkpoint", [f"{step} ({file})" for step, file in zip(steps, files, strict=True)]
 
 
-def html(tracked: Tracked) -> str:
+def html(tracked: Track) -> str:
     """A training as an HTML page. The same training gives the same page."""
     chosen, names = shown(tracked), called(tracked)
     document = {name: value for name, value in tracked.to_dict().items() if name != "analyses"}
@@ -97,7 +97,7 @@ def html(tracked: Tracked) -> str:
     )
 
 
-def save(tracked: Tracked, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
+def save(tracked: Track, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
     """Write `report.html`, `figure.png`, `figure.svg`, `track.csv` and, last, `track.json`.
 
     Args:
@@ -122,7 +122,7 @@ def save(tracked: Tracked, directory: str | os.PathLike[str], *, force: bool = F
     return files.write(directory, contents)
 
 
-def sections(tracked: Tracked) -> dict[str, Any]:
+def sections(tracked: Track) -> dict[str, Any]:
     """What the page shows beside what it shows of some checkpoints."""
     names, rows = _cells(tracked)
     word, steps = _steps_of(tracked)
@@ -136,7 +136,7 @@ def sections(tracked: Tracked) -> dict[str, Any]:
     }
 
 
-def shown(tracked: Tracked) -> list[int]:
+def shown(tracked: Track) -> list[int]:
     """Numbers of the checkpoints whose curves are drawn: the first, the last, the ends of transitions, some between."""
     count = len(tracked.results)
     even = np.unique(np.linspace(0, count - 1, min(CURVES, count)).round().astype(int)).tolist()
@@ -145,7 +145,7 @@ def shown(tracked: Tracked) -> list[int]:
     return sorted(chosen)
 
 
-def figure(tracked: Tracked) -> Figure:
+def figure(tracked: Track) -> Figure:
     """Metrics against the step, and below the curves of single eigenfunctions at several steps."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -166,7 +166,7 @@ def figure(tracked: Tracked) -> Figure:
     return made
 
 
-def _course(axes: Axes, panel: _steps.Panel, tracked: Tracked) -> None:
+def _course(axes: Axes, panel: _steps.Panel, tracked: Track) -> None:
     """One panel of metrics against the step."""
     at, logarithmic = _steps.positions(tracked.steps)
     axes.set_title(panel.title)
@@ -191,7 +191,7 @@ def _course(axes: Axes, panel: _steps.Panel, tracked: Tracked) -> None:
         text.set_parse_math(False)
 
 
-def _evolution(axes: Axes, name: str, tracked: Tracked) -> None:
+def _evolution(axes: Axes, name: str, tracked: Track) -> None:
     """One kind of curve at several steps, from dark for the first to light for the last."""
     from matplotlib import colormaps
 
@@ -210,7 +210,7 @@ def _evolution(axes: Axes, name: str, tracked: Tracked) -> None:
         axes.set_yscale("log")
 
 
-def _cells(tracked: Tracked) -> tuple[list[str], list[list[str]]]:
+def _cells(tracked: Track) -> tuple[list[str], list[list[str]]]:
     """Names and rows of the table: step, metrics, change of D_LR, S_init, what is noted."""
     known = (name for name in SHOWN[1:] if any(result.metrics.get(name) is not None for result in tracked.results))
     metrics = [SHOWN[0], *known]
@@ -231,12 +231,12 @@ def _alike(estimate: Any) -> str:
     return "-" if estimate is None else f"{estimate.value:.4f}"
 
 
-def _cell(result: Results, name: str) -> str:
+def _cell(result: Analysis, name: str) -> str:
     value = _words.value(name, result.metrics.get(name))
     return f"{value}{_words.spread(result, name)}" if name == "d_lr" and value != "-" else value
 
 
-def _table(page: terminal.Page, tracked: Tracked, width: int) -> Table:
+def _table(page: terminal.Page, tracked: Track, width: int) -> Table:
     """The table, without the columns that there is no room for: the last metrics first."""
     names, rows = _cells(tracked)
     columns = {
@@ -259,7 +259,7 @@ def _table(page: terminal.Page, tracked: Tracked, width: int) -> Table:
     return table
 
 
-def _messages(tracked: Tracked) -> list[str]:
+def _messages(tracked: Track) -> list[str]:
     """Every kind of warning once, with the checkpoints that it is of."""
     several: dict[str, list[tuple[str, str]]] = {}
     for name, result in zip(called(tracked), tracked.results, strict=True):

@@ -1,25 +1,24 @@
-"""What one analysis found: plain data, and the JSON document of schema `onnxrich.analysis/1`."""
+"""The result of one analysis, and the JSON document of schema `onnxrich.analysis/1`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.errors import Notice
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.curves import Curves, curves, curves_on
-from onnxrich.metrics.debiased import LEAST_BLOCKS
-from onnxrich.metrics.jackknife import Uncertainty, estimate
-from onnxrich.metrics.registry import ALL, Metrics, evaluate, select
-from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
+from onnxrich.metrics.curves import Curves
+from onnxrich.metrics.jackknife import Uncertainty
+from onnxrich.metrics.registry import Metrics
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import Provenance
+from onnxrich.results.serialize import to_text, to_values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCHEMA = "onnxrich.analysis/1"
 
@@ -32,17 +31,17 @@ CHOICES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Results:
-    """Everything that one analysis found.
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis:
+    """The numbers and curves of one model on some data.
 
     Attributes:
-        record: model, head, data and runtime that it was found with.
-        metrics: numbers by name, None where undefined; meanings in `onnxrich.metrics.MEANINGS`.
+        record: model, head, data and runtime that they come from.
+        metrics: numbers by name, None where undefined; `onnxrich.metric_list` has their meanings.
         curves: quality, utilization and intensity against the rank of the eigenfunctions.
-        notices: what a reader should know, as `warnings` in the JSON.
-        moments: the statistic that all of it was computed from.
-        evaluation: the same of other data, with curves over the eigenfunctions of these; None when there are none.
+        notices: what a reader should know, the `warnings` of the JSON document.
+        moments: the moments from which all of it follows.
+        evaluation: the same of other data, with curves over the eigenfunctions of these; None without other data.
     """
 
     record: Provenance
@@ -50,11 +49,62 @@ class Results:
     curves: Curves
     notices: tuple[Notice, ...]
     moments: Moments
-    evaluation: Results | None = None
+    evaluation: Analysis | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        evaluation: str | os.PathLike[str] | None = None,
+        metrics: Sequence[str] | None = None,
+        isolate: bool = False,
+        timeout: float | None = None,
+        max_memory: int | None = None,
+    ) -> Self:
+        """Compute an analysis again from a saved `moments.npz`: neither model nor data are needed.
+
+        Args:
+            path: the file, or the folder of a report; `evaluation.npz` in that folder is taken as well.
+            evaluation: the `evaluation.npz` of the same run, or its folder.
+            metrics: names of metrics or families, or "all"; those that were asked for before when left out. Metrics
+                that need the blocks of rows or the model's weights are null unless they were asked for before, and a
+                notice says so.
+            isolate: work in a worker process, so that an untrusted file can exhaust that alone.
+            timeout: seconds after which the worker is ended.
+            max_memory: bytes of memory at which the worker is ended.
+
+        Raises:
+            DataError: when a file is missing or damaged or has no record, when the two files are of different models,
+                when no metric has a name, or when a metric is named that takes a second pass over the data.
+            WorkerError: when the worker was ended.
+        """
+        from onnxrich.api.load import load
+
+        return load(
+            path,
+            evaluation=evaluation,
+            metrics=metrics,
+            isolate=isolate,
+            timeout=timeout,
+            max_memory=max_memory,
+        )  # type: ignore[return-value]
+
+    @classmethod
+    def from_moments(cls, moments: Moments, record: Provenance) -> Analysis:
+        """Compute an analysis from moments.
+
+        Args:
+            moments: moments of all rows.
+            record: where they come from. It also holds what needs blocks of rows or the model's weights.
+        """
+        from onnxrich.pipelines.evaluate import evaluate_moments
+
+        return evaluate_moments(moments, record)
 
     @property
     def uncertainty(self) -> Uncertainty | None:
-        """Errors of the metrics, convergence, and whether there are enough rows; None when blocks were not kept."""
+        """Errors of the metrics, convergence, and whether there are enough rows; None without blocks of rows."""
         return self.record.uncertainty
 
     @property
@@ -62,121 +112,68 @@ class Results:
         """The hidden layers that were asked for, in the order in which they run, and at last the head's features."""
         return self.record.layers
 
-    @classmethod
-    def from_moments(
-        cls,
-        moments: Moments,
-        record: Provenance,
-        *,
-        blocks: Sequence[Moments] = (),
-        weight: Array | None = None,
-        parameter_norm: float | None = None,
-    ) -> Self:
-        """Compute metrics, their errors and curves from moments.
-
-        Args:
-            moments: of all rows.
-            record: where they come from. What needs blocks or weights is taken from it when these are not given.
-            blocks: the moments that they are the sum of.
-            weight: the head's W, float64 array of shape (C, p).
-            parameter_norm: ‖θ‖² of the model.
-        """
-        return cls.from_sample(sample_of(moments, blocks, weight=weight, parameter_norm=parameter_norm), record)
-
-    @classmethod
-    def from_sample(cls, sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Self:
-        """Compute metrics, their errors and curves of a sample.
-
-        Args:
-            sample: the rows.
-            record: where they come from.
-            fitted: the rows of whose eigenfunctions the curves are; those of the sample itself when left out.
-        """
-        names = select(record.asked or None)
-        # Tokens of a sample are alike in any order: only rows that are samples can be told to be in one.
-        ratio = row_order_ratio(sample) if record.head.rows == "sample" else None
-        if ratio is not None:
-            sample = replace(sample, ordered=True)
-            if not any(notice.code == "sorted_by_class" for notice in record.notices):
-                record = replace(record, notices=(*record.notices, row_order_notice(ratio)))
-        record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
-        with single_threaded_blas(len(sample.moments.matrix) ** 3):
-            defined = [name for name in names if not (ALL[name].by_number and record.misnumbered)]
-            metrics, about_metrics = evaluate(sample, defined)
-            uncertainty = estimate(sample, defined) or record.uncertainty
-            drawn, about_curves = curves(sample) if fitted is None else curves_on(fitted, sample)
-        metrics = {name: metrics.get(name) for name in names}
-        metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
-        beyond = {name: metrics[name] for name in names if ALL[name].beyond}
-        record = replace(record, beyond=beyond, uncertainty=uncertainty)
-        return cls(record, metrics, drawn, (*record.notices, *about_metrics, *about_curves), sample.moments)
-
-    def evaluated(self, evaluation: Results | None) -> Self:
-        """The same results with those of other data."""
-        return replace(self, evaluation=evaluation)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], moments: Moments, record: Provenance) -> Self:
-        """The results whose `to_dict` gave a document, without computing anything again."""
-        drawn = {entry.name: document["curves"][entry.name] for entry in fields(Curves)}
-        arrays: dict[str, Any] = {
-            name: None if values is None else np.asarray(values) for name, values in drawn.items()
-        }
-        notices = tuple(Notice(**notice) for notice in document["warnings"])
-        return cls(record, dict(document["metrics"]), Curves(**arrays), notices, moments)
-
-    def timed(self, seconds: Mapping[str, float]) -> Self:
-        """The same results with the seconds of each stage in their record."""
-        runtime = replace(self.record.runtime, profile=dict(seconds))
-        return replace(self, record=replace(self.record, runtime=runtime))
-
     def to_dict(self) -> dict[str, Any]:
-        """The document of schema `onnxrich.analysis/1`: JSON-able, without NaN or infinity."""
+        """Return the document of schema `onnxrich.analysis/1`: JSON values without NaN or infinity."""
         record = self.record.to_dict()
-        described = {name: record[name] for name in ("model", "head", "data", "runtime")}
         return {
             "schema": SCHEMA,
-            **described,
+            **{part: record[part] for part in ("model", "head", "data", "runtime")},
             "metrics": dict(self.metrics),
             "uncertainty": record["uncertainty"],
             "layers": record["layers"],
             "choices": dict(CHOICES),
-            "curves": _curves_dict(self.curves),
-            "warnings": [asdict(notice) for notice in self.notices],
+            "curves": _curves_document(self.curves),
+            "warnings": to_values(self.notices),
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """`to_dict` as JSON text that ends with a newline."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+        """Return `to_dict` as JSON text that ends with a newline."""
+        return to_text(self.to_dict(), indent=indent)
+
+    def figure(self) -> Figure:
+        """Draw quality, utilization and intensity against rank as a matplotlib figure."""
+        from onnxrich.report import figure
+
+        return figure.figure([self])
+
+    def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
+        """Write `analysis.json`, `moments.npz`, `report.html`, `figure.png` and `figure.svg`.
+
+        With data to evaluate on, their moments are written as `evaluation.npz`.
+
+        Args:
+            directory: folder to write to; it is made when it does not exist.
+            force: write into a folder that holds files: an earlier report is replaced, other files stay.
+
+        Returns:
+            The paths that were written.
+
+        Raises:
+            OutputError: when the folder is not empty, or can't be written; no partial file stays.
+        """
+        from onnxrich.report import files
+
+        return files.save(self, Path(directory), force=force)
+
+    def _repr_html_(self) -> str:
+        from onnxrich.report import html
+
+        return html.framed(html.render([self]))
+
+    def __repr__(self) -> str:
+        d_lr = self.metrics["d_lr"]
+        number = "undefined" if d_lr is None else f"{d_lr:.4f}"
+        synthetic = ", SYNTHETIC DATA" if self.record.data.synthetic else ""
+        return f"<Analysis of {self.record.model.path}: D_LR = {number}, n = {self.record.data.n}{synthetic}>"
 
 
-def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
-    """A notice where the batches fill too few blocks for errors; none where blocks were not asked for."""
-    samples, size, runs = record.data.samples, record.runtime.batch_size, record.runtime.runs
-    filled = len(sample.parts)
-    if not 0 < filled < LEAST_BLOCKS:
-        return []
-    if samples > filled * size * runs:
-        remedy = f"Pass --blocks {LEAST_BLOCKS} or more, or leave it out"
-    else:
-        # Where several runs go to a block, smaller ones would be more of them.
-        smaller = samples // LEAST_BLOCKS if runs == 1 else 0
-        remedy = "Pass more rows"
-        remedy += f", or a --batch-size of at most {smaller:,} where the model does not fix it" if smaller else ""
-    message = (
-        f"{samples:,} samples in batches of {size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
-        f"d_lr_debiased need {LEAST_BLOCKS}. {remedy}."
-    )
-    return [Notice("few_blocks", message)]
-
-
-def _curves_dict(drawn: Curves) -> dict[str, Any]:
-    names = [entry.name for entry in fields(drawn)]
-    result: dict[str, Any] = {name: _list(getattr(drawn, name)) for name in names}
+def _curves_document(curves: Curves) -> dict[str, Any]:
+    names = [field.name for field in fields(curves)]
+    document: dict[str, Any] = {name: _list(getattr(curves, name)) for name in names}
     cumulative = [name for name in names if name not in ("k", "intensity")]
-    result["individual"] = {name: _list(drawn.individual(name)) for name in cumulative}
-    return result
+    document["individual"] = {name: _list(curves.individual(name)) for name in cumulative}
+    return document
 
 
 def _list(values: Array | None) -> list[float] | None:

@@ -1,28 +1,19 @@
-"""The numbers of a hidden layer: what `metrics` and `uncertainty` say of its features and the head's outputs."""
+"""Numbers of a hidden layer: metrics, intervals and the spectrum of its features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
+from onnxrich.metrics.jackknife import Interval
+from onnxrich.metrics.registry import Metrics
 
-from onnxrich._utils.threads import single_threaded_blas
-from onnxrich.metrics.base import sample_of
-from onnxrich.metrics.jackknife import Interval, intervals
-from onnxrich.metrics.linalg import centered
-from onnxrich.metrics.registry import Metrics, evaluate
-from onnxrich.metrics.row_order import row_order_ratio
-from onnxrich.moments.matrix import Moments
-
-# What is computed for each layer.
+# Metrics of a layer.
 METRICS = (
     "d_lr", "d_lr_debiased", "d_lr_centered", "utilized_variance", "effective_rank", "participation_ratio",
     "stable_rank", "nc1", "kernel_target_alignment", "cka_outputs", "probe_r2",
 )  # fmt: skip
-# So many of the largest directions are told.
-DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -48,28 +39,6 @@ class Layer:
     metrics: Metrics
     intervals: Mapping[str, Interval]
     spectrum: tuple[float, ...]
-
-    @classmethod
-    def from_moments(
-        cls, about: Mapping[str, str], moments: Moments, blocks: Sequence[Moments], *, samples: bool
-    ) -> Self:
-        """The layer of some moments.
-
-        Args:
-            about: its name, scope, operator and rows.
-            moments: of all rows: the layer's features, the head's outputs, the targets.
-            blocks: that they are the sum of.
-            samples: whether rows are samples, whose order can be told.
-        """
-        sample = sample_of(moments, blocks)
-        if samples and row_order_ratio(sample) is not None:
-            sample = replace(sample, ordered=True)
-        with single_threaded_blas(len(moments.matrix) ** 3):
-            metrics, _ = evaluate(sample, METRICS)
-            values = np.clip(sample.once(centered).values, 0, None)
-            ends = intervals(sample, METRICS)
-        shares = values[:DIRECTIONS] / values.sum() if metrics["participation_ratio"] is not None else values[:0]
-        return cls(**about, p=moments.p, metrics=metrics, intervals=ends, spectrum=tuple(shares.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """The layer as JSON-able values."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
-from onnxrich.metrics.registry import ALL
+from onnxrich.metrics.registry import METRICS
+from onnxrich.results.layer import METRICS as LAYER_METRICS
 from onnxrich.results.layer import Layer
+from onnxrich.results.serialize import from_values, to_values
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Provenance:
     def asking(self, names: tuple[str, ...]) -> Self:
         """The record with other metrics asked for; a notice names those that moments alone don't give."""
         known = self.beyond.keys() - set(self.lacking)
-        lacking = tuple(name for name in names if ALL[name].beyond and name not in known)
+        lacking = tuple(name for name in names if METRICS[name].needs_more_than_moments and name not in known)
         message = (
             f"Saved moments don't give {', '.join(lacking)}: these take the blocks of rows, the weights or a second "
             "pass over the data, and were not asked for when the moments were saved."
@@ -157,34 +158,18 @@ class Provenance:
         return replace(self, asked=names, lacking=lacking, notices=tuple(notices))
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-able values."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        """Return the record as JSON values."""
+        return to_values(self)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """The record from what `to_dict` gave.
+        """Return the record that `to_dict` gave; metrics that this version doesn't know are left out.
 
         Raises:
-            DataError: when a part is missing or unknown.
+            DataError: when a part is missing or has another form.
         """
         try:
-            runtime = dict(record["runtime"])
-            runtime |= {name: tuple(runtime[name]) for name in ("providers", "devices")}
-            data = dict(record["data"])
-            data["class_names"] = None if data["class_names"] is None else tuple(data["class_names"])
-            kept = record.get("uncertainty")
-            return cls(
-                ModelInfo(**record["model"]),
-                HeadInfo(**record["head"]),
-                DataInfo(**data),
-                RuntimeInfo(**runtime),
-                tuple(Notice(**notice) for notice in record["notices"]),
-                tuple(map(str, record.get("asked", ()))),
-                {name: _number(value) for name, value in record.get("beyond", {}).items() if name in ALL},
-                tuple(map(str, record.get("lacking", ()))),
-                None if kept is None else Uncertainty.from_dict(kept),
-                tuple(Layer.from_dict(layer) for layer in record.get("layers", ())),
-            )
+            return from_values(cls, _known_metrics(record))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"a record without a valid {error}",
@@ -193,5 +178,21 @@ class Provenance:
             ) from error
 
 
-def _number(value: Any) -> float | int | None:
-    return value if value is None or isinstance(value, int) else float(value)
+def _known_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out metrics that this version doesn't know, wherever a record holds some by name."""
+    known = dict(record)
+    known["beyond"] = _named(record.get("beyond", {}), METRICS)
+    if known.get("uncertainty") is not None:
+        uncertainty = known["uncertainty"]
+        known["uncertainty"] = uncertainty | {
+            part: _named(uncertainty[part], METRICS) for part in ("intervals", "convergence")
+        }
+    known["layers"] = [
+        layer | {part: _named(layer[part], LAYER_METRICS) for part in ("metrics", "intervals")}
+        for layer in record.get("layers", ())
+    ]
+    return known
+
+
+def _named(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}

@@ -13,8 +13,7 @@ from threadpoolctl import threadpool_info
 from zoo_text import two_layers
 
 from onnxrich._utils import threads as cores
-from onnxrich.engine import runtime as session
-from onnxrich.engine.runtime import session as engine
+from onnxrich.engine.runtime import Session, choose_device, session
 from onnxrich.model import file as model
 
 
@@ -44,14 +43,12 @@ def test_lanes(monkeypatch: pytest.MonkeyPatch, there: int, runs: int | None, bl
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted as Linux shows them")
 def test_lanes_take_the_cores(monkeypatch: pytest.MonkeyPatch, there: int, lanes: int) -> None:
     """The threads that compute are as many as the cores: those that the runtime starts, and one for each run."""
-    monkeypatch.setattr(engine, "usable_cores", lambda: there)
+    monkeypatch.setattr(session, "usable_cores", lambda: there)
     read = model.read(two_layers())
     before = len(list(Path("/proc/self/task").iterdir()))
-    live = session.Session(
-        [read.data], folder=None, device=replace(session.choose("cpu"), lanes=lanes), name="two layers"
-    )
+    live = Session([read.data], folder=None, device=replace(choose_device("cpu"), lanes=lanes), name="two layers")
     started = len(list(Path("/proc/self/task").iterdir())) - before
-    assert isinstance(live.live, ort.InferenceSession)
+    assert isinstance(live.inference_session, ort.InferenceSession)
     assert started + lanes == there
 
 

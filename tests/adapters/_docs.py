@@ -14,10 +14,10 @@ FRAMEWORKS = ROOT / "docs" / "FRAMEWORKS.md"
 
 def assert_runs(section: str, folder: Path) -> None:
     """The code of a section runs in a folder, in a process of its own."""
-    found = re.search(
+    code = re.search(
         rf"^## {re.escape(section)}$.*?```python\n(.*?)```", FRAMEWORKS.read_text(), re.DOTALL | re.MULTILINE
     )
-    assert found, section
-    command = [sys.executable, "-W", "ignore", "-c", found[1]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert code, section
+    command = [sys.executable, "-W", "ignore", "-c", code[1]]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert process.returncode == 0, process.stderr

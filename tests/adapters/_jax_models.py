@@ -132,10 +132,10 @@ def of_linen(kind: str, shape: tuple[int, ...], *, tokens: bool = False, variabl
         variables = shaken(module.init(jax.random.key(0), start, train=False))
 
     def hook(x: Any) -> Pair:
-        outputs, kept = module.apply(
+        outputs, captured = module.apply(
             variables, jnp.asarray(x), train=False, capture_intermediates=True, mutable=["intermediates"]
         )
-        return kept["intermediates"]["Dropout_0"]["__call__"][0], outputs
+        return captured["intermediates"]["Dropout_0"]["__call__"][0], outputs
 
     return Case(
         (module, variables), shape, hook, tokens, lambda new: of_linen(kind, shape, tokens=tokens, variables=new)

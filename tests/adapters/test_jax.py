@@ -147,10 +147,10 @@ def test_refusals() -> None:
         def __call__(self, x: Any) -> Any:
             return linen.Dense(5)(linen.max_pool(x, (2, 2)).mean((1, 2)))
 
-    def refused(model: Any, data: Any = None) -> str:
+    def refused(model: Any, data: Any = None) -> tuple[str, str]:
         with pytest.raises(onnxrich.OnnxrichError) as caught:
             onnxrich.run(model, data)
-        return str(caught.value)
+        return caught.value.found, caught.value.needed
 
     import jax
 
@@ -158,13 +158,16 @@ def test_refusals() -> None:
     module, variables = case("linen-mlp").model
     images = jnp.ones((4, 8, 8, 3))
     pooled = Pooled()
-    assert "a JAX model without data; needed: rows to trace it with" in refused(model.model)
-    assert "the linen module Net without its variables; needed: a pair" in refused(module, images)
-    assert "an item with image; needed: an array for each of x" in refused(model.model, {"image": images})
-    assert "an item of 4 parts; needed: (x,), (x, y) or" in refused(model.model, [(images,) * 4])
-    assert "data of type int; needed: arrays, or an iterable" in refused(model.model, 3)
+    assert refused(model.model) == ("a JAX model comes without data", "rows to trace it with")
+    assert refused(module, images) == ("the linen module Net comes without its variables", "a pair of both")
+    named = refused(model.model, {"image": images})
+    assert named == ("an item of the data holds image", "an array for each of x")
+    parts = ("an item of the data has 4 parts", "(x,), (x, y) or (x, y, sample weights)")
+    assert refused(model.model, [(images,) * 4]) == parts
+    scalar = ("data of type int can't be iterated over", "arrays, or an iterable of batches")
+    assert refused(model.model, 3) == scalar
     parameters = pooled.init(jax.random.key(0), images)
-    assert "jax2onnx can't convert the model: TypeError" in refused((pooled, parameters), images)
+    assert refused((pooled, parameters), images)[0].startswith("jax2onnx can't convert the model: TypeError: ")
     assert onnxrich.run(module.bind(variables), case("linen-mlp").rows(64)).record.head.p == 16
 
 
@@ -172,7 +175,6 @@ def test_refusals() -> None:
 def test_record(kind: str, tmp_path: Path) -> None:
     """A loop records D_LR of each step's own weights from one export."""
     import onnxrich_jax
-
     from adapters import _jax_models
 
     model, labels = case(kind), marks()

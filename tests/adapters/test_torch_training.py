@@ -55,9 +55,9 @@ def recorded(folder: Path) -> dict[int, dict[str, Any]]:
 
 def steps(folder: Path, expected: dict[int, float]) -> None:
     """Assert that a folder holds these steps with these D_LR, none of them exported twice."""
-    found = recorded(folder)
-    assert list(found) == list(expected)
-    for step, document in found.items():
+    documents = recorded(folder)
+    assert list(documents) == list(expected)
+    for step, document in documents.items():
         assert document["metrics"]["d_lr"] == pytest.approx(expected[step], abs=THROUGH_FLOAT32)
         assert "exported_again" not in [warning["code"] for warning in document["warnings"]]
 
@@ -87,12 +87,12 @@ def scalars(folder: Path) -> dict[int, float]:
     """D_LR by step from TensorBoard's files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found: dict[int, float] = {}
+    values: dict[int, float] = {}
     for path in {file.parent for file in folder.rglob("events.out.tfevents.*")}:
         events = EventAccumulator(str(path)).Reload()
         if "onnxrich/d_lr" in events.Tags()["scalars"]:
-            found |= {event.step: event.value for event in events.Scalars("onnxrich/d_lr")}
-    return found
+            values |= {event.step: event.value for event in events.Scalars("onnxrich/d_lr")}
+    return values
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own

@@ -13,7 +13,7 @@ from adapters._transformers_models import ROWS, bert, texts, tokenizer
 
 import onnxrich
 from onnxrich.errors import AdapterError
-from onnxrich.frameworks import registry as plugins
+from onnxrich.frameworks.registry import find_adapter, load_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # transformers' own
 torch = pytest.importorskip("torch")
@@ -22,13 +22,13 @@ torch = pytest.importorskip("torch")
 THROUGH_FLOAT32 = 4e-5
 
 
-def hooked(model: Any, head: Any, given: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def hooked(model: Any, head: Any, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """What PyTorch's own hook sees before a head, and behind it, in evaluation mode and in float64."""
     seen: list[Any] = []
-    handle = head.register_forward_hook(lambda _, inputs, made: seen.extend([inputs[0], made]))
+    handle = head.register_forward_hook(lambda _, args, output: seen.extend([args[0], output]))
     model.eval()
     with torch.no_grad():
-        model(**given)
+        model(**inputs)
     handle.remove()
     features, outputs = (part.double().numpy() for part in seen)
     return features, outputs
@@ -40,22 +40,22 @@ def test_text_in_a_folder(tmp_path: Path) -> None:
     tokenizer().save_pretrained(tmp_path / "model")
     labels = np.arange(ROWS) % 3
     rows = [{"text": text, "label": int(label)} for text, label in zip(texts(), labels, strict=True)]
-    model = plugins.load_model(tmp_path / "model")[1]
+    model = load_model(tmp_path / "model")[1]
     analysis = onnxrich.run(tmp_path / "model", rows)
-    given = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
-    features, outputs = hooked(model, model.classifier, given)
+    inputs = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
+    features, outputs = hooked(model, model.classifier, inputs)
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
     assert analysis.metrics["accuracy"] == pytest.approx((outputs.argmax(1) == labels).mean())
-    (item,) = plugins.find_adapter(model).batches(model, rows)
+    (item,) = find_adapter(model).batches(model, rows)
     assert set(item) == {"input_ids", "attention_mask", "labels"}
     for data in ({"text": texts(), "label": labels}, iter(rows), list(zip(texts(), labels, strict=True))):
-        (same,) = plugins.find_adapter(model).batches(model, data)
+        (same,) = find_adapter(model).batches(model, data)
         assert all(np.array_equal(same[name], array) for name, array in item.items())
-    done = onnxrich.export(tmp_path / "model", tmp_path / "bert.onnx")
-    assert done.inputs == ("input_ids", "attention_mask")
-    assert done.outputs == ("logits",)
-    assert done.framework.startswith("transformers ")
-    tokens = {name: array.numpy() for name, array in given.items() if name in done.inputs}
+    export = onnxrich.export(tmp_path / "model", tmp_path / "bert.onnx")
+    assert export.inputs == ("input_ids", "attention_mask")
+    assert export.outputs == ("logits",)
+    assert export.framework.startswith("transformers ")
+    tokens = {name: array.numpy() for name, array in inputs.items() if name in export.inputs}
     again = onnxrich.run(tmp_path / "bert.onnx", tokens)
     assert again.metrics["d_lr"] == pytest.approx(analysis.metrics["d_lr"], abs=1e-6)
 
@@ -72,11 +72,11 @@ def test_language_model() -> None:
         )
     )  # fmt: skip
     analysis = onnxrich.run((model, tokenizer()), texts())
-    given = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
-    given.pop("token_type_ids", None)
-    kept = given["attention_mask"].numpy() == 1
-    features, outputs = (part[kept] for part in hooked(model, model.lm_head, given))
-    assert (analysis.record.head.rows, analysis.record.data.n) == ("token", kept.sum())
+    inputs = dict(tokenizer()(texts(), padding=True, return_tensors="pt"))
+    inputs.pop("token_type_ids", None)
+    is_token = inputs["attention_mask"].numpy() == 1
+    features, outputs = (part[is_token] for part in hooked(model, model.lm_head, inputs))
+    assert (analysis.record.head.rows, analysis.record.data.n) == ("token", is_token.sum())
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
     assert model.config.use_cache is True
 
@@ -98,7 +98,7 @@ def test_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(ROWS)]
     analysis = onnxrich.run(tmp_path, [{"image": image} for image in images])
-    model = plugins.load_model(tmp_path)[1]
+    model = load_model(tmp_path)[1]
     features, outputs = hooked(model, model.classifier, dict(processor(images=images, return_tensors="pt")))
     assert analysis.record.data.n == ROWS
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
@@ -121,8 +121,8 @@ def test_sounds() -> None:
     sounds = [rng.standard_normal(400 + 10 * (at % 7)).astype(np.float32) for at in range(ROWS)]
     rows = [{"audio": {"array": sound, "sampling_rate": 16_000}} for sound in sounds]
     analysis = onnxrich.run((model, extractor), rows)
-    given = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
-    features, outputs = hooked(model, model.classifier, given)
+    inputs = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
+    features, outputs = hooked(model, model.classifier, inputs)
     assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=THROUGH_FLOAT32)
 
 
@@ -132,14 +132,16 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["os"]}))
     (folder / "pytorch_model.bin").write_bytes(b"\x80")
-    with pytest.raises(AdapterError, match=r"holds no safetensors: weights in pickles run whatever code"):
+    with pytest.raises(AdapterError, match=r"holds no safetensors, and loading weights from a pickle can run any code"):
         onnxrich.export(folder, tmp_path / "model.onnx")
     (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(AdapterError, match=r"of class 'os'; needed: a class of transformers itself"):
+    with pytest.raises(AdapterError, match=r"is of class 'os'.*a class of transformers itself"):
         onnxrich.export(folder, tmp_path / "model.onnx")
-    with pytest.raises(AdapterError, match=r"texts for BertForSequenceClassification, and nothing that prepares them"):
+    with pytest.raises(
+        AdapterError, match=r"BertForSequenceClassification comes with texts, but without a processor for them"
+    ):
         onnxrich.run(bert(), texts())
-    with pytest.raises(AdapterError, match=r"a row with 'words'; needed: one of 'text', 'sentence'"):
+    with pytest.raises(AdapterError, match=r"a row of the data has the columns 'words'.*one of 'text', 'sentence'"):
         onnxrich.run((bert(), tokenizer()), [("the", 0), {"words": "the"}])
 
 
@@ -153,7 +155,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
         ("model.safetensors.index.json", {"weight_map": {"w": "w.bin"}}, r"weights in 'w\.bin'"),
         ("model.safetensors.index.json", {"weight_map": None}, r"weights in None"),
         ("adapter_config.json", {}, r"a file adapter_config\.json, which names other weights"),
-        ("config.json", "{", r"config\.json is no JSON; needed: a whole JSON file"),
+        ("config.json", "{", r"config\.json is no valid JSON.*a whole JSON file"),
     ],
 )
 def test_folders_that_lead_elsewhere(tmp_path: Path, file: str, content: Any, message: str) -> None:
@@ -172,25 +174,26 @@ def test_code_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
     auto = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(auto))
-    with pytest.raises(AdapterError, match=r"texts for .*, and nothing that prepares them"):
+    with pytest.raises(AdapterError, match=r"comes with texts, but without a processor for them"):
         onnxrich.run(tmp_path, texts())
     assert not (tmp_path / "ran").exists()
 
 
 def test_trainer(tmp_path: Path) -> None:
     """The callback of a Trainer measures before the first step and after each epoch, and logs beside the Trainer."""
-    import onnxrich_transformers
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
+    import onnxrich_transformers
+
     encoded = tokenizer()(texts(), padding=True, return_tensors="pt")
-    given = {name: encoded[name] for name in ("input_ids", "attention_mask")} | {"labels": torch.arange(ROWS) % 3}
-    rows = [{name: value[at] for name, value in given.items()} for at in range(ROWS)]
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")} | {"labels": torch.arange(ROWS) % 3}
+    rows = [{name: value[at] for name, value in inputs.items()} for at in range(ROWS)]
     model, expected = bert(), {}
 
     class Truth(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            features, outputs = hooked(model, model.classifier, given)
+            features, outputs = hooked(model, model.classifier, inputs)
             expected[state.global_step] = oracle.d_lr(features, outputs)
             model.train()
 
@@ -200,11 +203,11 @@ def test_trainer(tmp_path: Path) -> None:
         output_dir=str(tmp_path / "out"), num_train_epochs=2, per_device_train_batch_size=20, report_to=["tensorboard"],
         save_strategy="no", disable_tqdm=True, use_cpu=True, learning_rate=1e-2,
     )  # fmt: skip
-    measured = onnxrich_transformers.callback(given, tmp_path / "records")
+    measured = onnxrich_transformers.callback(inputs, tmp_path / "records")
     Trainer(model, arguments, train_dataset=rows, callbacks=[Truth(), measured]).train()
     documents = [json.loads(path.read_text()) for path in sorted((tmp_path / "records").glob("*.json"))]
-    found = {document["model"]["step"]: document["metrics"]["d_lr"] for document in documents}
+    recorded = {document["model"]["step"]: document["metrics"]["d_lr"] for document in documents}
     assert list(expected) == [0, 2, 4]
-    assert found == pytest.approx(expected, abs=THROUGH_FLOAT32)
+    assert recorded == pytest.approx(expected, abs=THROUGH_FLOAT32)
     events = EventAccumulator(str(tmp_path / "out" / "runs" / "onnxrich")).Reload()
     assert [event.step for event in events.Scalars("onnxrich/d_lr")] == [0, 2, 4]

@@ -17,8 +17,10 @@ from zoo_text import build, refused, two_layers
 import onnxrich
 from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, WorkerError
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Compared, Estimate
+from onnxrich.pipelines.evaluate import evaluate_moments
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate
 
 # Both models compute in float32 on whole numbers up to some hundred, which is exact; sums in double of n rows, and the
 # n × n oracle, each leave some n·eps of CKA. Shifts and centring take a digit or two of it.
@@ -58,7 +60,7 @@ def cka(a: np.ndarray, b: np.ndarray) -> float:
     return 1 - oracle.cka_distance(a @ a.T, b @ b.T)
 
 
-def made(n: int, seed: int, *, blocks: int, noise: float = 0.1) -> tuple[list[np.ndarray], Callable[[Any], Results]]:
+def made(n: int, seed: int, *, blocks: int, noise: float = 0.1) -> tuple[list[np.ndarray], Callable[[Any], Analysis]]:
     """Arrays of features and outputs of two alike models, and what makes results of a choice of their rows."""
     rng = np.random.default_rng(seed)
     base = rng.standard_normal((n, 6)) * [3, 2, 1, 1, 0.5, 0.5]
@@ -66,13 +68,13 @@ def made(n: int, seed: int, *, blocks: int, noise: float = 0.1) -> tuple[list[np
     weights = rng.standard_normal((6, 2))
     arrays = [base, base @ weights, second, second @ weights]
 
-    def results(which: int, name: str) -> Results:
+    def results(which: int, name: str) -> Analysis:
         phi, f = arrays[2 * which : 2 * which + 2]
         parts = [Moments.from_rows(phi[g::blocks], f[g::blocks]) for g in range(blocks)]
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.merge(part)
-        return Results.from_moments(whole, record(name, n), blocks=parts)
+        return evaluate_moments(whole, record(name, n), blocks=parts)
 
     return arrays, lambda which: results(which, f"{which}.onnx")
 
@@ -186,7 +188,7 @@ def test_paired_errors_are_those_of_a_bootstrap() -> None:
     """The error of a difference is that of resampling the same rows for both models, not that of independent ones."""
     n, draws = 800, 200
     arrays, results = made(n, 5, blocks=50)
-    found = Compared.of([results(0), results(1)]).differences[1]["d_lr"]
+    found = Comparison.of([results(0), results(1)]).differences[1]["d_lr"]
     rng = np.random.default_rng(1)
     resampled = []
     for _ in range(draws):
@@ -203,10 +205,10 @@ def test_paired_errors_are_those_of_a_bootstrap() -> None:
 
 
 def test_differences_of_other_rows_are_unpaired() -> None:
-    """Results on other data get the errors of independent samples, and a notice."""
+    """Analysis on other data get the errors of independent samples, and a notice."""
     _, results = made(900, 5, blocks=8)
     _, others = made(800, 6, blocks=8)
-    found = Compared.of([results(0), others(1)])
+    found = Comparison.of([results(0), others(1)])
     each = found.differences[1]["d_lr"]
     assert not each.paired and each.interval is not None
     errors = [result.uncertainty.intervals["d_lr"].error for result in found.results if result.uncertainty is not None]
@@ -414,12 +416,12 @@ def test_pairs_need_the_same_blocks_and_no_name(x: np.ndarray, labels: np.ndarra
     first = onnxrich.run(two_layers(), x, labels, **options)
     other = onnxrich.run(wide(), x[turned], labels[turned], **options)
     assert first.record.data.fingerprint == other.record.data.fingerprint
-    found = Compared.of([first, other])
+    found = Comparison.of([first, other])
     assert not found.differences[1]["d_lr"].paired
     assert [notice.code for notice in found.notices] == ["other_data"]
     same = onnxrich.run(wide(), x, labels, **options)
     renamed = replace(same, record=replace(same.record, data=replace(same.record.data, source="of another name")))
-    found = Compared.of([first, renamed])
+    found = Comparison.of([first, renamed])
     assert found.differences[1]["d_lr"].paired and not found.notices
 
 
@@ -476,7 +478,7 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
         onnxrich.compare([two_layers()] * 2, x, head="all")  # type: ignore[arg-type]
     with refused(DataError, "a model of type dict", "onnxrich.export"):
         onnxrich.compare([two_layers(), {}], x)  # type: ignore[list-item]
-    with refused(DataError, "no metric 'd_rl'"):
+    with refused(DataError, "no metric is called 'd_rl'"):
         onnxrich.compare([two_layers()] * 2, x, metrics=["d_rl"])
     with refused(WorkerError, "isolate=True"):
         onnxrich.compare([two_layers()] * 2, x, timeout=3)
@@ -489,22 +491,22 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
 def test_several_devices_are_refused(x: np.ndarray) -> None:
     """Products of features need them on one device."""
     from onnxrich.data.open import open_source
-    from onnxrich.engine import joint_pass as joint
-    from onnxrich.engine.runtime import Choice
+    from onnxrich.engine.joint_pass import measure_jointly
+    from onnxrich.engine.runtime import Device
     from onnxrich.model import file as model
     from onnxrich.model.head import head
 
-    read = model.read(two_layers())
-    pair = [(read, head.find(read))] * 2
+    read = model.read_model(two_layers())
+    pair = [(read, head.find_head(read))] * 2
     with refused(DeviceError, "2 devices", "--device cuda:N"):
-        joint.measure_jointly(pair, open_source(read, x), read, device=Choice("cuda", "", numbers=(0, 1)))
+        measure_jointly(pair, open_source(read, x), read, device=Device("cuda", "", numbers=(0, 1)))
 
 
 def test_products_without_blocks_where_memory_is_short(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """CKA is there, without errors, and a notice says why."""
-    from onnxrich.engine import joint_pass as joint
+    from onnxrich.engine import joint_pass
 
-    monkeypatch.setattr(joint, "BLOCK_BYTES", 8 * 8 * 11 * 3)
+    monkeypatch.setattr(joint_pass, "BLOCK_BYTES", 8 * 8 * 11 * 3)
     found = onnxrich.compare([two_layers(), wide()], x, batch_size=16, device="cpu")
     assert found.cka[0, 1] == Estimate(pytest.approx(cka(features(two_layers(), x), features(wide(), x)), abs=CKA))
     assert [notice.code for notice in found.notices] == ["cka_without_errors"]

@@ -124,7 +124,9 @@ def test_no_model() -> None:
     with refused(AdapterError, "a model of type builtins.int; needed: an ONNX model, or one of ", " sklearn, "):
         onnxrich.run(3, DATA)
     for function in (onnxrich.inspect, partial(onnxrich.expose, output="e.onnx")):
-        with refused(ModelError, "a model of type int; needed: the path of an ONNX file, its bytes or a ModelProto"):
+        with refused(
+            ModelError, "The model is of type int; needed: the path of an ONNX file, its bytes or a ModelProto"
+        ):
             function(3)  # type: ignore[operator]
 
 

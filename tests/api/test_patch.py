@@ -116,8 +116,8 @@ def test_not_instrumented_twice(tmp_path: Path, isolate: bool) -> None:
     with pytest.raises(ModelError) as caught:
         onnxrich.instrument(once, twice, isolate=isolate)
     assert str(caught.value) == (
-        f"{once} is instrumented already; needed: a model without accumulators. Pass the model that it was made of, or "
-        "run this one in any ONNX runtime."
+        f"{once} is instrumented already; needed: a model without accumulators. Pass the model from which it was made, "
+        "or run this one in any ONNX runtime."
     )
     assert not twice.exists()
     rich, data = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")

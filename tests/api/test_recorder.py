@@ -14,7 +14,7 @@ from oracle import d_lr
 
 import onnxrich
 from onnxrich.errors import DataError, OutputError
-from onnxrich.frameworks import registry as plugins
+from onnxrich.frameworks.registry import find_adapter
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((200, 4)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_samples(fake: Any) -> None:
     model = random_model(fake)
     analysis = onnxrich.Recorder(whole, features="phi", outputs="logits", device="cpu")(model, 0)
     assert analysis.record.head.features == "phi"
-    assert plugins.find_adapter(model) is fake
+    assert find_adapter(model) is fake
 
 
 def test_samples_of_unlike_items(fake: Any) -> None:

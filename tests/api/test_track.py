@@ -17,12 +17,13 @@ from zoo_text import build, refused, two_layers
 
 import onnxrich
 from onnxrich.errors import DataError, ModelError
-from onnxrich.metrics.student import student_t
+from onnxrich.metrics.jackknife import student_t_quantile
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines import checkpoints as series
+from onnxrich.pipelines.evaluate import evaluate_moments
 from onnxrich.report import track as report
-from onnxrich.results.analysis import Results
-from onnxrich.results.track import Tracked
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.track import Track
 
 X = np.random.default_rng(0).standard_normal((400, 6)).astype(np.float32)
 
@@ -54,8 +55,8 @@ def features(path: Path) -> np.ndarray:
     return np.maximum(X.astype(np.float64) @ weights["w1"].astype(np.float64), 0)
 
 
-def falling(values: list[float], *, blocks: int = 8, noise: float = 1e-4) -> list[Results]:
-    """Results whose D_LR, and its replicates, are given: the replicates scatter by some noise of each one's own."""
+def falling(values: list[float], *, blocks: int = 8, noise: float = 1e-4) -> list[Analysis]:
+    """Analysis whose D_LR, and its replicates, are given: the replicates scatter by some noise of each one's own."""
     from report.conftest import make
 
     base, rng = make("m.onnx", blocks=blocks, n=160), np.random.default_rng(3)
@@ -174,7 +175,7 @@ def test_records_of_a_training(training: Path, tmp_path: Path) -> None:
 def test_transitions_are_falls_beyond_chance() -> None:
     """The largest fall and its equals are marked, neighbours joined; small ones, rises and noise are not."""
     marked = lambda values, **options: [  # noqa: E731 - one line that is read with the cases below
-        (each.start, each.stop) for each in Tracked.of(range(len(values)), falling(values, **options)).transitions
+        (each.start, each.stop) for each in Track.of(range(len(values)), falling(values, **options)).transitions
     ]
     assert marked([0.9, 0.9, 0.5, 0.1, 0.1]) == [(1, 3)]
     assert marked([0.9, 0.6, 0.65, 0.3]) == [(0, 1), (2, 3)]
@@ -197,8 +198,8 @@ def test_false_alarms_are_rare() -> None:
             total = parts[0]
             for part in parts[1:]:
                 total = total.merge(part)
-            results.append(Results.from_moments(total, only_d_lr(n), blocks=parts))
-        alarms += bool(Tracked.of(range(4), results).transitions)
+            results.append(evaluate_moments(total, only_d_lr(n), blocks=parts))
+        alarms += bool(Track.of(range(4), results).transitions)
     # With a probability of 5 % for each at most, more than eight of 60 have one of 0.4 %.
     assert alarms <= 8
 
@@ -212,7 +213,7 @@ def only_d_lr(n: int) -> Any:
 def test_student_t() -> None:
     """Quantiles of the tables: Abramowitz & Stegun 1964, table 26.10."""
     for freedom, level, t in ((7, 0.95, 2.365), (15, 0.99, 2.947), (3, 0.998, 10.215), (1, 0.95, 12.706)):
-        assert student_t(freedom, level) == pytest.approx(t, abs=6e-4)
+        assert student_t_quantile(freedom, level) == pytest.approx(t, abs=6e-4)
 
 
 def test_one_broken_checkpoint(training: Path, tmp_path: Path) -> None:

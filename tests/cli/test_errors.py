@@ -22,7 +22,7 @@ THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.
 FAILURES = {
     "no model": (["run", "nothing.onnx"], "nothing.onnx: No such file or directory; needed: a readable ONNX file"),
     "folder": (["run", "."], ". is a folder; needed: a readable ONNX file"),
-    "part of a model": (["run", "part.onnx"], "part.onnx is no ONNX model, or only a part of one"),
+    "part of a model": (["run", "part.onnx"], "part.onnx is not an ONNX model, or only part of one"),
     "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
     "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx: unknown kind of file"),
     "no tensor": (["run", "none.onnx", "--data", "data.npz", "--features", "psi"], "psi"),
@@ -38,11 +38,11 @@ FAILURES = {
     "full folder": (["run", "none.onnx", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
     "full folder of demo": (["demo", "-o", "."], "folder . is not empty; needed: a new or empty folder"),
     "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
-    "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz': it is not there; needed: "),
-    "other moments": (["render", "data.npz"], "moments file 'data.npz': it can't be read"),
+    "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz' cannot be read: it does not exist; needed: "),
+    "other moments": (["render", "data.npz"], "moments file 'data.npz' cannot be read: it has another format"),
     "data among models": (["compare", "none.onnx", "data.npz"], "wrote. Data are given by --data."),
     "instrumented": (["run", "instrumented.onnx", "--data", "data.npz"], "instrumented.onnx is instrumented already"),
-    "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "no layer 'psi'"),
+    "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "The model has no layer 'psi'"),
 }  # fmt: skip
 
 
@@ -74,7 +74,9 @@ def test_no_cuda(here: Path) -> None:
     """CUDA that is asked for and not there is a failure, never a silent run on the CPU."""
     done = onnxrich("run", "none.onnx", "--data", "data.npz", "--device", "cuda", cwd=here)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"onnxrich: no CUDA device: .+; needed: CUDA\. Run `onnxrich doctor`, or .+\n", done.stderr)
+    assert re.fullmatch(
+        r"onnxrich: no CUDA device is usable: .+; needed: CUDA\. Run `onnxrich doctor`, or .+\n", done.stderr
+    )
 
 
 @pytest.mark.parametrize("debug", [["--debug", "run"], ["run", "--debug"]])
@@ -106,11 +108,11 @@ USAGE = {
     "no size": [["run", "none.onnx", "--max-memory", "0"], "'0' is no size; write 512M or 4G"],
     "provider": [
         ["run", "none.onnx", "--provider", "nothing"],
-        "no execution provider 'nothing' in ONNX Runtime; needed",
+        "ONNX Runtime has no execution provider 'nothing'; needed",
     ],
     "provider's option": [
         ["compare", "none.onnx", "--provider", "cpu:fast"],
-        "provider option 'fast'; needed: key=value",
+        "provider option 'fast' has no value; needed: key=value",
     ],
     "device and provider": [
         ["track", "none.onnx", "--device", "cuda", "--provider", "cpu"],
@@ -123,7 +125,7 @@ USAGE = {
     ],
     "features of all heads": [["run", "none.onnx", "--head", "all", "--features", "h"], "--features is of one head"],
     "one model to compare": [["compare", "none.onnx", "--data", "data.npz"], "One model: pass two or more to compare"],
-    "metric": [["run", "none.onnx", "--metrics", "d_rl"], "no metric 'd_rl'; needed: a metric, a family of metrics"],
+    "metric": [["run", "none.onnx", "--metrics", "d_rl"], "no metric is called 'd_rl'; needed: a metric, a family of"],
     "metric of moments": [["render", "nothing.npz", "--metrics", "d_rl"], "Did you mean d_lr"],
     "step": [["run", "none.onnx", "--data", "nothing.npz", "--std", "0"], "std '0'; needed: finite numbers"],
     "step of several": [["track", "none.onnx", "--crop", "99999"], "crop '99999'; needed: a side from 1 to 16,384"],

@@ -11,7 +11,7 @@ from cli._processes import onnxrich
 
 from onnxrich import __version__
 from onnxrich.cli import cli
-from onnxrich.cli._sections import SECTIONS, LongCommand
+from onnxrich.cli.help import SECTIONS, LongCommand
 
 COMMANDS = sorted(cli.commands)
 

@@ -36,6 +36,6 @@ def test_errors_of_layers() -> None:
     """An unknown layer, and a token without layers, are one line and exit code 1."""
     done = onnxrich("run", MODEL, "--data", DATA, "--layers", "h9")
     assert done.returncode == 1
-    assert "no layer 'h9' in the model" in done.stderr
+    assert "The model has no layer 'h9'" in done.stderr
     assert "`onnxrich inspect MODEL --layers` lists them." in done.stderr
     assert "--token is of --layers" in onnxrich("run", MODEL, "--data", DATA, "--token", "0").stderr

@@ -31,7 +31,7 @@ def beside(folder: Path, toml: str | bytes | None = None, labels: object = None)
     """The source that the model of a folder gets when no data are given."""
     if toml is not None:
         (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
-    return open_source(model.read(folder / "net.onnx"), None, labels)
+    return open_source(model.read_model(folder / "net.onnx"), None, labels)
 
 
 def pair(folder: Path, *tomls: str) -> list[Source]:
@@ -41,7 +41,7 @@ def pair(folder: Path, *tomls: str) -> list[Source]:
         (folder / name).mkdir(exist_ok=True)
         onnx.save_model(two_layers(), folder / name / "net.onnx")
         (folder / name / "onnxrich.toml").write_text(toml)
-        read.append(model.read(folder / name / "net.onnx"))
+        read.append(model.read_model(folder / name / "net.onnx"))
     return [open_source(one, None, others=[other]) for one, other in (read, read[::-1])]
 
 
@@ -124,7 +124,7 @@ def test_asked_for_labels_come_first(folder: Path) -> None:
 def test_nothing_beside(folder: Path) -> None:
     """With nothing there, and for a model in memory, rows are made up and say so."""
     assert beside(folder).synthetic
-    assert open_source(model.read(two_layers()), None, None).synthetic
+    assert open_source(model.read_model(two_layers()), None, None).synthetic
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_settings_that_are_none(toml: str | bytes, found: str, folder: Path) -> 
     (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
     for data in (None, X):
         with refused(DataError, "onnxrich.toml beside the model", found):
-            open_source(model.read(folder / "net.onnx"), data)
+            open_source(model.read_model(folder / "net.onnx"), data)
 
 
 @pytest.mark.parametrize("key", ["data", "labels"])

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
 
-from onnxrich.engine.sizing import block_count
+from onnxrich.engine.sizing import choose_block_count
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
@@ -27,8 +27,8 @@ def patch_of(p: int, C: int, K: int, memory: str) -> rewrite.Patch:
     nodes = [helper.make_node("Relu", ["x"], ["phi"]), helper.make_node("MatMul", ["phi", "v"], ["y"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", p), ("y", C))]
     graph = helper.make_graph(nodes, "head", values[:1], values[1:], [weight])
-    read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    return rewrite.instrument(read, head.find(read), K=K, derived=p < C, memory=memory)
+    read = model.read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    return rewrite.instrument(read, head.find_head(read), K=K, derived=p < C, memory=memory)
 
 
 @pytest.mark.parametrize(("p", "C", "K"), [(5, 3, 0), (512, 10, 10), (1024, 10, 10), (700, 900, 0), (2048, 1000, 1000)])
@@ -70,8 +70,8 @@ def test_the_page_shows_what_the_formulas_give(table: str) -> None:
 
 def test_blocks_of_the_tasks() -> None:
     """Sixteen blocks of ImageNet-1k's moments don't fit into 1 GiB, so there are fewer; CIFAR-10's do."""
-    assert block_count(cost.whole(512, C=10, K=10), None) == 16
-    assert 4 <= block_count(cost.whole(2048, C=1000, K=1000), None) < 16
+    assert choose_block_count(cost.whole(512, C=10, K=10), None) == 16
+    assert 4 <= choose_block_count(cost.whole(2048, C=1000, K=1000), None) < 16
 
 
 @pytest.mark.slow

@@ -178,7 +178,7 @@ def test_lines_of_the_readme() -> None:
 
 def test_options_are_documented() -> None:
     """Every option of reading and preprocessing stands in docs/DATA.md."""
-    from onnxrich.cli import _data_options
+    from onnxrich.cli.options import PREPROCESSING, READING
 
-    for name in (*_data_options.READING, *_data_options.PREPROCESSING):
+    for name in (*READING, *PREPROCESSING):
         assert f"--{name.replace('_', '-')}" in DATA, name

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from clock import DEADLINE, wait_until
 from zoo_text import within
 
 from onnxrich.engine.batches import prefetch
@@ -14,14 +15,6 @@ from onnxrich.engine.batches import prefetch
 
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name == "onnxrich-prefetch"}
-
-
-def until(condition: object, seconds: float = 5.0) -> bool:
-    """Whether a condition comes true in time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:  # type: ignore[operator]
-        time.sleep(0.001)
-    return bool(condition())  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
@@ -42,11 +35,11 @@ def test_order_under_a_slow_consumer_and_a_slow_producer() -> None:
             yield i
 
     assert list(prefetch(slow(0.003))) == list(range(12))
-    got = []
+    received = []
     for item in prefetch(slow(0)):
         time.sleep(0.003)
-        got.append(item)
-    assert got == list(range(12))
+        received.append(item)
+    assert received == list(range(12))
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt("stop"), GeneratorExit("end")])
@@ -58,48 +51,48 @@ def test_raises_where_the_iterator_raised(at: int, error: BaseException) -> None
         yield from range(at)
         raise error
 
-    ahead, got = prefetch(items()), []
-    with within(5), pytest.raises(type(error)) as caught:
+    ahead, received = prefetch(items()), []
+    with within(DEADLINE), pytest.raises(type(error)) as caught:
         while True:
-            got.append(next(ahead))
-    assert got == list(range(at))
+            received.append(next(ahead))
+    assert received == list(range(at))
     assert caught.value is error
     assert not threads()
 
 
 def test_works_ahead_and_not_too_far() -> None:
-    """While one item is used the next ones are made: `depth` wait, and one more is in the making."""
-    made: list[int] = []
+    """While one item is used the next ones are produced: `depth` wait, and one more is in the making."""
+    produced: list[int] = []
 
     def items() -> Iterator[int]:
         for i in range(50):
-            made.append(i)
+            produced.append(i)
             yield i
 
     ahead = prefetch(items(), 2)
     assert next(ahead) == 0
-    assert until(lambda: len(made) == 4)
+    assert wait_until(lambda: len(produced) == 4)
     time.sleep(0.15)
-    assert len(made) == 4
+    assert len(produced) == 4
     ahead.close()
 
 
 def test_closing_early_stops_the_thread() -> None:
     """Closing it while the thread waits for room ends the thread, and the iterator gets no further."""
-    made: list[int] = []
+    produced: list[int] = []
 
     def items() -> Iterator[int]:
         for i in range(10**9):
-            made.append(i)
+            produced.append(i)
             yield i
 
     ahead = prefetch(items())
     next(ahead)
     assert threads()
-    with within(5):
+    with within(DEADLINE):
         ahead.close()
     assert not threads()
-    assert len(made) <= 5
+    assert len(produced) <= 5
 
 
 def test_closing_closes_the_iterator() -> None:
@@ -115,9 +108,9 @@ def test_closing_closes_the_iterator() -> None:
 
     ahead = prefetch(items())
     next(ahead)
-    with within(5):
+    with within(DEADLINE):
         ahead.close()
-    assert closed.wait(5)
+    assert closed.wait(DEADLINE)
 
 
 def test_an_exception_in_the_consumer_stops_the_thread() -> None:
@@ -128,10 +121,10 @@ def test_an_exception_in_the_consumer_stops_the_thread() -> None:
             if item == 3:
                 raise ValueError("mine")
 
-    with within(5), pytest.raises(ValueError, match="mine") as caught:
+    with within(DEADLINE), pytest.raises(ValueError, match="mine") as caught:
         consume()
     del caught
-    assert until(lambda: not threads())
+    assert wait_until(lambda: not threads())
 
 
 def test_nothing_begins_before_the_first_item() -> None:

@@ -1,4 +1,4 @@
-"""A pass that is killed and started again gives the bits of one that never was; a checkpoint of another is refused."""
+"""A pass that is killed and resumed gives the bits of an uninterrupted one; a checkpoint of another pass is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -18,40 +17,46 @@ from unittest.mock import Mock
 import numpy as np
 import onnx
 import pytest
+from clock import DEADLINE, Clock, wait_until
 from zoo_text import build, refused
 
 import onnxrich
-from onnxrich.engine import accumulation as summing
-from onnxrich.engine import checkpoint
-from onnxrich.engine import checkpoint as keeping
-from onnxrich.engine import memory as fitting
+from onnxrich.engine import checkpoint, memory, monitor
+from onnxrich.engine.checkpoint import CheckpointState, CheckpointWriter
+from onnxrich.engine.prepared import PreparedModel
+from onnxrich.engine.runtime import Accumulator
 from onnxrich.errors import DataError, OutputError, WorkerError
 
 ROWS, BATCH = 1003, 20
 X = np.random.default_rng(0).standard_normal((ROWS, 6)).astype(np.float32)
 Y = np.arange(ROWS) % 3
-ANEW = "Pass another --checkpoint, or remove the file to begin anew."
+START_ANEW = "Pass another --checkpoint, or remove the file to start anew."
 
-# A run whose data kill their own process, as SIGKILL does it at any time: at once, with nothing to clean up.
-VICTIM = """
-import os, signal, sys
+# A run whose data kill their own process, as SIGKILL does it at any time: at once, with nothing to clean up. With a
+# checkpoint behind every batch, they wait until one is on the disk.
+VICTIM = f"""
+import os, signal, sys, time
 import numpy as np
 import onnxrich
-from onnxrich import keeping
-
-def items(x, y, last):
-    for at in range(0, len(x), 20):
-        if at // 20 == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield {"x": x[at:at + 20], "labels": y[at:at + 20]}
+from onnxrich.engine import checkpoint
 
 model, data, saved, last, pause = sys.argv[1:]
-keeping.SAVE_SECONDS = float(pause)
+checkpoint.SAVE_SECONDS = checkpoint.FIRST_SECONDS = float(pause)
+
+def items(x, y):
+    for start in range(0, len(x), 20):
+        if start // 20 == int(last):
+            end = time.monotonic() + {DEADLINE}
+            while float(pause) == 0 and not os.path.exists(saved) and time.monotonic() < end:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield {{"x": x[start:start + 20], "labels": y[start:start + 20]}}
+
 with np.load(data) as arrays:
     x, y = arrays["x"], arrays["labels"]
-made = onnxrich.run(model, items(x, y, int(last)), batch_size=20, device="cpu", checkpoint=saved)
-made.moments.save("done.npz")
-print(made.metrics["d_lr"], made.moments.n)
+analysis = onnxrich.run(model, items(x, y), batch_size=20, device="cpu", checkpoint=saved)
+analysis.moments.save("done.npz")
+print(analysis.metrics["d_lr"], analysis.moments.n)
 """
 
 
@@ -73,11 +78,22 @@ def attempt(last: int, pause: float = 0.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False)
 
 
-def batches(rows: int, size: int = BATCH, pause: float = 0.0) -> Iterator[dict[str, np.ndarray]]:
-    """The first so many rows, each batch after a pause."""
-    for at in range(0, rows, size):
-        time.sleep(pause)
-        yield {"x": X[at : at + size], "labels": Y[at : at + size]}
+def batches(rows: int, size: int = BATCH) -> Iterator[dict[str, np.ndarray]]:
+    """The first so many rows."""
+    for start in range(0, rows, size):
+        yield {"x": X[start : start + size], "labels": Y[start : start + size]}
+
+
+def record_staged(monkeypatch: pytest.MonkeyPatch) -> list[CheckpointState]:
+    """The states that are written from now on."""
+    states, stage_checkpoint = list[CheckpointState](), checkpoint.stage_checkpoint
+
+    def stage(path: Path, description: dict, state: CheckpointState) -> Path:
+        states.append(state)
+        return stage_checkpoint(path, description, state)
+
+    monkeypatch.setattr(checkpoint, "stage_checkpoint", stage)
+    return states
 
 
 def test_killed_again_and_again(place: Path) -> None:
@@ -96,20 +112,21 @@ def test_killed_again_and_again(place: Path) -> None:
 
 def test_killed_before_the_first_checkpoint(place: Path) -> None:
     """Without a checkpoint the pass begins anew, and is whole all the same."""
-    assert attempt(30, pause=60).returncode == -signal.SIGKILL
+    assert attempt(30, pause=np.inf).returncode == -signal.SIGKILL
     assert not (place / "saved").exists()
-    assert float(attempt(-1, pause=60).stdout.split()[1]) == ROWS
+    assert float(attempt(-1, pause=np.inf).stdout.split()[1]) == ROWS
 
 
-def test_a_finished_pass_is_not_run_again(place: Path) -> None:
+def test_a_finished_pass_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint of a finished pass gives its result again, to the bit, uncertainties included."""
-    first, again = (
-        onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved") for _ in range(2)
-    )
+    first = onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved")
+    add = Mock(side_effect=AssertionError("a batch is added again"))
+    monkeypatch.setattr(Accumulator, "add", add)
+    again = onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved")
     np.testing.assert_array_equal(first.moments.matrix, again.moments.matrix)
     assert first.metrics == again.metrics
     assert (first.record.runtime.resumed, again.record.runtime.resumed) == (0, ROWS)
-    assert again.record.runtime.profile["running"] < first.record.runtime.profile["running"]
+    assert not add.called
 
 
 def test_on_the_command_line(place: Path) -> None:
@@ -124,7 +141,7 @@ def test_on_the_command_line(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "difference"),
     [
         ({"batch_size": 21}, "batch size 20 then, 21 now"),
         ({"blocks": 5}, "blocks 16 then, 5 now"),
@@ -132,13 +149,13 @@ def test_on_the_command_line(place: Path) -> None:
         ({"data": X}, "source 'data.npz' then, 'array'"),
     ],
 )
-def test_other_options_are_refused(place: Path, options: dict, told: str) -> None:
+def test_other_options_are_refused(place: Path, options: dict, difference: str) -> None:
     """A checkpoint is of one pass: what would mix two is refused in words, and the file is kept."""
     onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu", checkpoint="saved")
     before = (place / "saved").read_bytes()
-    given = {"data": "data.npz", "batch_size": BATCH, "device": "cpu", "checkpoint": "saved"} | options
-    with refused(DataError, f"checkpoint 'saved' is of another run: {told}", ANEW):
-        onnxrich.run("model.onnx", **given)
+    options = {"data": "data.npz", "batch_size": BATCH, "device": "cpu", "checkpoint": "saved"} | options
+    with refused(DataError, f"checkpoint 'saved' belongs to another run: {difference}", START_ANEW):
+        onnxrich.run("model.onnx", **options)
     assert (place / "saved").read_bytes() == before
 
 
@@ -147,13 +164,13 @@ def test_other_labels_are_refused(place: Path) -> None:
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
     onnxrich.run("model.onnx", "data.npz", **options)
     np.savez(place / "data.npz", x=X)
-    with refused(DataError, "checkpoint 'saved' is of another run: labels were given then, none now;", ANEW):
+    with refused(DataError, "checkpoint 'saved' belongs to another run: labels were given then, none now;", START_ANEW):
         onnxrich.run("model.onnx", "data.npz", **options)
-    with refused(DataError, "is of another run: 3 targets then, 5 now;"):
+    with refused(DataError, "belongs to another run: 3 targets then, 5 now;"):
         onnxrich.run("model.onnx", "data.npz", np.arange(ROWS) % 5, **options)
     (place / "saved").unlink()
     onnxrich.run("model.onnx", "data.npz", **options)
-    with refused(DataError, "is of another run: no labels were given then, but are now;"):
+    with refused(DataError, "belongs to another run: no labels were given then, but are now;"):
         onnxrich.run("model.onnx", "data.npz", Y, **options)
 
 
@@ -165,7 +182,7 @@ def test_other_models_are_refused(place: Path) -> None:
     after = before + onnx.ModelProto(producer_name="another").SerializeToString()
     (place / "model.onnx").write_bytes(after)
     then, now = (hashlib.sha256(content).hexdigest()[:12] for content in (before, after))
-    with refused(DataError, f"is of another run: model {then} then, {now} now; needed"):
+    with refused(DataError, f"belongs to another run: model {then} then, {now} now; needed"):
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
@@ -174,7 +191,7 @@ def test_data_that_became_fewer_are_refused(place: Path) -> None:
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
     onnxrich.run("model.onnx", "data.npz", **options)
     np.savez(place / "data.npz", x=X[:500], labels=Y[:500])
-    with refused(DataError, "500 samples in the first 25 batches, and 1,003 in the 51 of the checkpoint"):
+    with refused(DataError, "the first 25 batches hold 500 samples, and the 51 of the checkpoint 1,003"):
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
@@ -200,7 +217,7 @@ def test_damaged_checkpoint(place: Path, content: bytes | None, layers: str | No
         onnxrich.run("model.onnx", "data.npz", **options)
         content = (place / "saved").read_bytes()[:-100]
     (place / "saved").write_bytes(content)
-    with refused(DataError, "checkpoint 'saved' is damaged or none (saved", ANEW):
+    with refused(DataError, "checkpoint 'saved' is damaged or no checkpoint (saved", START_ANEW):
         onnxrich.run("model.onnx", "data.npz", **options)
     assert (place / "saved").read_bytes() == content
 
@@ -215,7 +232,7 @@ def test_sums_of_another_shape_are_refused(place: Path, name: str) -> None:
     arrays[name] = arrays[name][:-1]
     with Path("saved").open("wb") as file:
         np.savez(file, **arrays)
-    with refused(DataError, "checkpoint 'saved' is damaged or none", ANEW):
+    with refused(DataError, "checkpoint 'saved' is damaged or no checkpoint", START_ANEW):
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
@@ -224,20 +241,20 @@ def test_first_rows_that_changed_are_refused(place: Path) -> None:
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved", "layers": "all"}
     onnxrich.run("model.onnx", "data.npz", **options)
     np.savez(place / "data.npz", x=X + 1, labels=Y)
-    with refused(DataError, "is of another run: the first rows give other features now;"):
+    with refused(DataError, "belongs to another run: the first rows give other features now;"):
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
-def test_sums_go_on_about_their_shift(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the first rows come out otherwise by rounding, as on another machine, the sums keep what they run about."""
+def test_resumed_sums_keep_their_shift(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first rows differ by rounding, as on another machine, the sums keep the shift that they began with."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
-    made, real = onnxrich.run("model.onnx", "data.npz", **options), summing.pilot_shift
-    monkeypatch.setattr(summing, "pilot_shift", lambda *given: real(*given) * (1 + 1e-6))
+    first, pilot_shift = onnxrich.run("model.onnx", "data.npz", **options), PreparedModel.pilot_shift
+    monkeypatch.setattr(PreparedModel, "pilot_shift", lambda prepared: pilot_shift(prepared) * (1 + 1e-6))
     again = onnxrich.run("model.onnx", "data.npz", **options)
-    np.testing.assert_array_equal(again.moments.shift, made.moments.shift)
-    np.testing.assert_array_equal(again.moments.matrix, made.moments.matrix)
-    monkeypatch.setattr(summing, "pilot_shift", lambda *given: real(*given) * (1 + 1e-3))
-    with refused(DataError, "is of another run: the first rows give other features now;"):
+    np.testing.assert_array_equal(again.moments.shift, first.moments.shift)
+    np.testing.assert_array_equal(again.moments.matrix, first.moments.matrix)
+    monkeypatch.setattr(PreparedModel, "pilot_shift", lambda prepared: pilot_shift(prepared) * (1 + 1e-3))
+    with refused(DataError, "belongs to another run: the first rows give other features now;"):
         onnxrich.run("model.onnx", "data.npz", **options)
 
 
@@ -253,7 +270,7 @@ def test_blocks_are_those_of_the_checkpoint(place: Path, monkeypatch: pytest.Mon
     """A pass with layers goes on with the blocks for which there was memory when it was begun."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "layers": ["a"]}
     with monkeypatch.context() as scarce:
-        scarce.setattr(fitting, "_allowed", lambda _: 60_000)
+        scarce.setattr(memory, "_allowed_bytes", lambda _: 60_000)
         begun = onnxrich.run("model.onnx", "data.npz", checkpoint="saved", **options)
     assert 4 <= begun.record.runtime.blocks < 16
     resumed = onnxrich.run("model.onnx", "data.npz", checkpoint="saved", **options)
@@ -261,26 +278,17 @@ def test_blocks_are_those_of_the_checkpoint(place: Path, monkeypatch: pytest.Mon
     assert onnxrich.run("model.onnx", "data.npz", **options).record.runtime.blocks == 16
 
 
-def test_rows_of_batches_that_were_cut_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_split_batches_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the model fixes its batch size, a checkpoint knows its rows all the same: others are refused."""
-    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(CheckpointWriter, "is_due", lambda _: True)
     # The rows of a batch are mixed, so that its size can't be opened.
     body = "m = ReduceMean<axes = [0]>(x)\n c = Sub(x, m)\n a = MatMul(c, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     model = build(body, x="float[8,6] x", y="float[8,3] y")
-
-    written = list[checkpoint.CheckpointState]()
-
-    def stage(path: Path, about: dict, state: checkpoint.CheckpointState) -> Path:
-        written.append(state)
-        return real(path, about, state)
-
-    real = checkpoint.stage_checkpoint
-    monkeypatch.setattr(checkpoint, "stage_checkpoint", stage)
-    onnxrich.run(model, batches(480, 24, pause=0.02), batch_size=24, device="cpu", checkpoint="saved")
-    # None lies inside of a batch of 24, though the model runs 8 at a time; how many there are is up to the disk.
-    assert len(written) > 2 and {state.samples for state in written} <= set(range(24, 481, 24))
-    assert None not in [state.fingerprint for state in written]
+    states = record_staged(monkeypatch)
+    onnxrich.run(model, batches(480, 24), batch_size=24, device="cpu", checkpoint="saved")
+    # One behind each batch of 24, and none inside, though the model runs 8 at a time.
+    assert [state.samples for state in states] == list(range(24, 481, 24))
+    assert None not in [state.fingerprint for state in states]
     monkeypatch.setattr(sys.modules[__name__], "X", X.copy())
     X[100] += 1
     with refused(DataError, "the first 480 samples differ from those of the checkpoint"):
@@ -299,47 +307,68 @@ def test_what_a_killed_process_left_is_removed(place: Path) -> None:
 
 def test_another_archive_is_no_checkpoint(place: Path) -> None:
     """An archive of arrays that is none of ours is refused by name."""
-    with refused(DataError, "checkpoint 'data.npz' is damaged or none", "; needed: a file of schema", ANEW):
+    with refused(
+        DataError, "checkpoint 'data.npz' is damaged or no checkpoint", "; needed: a file of schema", START_ANEW
+    ):
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint="data.npz")
 
 
 def test_the_first_checkpoint_comes_soon(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass that is ended every few seconds gets on: its first rows are kept within a second, long before the next."""
-    written, real = list[int](), checkpoint.stage_checkpoint
+    """A pass that is killed every few seconds advances: its first rows are saved within a second, the next in five."""
+    clock, states = Clock(), record_staged(monkeypatch)
+    monkeypatch.setattr(monitor, "time", clock)
 
-    def stage(path: Path, about: dict, state: checkpoint.CheckpointState) -> Path:
-        written.append(state.samples)
-        return real(path, about, state)
+    def slow_batches() -> Iterator[dict[str, np.ndarray]]:
+        for batch in batches(ROWS):
+            clock.advance(0.05)
+            yield batch
 
-    monkeypatch.setattr(checkpoint, "stage_checkpoint", stage)
-    onnxrich.run("model.onnx", batches(ROWS, pause=0.05), batch_size=BATCH, device="cpu", checkpoint="saved")
-    assert len(written) == 2 and 0 < written[0] < written[1] == ROWS
+    onnxrich.run("model.onnx", slow_batches(), batch_size=BATCH, device="cpu", checkpoint="saved")
+    assert len(states) == 2 and 0 < states[0].samples < states[1].samples == ROWS
 
 
 def test_a_slow_disk_holds_up_no_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the disk takes its time for one checkpoint the pass goes on, and begins no other; the last is kept."""
-    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
-    placed, at, real = list[tuple[int, int]](), 0, keeping.place
+    """While the disk writes a checkpoint the pass goes on, and begins no other; the last one is on the disk."""
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_SHARE", 1e9)
+    number, went_on, place_file = 0, list[bool](), checkpoint.place
 
-    def slow(staged: Path, path: Path) -> None:
-        begun = at
-        time.sleep(0.2)
-        real(staged, path)
-        placed.append((begun, at))
+    def slow_place(staged: Path, path: Path) -> None:
+        # More batches than are read ahead: so the pass itself went on. A pass that waits here never gets there.
+        start = number
+        went_on.append(bool(went_on) or wait_until(lambda: number > start + 10))
+        place_file(staged, path)
 
-    def counted() -> Iterator[dict[str, np.ndarray]]:
-        nonlocal at
-        for at, batch in enumerate(batches(ROWS, pause=0.01)):  # noqa: B007 - read by the disk
+    def numbered_batches() -> Iterator[dict[str, np.ndarray]]:
+        nonlocal number
+        for number, batch in enumerate(batches(ROWS)):  # noqa: B007 - read by the disk
             yield batch
 
-    monkeypatch.setattr(keeping, "place", slow)
-    made = onnxrich.run("model.onnx", counted(), batch_size=BATCH, device="cpu", checkpoint="saved")
-    assert len(placed) < 8 and placed[0][1] - placed[0][0] > 2
+    monkeypatch.setattr(checkpoint, "place", slow_place)
+    resumed = onnxrich.run("model.onnx", numbered_batches(), batch_size=BATCH, device="cpu", checkpoint="saved")
+    assert all(went_on)
     with np.load("saved") as saved:
         assert json.loads(saved["checkpoint"].tobytes())["samples"] == ROWS
     whole = onnxrich.run("model.onnx", "data.npz", batch_size=BATCH, device="cpu")
-    np.testing.assert_array_equal(made.moments.matrix, whole.moments.matrix)
+    np.testing.assert_array_equal(resumed.moments.matrix, whole.moments.matrix)
+
+
+def test_the_disk_rests_as_long_as_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a checkpoint that the disk took three seconds for, none is due for three seconds."""
+    clock, state = Clock(), CheckpointState(1, 20, None, [np.zeros(1)])
+    for module in (monitor, checkpoint):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "place", lambda *_: clock.advance(3.0))
+    with CheckpointWriter(tmp_path / "saved", {}, shapes=[], shifts=[np.zeros(1)], tolerance=0.0) as writer:
+        assert writer.is_due()
+        writer.save(lambda: state)
+        writer.wait()
+        clock.advance(2.5)
+        assert not writer.is_due()
+        clock.advance(0.5)
+        assert writer.is_due()
 
 
 def test_a_full_disk_ends_the_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +381,7 @@ def test_a_full_disk_ends_the_pass(place: Path, monkeypatch: pytest.MonkeyPatch)
         onnxrich.run("model.onnx", batches(ROWS), **options)
     assert (place / "saved").read_bytes() == before
     # Also where it is begun behind the last batch, and nothing comes after it.
-    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
     with refused(OutputError, "other: no space left on the device"):
         onnxrich.run("model.onnx", batches(BATCH), **options | {"checkpoint": "other"})
     assert not (place / "other").exists()
@@ -373,5 +402,5 @@ def test_a_deadline_leaves_what_was_summed(place: Path) -> None:
 
 def test_nowhere(place: Path) -> None:
     """A folder that is not there is an error before the work, not after it."""
-    with refused(OutputError, "no such folder", "Make the folder first."):
+    with refused(OutputError, "the folder does not exist", "Make the folder first."):
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint=Path("none") / "saved")

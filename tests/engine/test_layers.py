@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 import onnxrich
-from onnxrich.engine.sizing import batches_per_product
+from onnxrich.engine.sizing import choose_batches_per_product
 from onnxrich.errors import DataError, HeadError
 from onnxrich.results.provenance import Provenance
 
@@ -37,13 +37,13 @@ def build(body: str, *, x: str, out: str = "float[N,3] y", opset: int = 17) -> b
     for name in dict.fromkeys(name for node in proto.graph.node for name in node.input):
         if name in WEIGHTS:
             value = WEIGHTS[name]
-            kept = value if value.dtype == np.int64 else value.astype(np.float32)
-            proto.graph.initializer.append(numpy_helper.from_array(kept, name))
+            array = value if value.dtype == np.int64 else value.astype(np.float32)
+            proto.graph.initializer.append(numpy_helper.from_array(array, name))
             if opset < 10:
-                made = onnx.helper.make_tensor_value_info(
-                    name, onnx.helper.np_dtype_to_tensor_dtype(kept.dtype), kept.shape
+                value_info = onnx.helper.make_tensor_value_info(
+                    name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
                 )
-                proto.graph.input.append(made)
+                proto.graph.input.append(value_info)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
 
@@ -67,8 +67,8 @@ def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def analyze(data: bytes, inputs: dict[str, np.ndarray], labels: Any = None, **options: Any) -> dict[str, Any]:
     """The layers of a model by name."""
     options = {"layers": "all", "device": "cpu", "batch_size": 16} | options
-    found = onnxrich.run(data, inputs, labels, **options)
-    return {layer.name: layer for layer in found.layers}
+    analysis = onnxrich.run(data, inputs, labels, **options)
+    return {layer.name: layer for layer in analysis.layers}
 
 
 def check(layer: Any, features: np.ndarray, outputs: np.ndarray) -> None:
@@ -88,15 +88,15 @@ MLP = "h1 = Gemm(x, w1, b1)\n a1 = Relu(h1)\n h2 = MatMul(a1, w2)\n a2 = Tanh(h2
 def test_layers_of_an_mlp(opset: int) -> None:
     """Each activation is a layer, measured on its own rows against the outputs of the head; the last is the head's."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
-    found = analyze(build(MLP, x="float[N,6] x", opset=opset), {"x": x}, RNG.integers(0, 3, N))
+    by_name = analyze(build(MLP, x="float[N,6] x", opset=opset), {"x": x}, RNG.integers(0, 3, N))
     first = relu(x @ weight("w1") + weight("b1"))
     second = np.tanh(first @ weight("w2"))
     outputs = second @ weight("w3")
-    assert list(found) == ["a1", "a2"]
-    check(found["a1"], first, outputs)
-    check(found["a2"], second, outputs)
-    assert (found["a1"].rows, found["a1"].operator) == ("as it is", "Gemm+Relu")
-    assert found["a2"].operator == "features of the head"
+    assert list(by_name) == ["a1", "a2"]
+    check(by_name["a1"], first, outputs)
+    check(by_name["a2"], second, outputs)
+    assert (by_name["a1"].rows, by_name["a1"].operator) == ("as it is", "Gemm+Relu")
+    assert by_name["a2"].operator == "features of the head"
 
 
 CNN = """c1 = Conv<pads=[1,1,1,1]>(x, k1)
@@ -113,14 +113,14 @@ CNN = """c1 = Conv<pads=[1,1,1,1]>(x, k1)
 def test_layers_of_a_cnn(opset: int) -> None:
     """Maps are averaged over their positions; a convolution whose only use is a sum is told as that sum."""
     x = RNG.standard_normal((N, 2, 6, 5)).astype(np.float32)
-    found = analyze(build(CNN, x="float[N,2,6,5] x", opset=opset), {"x": x}, layers=["r1", "r2"])
+    by_name = analyze(build(CNN, x="float[N,2,6,5] x", opset=opset), {"x": x}, layers=["r1", "r2"])
     first = relu(convolve(x.astype(np.float64), weight("k1")))
     second = relu(convolve(first, weight("k2")) + first)
     outputs = second.mean((2, 3)) @ weight("wc")
-    check(found["r1"], first.mean((2, 3)), outputs)
-    check(found["r2"], second.mean((2, 3)), outputs)
-    assert found["r2"].operator == "Add+Relu"
-    assert found["r1"].rows == "mean over positions"
+    check(by_name["r1"], first.mean((2, 3)), outputs)
+    check(by_name["r2"], second.mean((2, 3)), outputs)
+    assert by_name["r2"].operator == "Add+Relu"
+    assert by_name["r1"].rows == "mean over positions"
     assert list(analyze(build(CNN, x="float[N,2,6,5] x", opset=opset), {"x": x})) == ["r1", "v"]
 
 
@@ -132,11 +132,11 @@ def test_channels_last_maps() -> None:
         "g = GlobalAveragePool(r2)\n v = Reshape(g, rows)", "v = ReduceMean<axes=[1,2], keepdims=0>(r2)"
     )
     x = RNG.standard_normal((N, 6, 5, 2)).astype(np.float32)
-    found = analyze(build(body, x="float[N,6,5,2] x"), {"x": x}, layers=["r1", "r2"])
+    by_name = analyze(build(body, x="float[N,6,5,2] x"), {"x": x}, layers=["r1", "r2"])
     first = relu(convolve(x.astype(np.float64).transpose(0, 3, 1, 2), weight("k1")))
     second = relu(convolve(first, weight("k2")))
-    check(found["r2"], second.mean((2, 3)), second.mean((2, 3)) @ weight("wc"))
-    assert found["r2"].rows == "mean over positions"
+    check(by_name["r2"], second.mean((2, 3)), second.mean((2, 3)) @ weight("wc"))
+    assert by_name["r2"].rows == "mean over positions"
 
 
 TOKENS = """h1 = MatMul(x, w1)
@@ -175,24 +175,24 @@ def test_layers_of_tokens_are_averaged_over_the_mask(opset: int) -> None:
     layers = tokens(x)
     outputs = layers[2][:, 0] @ weight("w3")
     share = mask / np.maximum(mask.sum(1, keepdims=True), 1)
-    found = analyze(data, {"x": x, "attention_mask": mask}, outputs="y")
-    assert list(found) == ["a1", "a2", "a3", "c"]
+    by_name = analyze(data, {"x": x, "attention_mask": mask}, outputs="y")
+    assert list(by_name) == ["a1", "a2", "a3", "c"]
     for name, layer in zip(("a1", "a2", "a3"), layers, strict=True):
-        assert found[name].rows == "masked mean over tokens"
-        check(found[name], np.einsum("nt,ntp->np", share, layer), outputs)
-    assert found["a1"].operator == "MatMul+Add+…+Mul"
-    found = analyze(data, {"x": x, "attention_mask": mask}, outputs="y", token=-2)
-    assert found["a2"].rows == "token -2"
-    check(found["a2"], layers[1][:, -2], outputs)
+        assert by_name[name].rows == "masked mean over tokens"
+        check(by_name[name], np.einsum("nt,ntp->np", share, layer), outputs)
+    assert by_name["a1"].operator == "MatMul+Add+…+Mul"
+    by_name = analyze(data, {"x": x, "attention_mask": mask}, outputs="y", token=-2)
+    assert by_name["a2"].rows == "token -2"
+    check(by_name["a2"], layers[1][:, -2], outputs)
 
 
 def test_layers_of_tokens_without_a_mask() -> None:
     """Without a mask all tokens count."""
     x = RNG.standard_normal((N, T, 6)).astype(np.float32)
     layers = tokens(x)
-    found = analyze(build(CHOSEN, x=f"float[N,{T},6] x"), {"x": x})
-    assert found["a1"].rows == "mean over tokens"
-    check(found["a1"], layers[0].mean(1), layers[2][:, 0] @ weight("w3"))
+    by_name = analyze(build(CHOSEN, x=f"float[N,{T},6] x"), {"x": x})
+    assert by_name["a1"].rows == "mean over tokens"
+    check(by_name["a1"], layers[0].mean(1), layers[2][:, 0] @ weight("w3"))
 
 
 def test_a_head_of_tokens_has_layers_of_tokens() -> None:
@@ -203,26 +203,26 @@ def test_a_head_of_tokens_has_layers_of_tokens() -> None:
         TOKENS + "\n y = MatMul(a3, w3)\n z = Cast<to=1>(attention_mask)",
         x=f"float[N,{T},6] x, int64[N,{T}] attention_mask", out=f"float[N,{T},3] y, float[N,{T}] z",
     )  # fmt: skip
-    found = analyze(data, {"x": x, "attention_mask": mask}, outputs="y")
+    by_name = analyze(data, {"x": x, "attention_mask": mask}, outputs="y")
     layers = [layer[mask == 1] for layer in tokens(x)]
-    assert list(found) == ["a1", "a2", "a3"]
-    assert found["a1"].rows == "each row"
-    check(found["a1"], layers[0], layers[2] @ weight("w3"))
-    check(found["a3"], layers[2], layers[2] @ weight("w3"))
+    assert list(by_name) == ["a1", "a2", "a3"]
+    assert by_name["a1"].rows == "each row"
+    check(by_name["a1"], layers[0], layers[2] @ weight("w3"))
+    check(by_name["a3"], layers[2], layers[2] @ weight("w3"))
 
 
 def test_intervals_hold_what_the_blocks_say() -> None:
     """Each layer has an interval about its D_LR, unless blocks are left out; the head's are the analysis's own."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
     data = build(MLP, x="float[N,6] x")
-    found = onnxrich.run(data, {"x": x}, layers="all", device="cpu", batch_size=8)
-    for layer in found.layers:
+    analysis = onnxrich.run(data, {"x": x}, layers="all", device="cpu", batch_size=8)
+    for layer in analysis.layers:
         assert layer.intervals["d_lr"].low < layer.metrics["d_lr"] < layer.intervals["d_lr"].high
-    assert found.layers[-1].metrics["d_lr"] == found.metrics["d_lr"]
-    assert found.layers[-1].intervals["d_lr"] == found.uncertainty.intervals["d_lr"]  # type: ignore[union-attr]
+    assert analysis.layers[-1].metrics["d_lr"] == analysis.metrics["d_lr"]
+    assert analysis.layers[-1].intervals["d_lr"] == analysis.uncertainty.intervals["d_lr"]  # type: ignore[union-attr]
     without = onnxrich.run(data, {"x": x}, layers="all", device="cpu", batch_size=8, blocks=0)
     assert not without.layers[0].intervals
-    assert without.layers[0].metrics["d_lr"] == pytest.approx(found.layers[0].metrics["d_lr"], rel=1e-12)
+    assert without.layers[0].metrics["d_lr"] == pytest.approx(analysis.layers[0].metrics["d_lr"], rel=1e-12)
 
 
 def test_layers_leave_the_head_as_it_is() -> None:
@@ -241,7 +241,7 @@ def test_rows_of_short_runs_are_added_together() -> None:
     body = "h1 = MatMul(x, w1)\n a1 = Relu(h1)\n h2 = MatMul(a1, wide)\n a2 = Relu(h2)\n y = MatMul(a2, narrow)"
     x = RNG.standard_normal((N, 6)).astype(np.float32)
     data, labels = build(body, x="float[N,6] x"), RNG.integers(0, 3, N)
-    assert batches_per_product(8, 1 + width + 3 + 3, n=N, blocks=0) == 12
+    assert choose_batches_per_product(8, 1 + width + 3 + 3, n=N, blocks=0) == 12
     short = analyze(data, {"x": x}, labels, batch_size=8, blocks=0)
     whole = analyze(data, {"x": x}, labels, batch_size=N, blocks=0)
     first = relu(x @ weight("w1"))
@@ -253,11 +253,11 @@ def test_rows_of_short_runs_are_added_together() -> None:
 def test_layers_survive_saving(tmp_path: Path) -> None:
     """Layers are in the document, and in what is loaded again."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
-    found = onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, layers="all", device="cpu")
-    found.save(tmp_path / "out")
+    analysis = onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, layers="all", device="cpu")
+    analysis.save(tmp_path / "out")
     again = onnxrich.Analysis.load(tmp_path / "out" / "moments.npz")
-    assert again.layers == found.layers
-    assert [layer["name"] for layer in found.to_dict()["layers"]] == ["a1", "a2"]
+    assert again.layers == analysis.layers
+    assert [layer["name"] for layer in analysis.to_dict()["layers"]] == ["a1", "a2"]
     assert onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, device="cpu").to_dict()["layers"] == []
 
 
@@ -266,16 +266,16 @@ def test_layers_of_a_fixed_batch_size() -> None:
     x = RNG.standard_normal((N - 3, 6)).astype(np.float32)
     body = MLP.replace("a2 = Tanh(h2)", "r = Reshape(h2, eights)\n a2 = Tanh(r)")
     WEIGHTS["eights"] = np.array([8, 7])
-    found = analyze(build(body, x="float[8,6] x", out="float[8,3] y"), {"x": x}, batch_size=None)
+    by_name = analyze(build(body, x="float[8,6] x", out="float[8,3] y"), {"x": x}, batch_size=None)
     first = relu(x @ weight("w1") + weight("b1"))
-    check(found["a1"], first, np.tanh(first @ weight("w2")) @ weight("w3"))
+    check(by_name["a1"], first, np.tanh(first @ weight("w2")) @ weight("w3"))
 
 
 def test_unknown_layer() -> None:
     """An unknown name is an error with names that are near."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
     with pytest.raises(
-        HeadError, match=r"no layer 'a9' in the model.*Did you mean one of .*a1.*inspect MODEL --layers"
+        HeadError, match=r"The model has no layer 'a9'; .*Did you mean one of .*a1.*inspect MODEL --layers"
     ):
         analyze(build(MLP, x="float[N,6] x"), {"x": x}, layers=["a9"])
 
@@ -294,17 +294,17 @@ def test_tokens_need_layers() -> None:
     x = RNG.standard_normal((N, 6)).astype(np.float32)
     with pytest.raises(DataError, match="token 0 without layers"):
         onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
-    with pytest.raises(HeadError, match="token 0, and no layer that has it"):
+    with pytest.raises(HeadError, match="no layer has a token 0"):
         analyze(build(MLP, x="float[N,6] x"), {"x": x}, token=0)
 
 
 def test_layers_in_a_file_are_not_trusted() -> None:
     """A damaged layer makes the record invalid; metrics that there are no more are left out."""
     x = RNG.standard_normal((N, 6)).astype(np.float32)
-    found = onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, layers="all", device="cpu")
-    saved = found.record.to_dict()
+    analysis = onnxrich.run(build(MLP, x="float[N,6] x"), {"x": x}, layers="all", device="cpu")
+    saved = analysis.record.to_dict()
     saved["layers"][0]["metrics"]["gone"] = 1.0
-    assert Provenance.from_dict(saved).layers == found.layers
+    assert Provenance.from_dict(saved).layers == analysis.layers
     for damaged in ({"p": "many"}, {"metrics": 3}, {"intervals": {"d_lr": {"error": 1}}}, {"spectrum": [None]}):
         with pytest.raises(DataError, match="a record without a valid"):
             Provenance.from_dict(saved | {"layers": [saved["layers"][0] | damaged]})

@@ -1,4 +1,4 @@
-"""Hidden layers of every exported model: found, pooled as NumPy pools them, and measured by the definition."""
+"""Hidden layers of every exported model: analysis, pooled as NumPy pools them, and measured by the definition."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def tensors(path: Path, names: list[str], inputs: dict[str, np.ndarray]) -> dict
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-    live = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(names, live.run(names, inputs), strict=True))
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def pooled(layer: Any, tensor: np.ndarray, mask: np.ndarray | None) -> np.ndarray | None:
@@ -55,19 +55,19 @@ def test_layers_of_the_zoo(entry: dict[str, Any]) -> None:
     arrays = dict(np.load(ZOO / entry["truth"]))
     inputs = {key.removeprefix("input/"): value for key, value in arrays.items() if key.startswith("input/")}
     path = ZOO / entry["file"]
-    found = onnxrich.run(path, inputs, layers="all", device="cpu", batch_size=8, blocks=0)
-    assert found.layers[-1].metrics["d_lr"] == found.metrics["d_lr"]
+    analysis = onnxrich.run(path, inputs, layers="all", device="cpu", batch_size=8, blocks=0)
+    assert analysis.layers[-1].metrics["d_lr"] == analysis.metrics["d_lr"]
     shapes = [value.shape for value in model.read(path).inputs]
-    if found.record.head.rows != "sample" or any(isinstance(shape[0], int) for shape in shapes if shape):
+    if analysis.record.head.rows != "sample" or any(isinstance(shape[0], int) for shape in shapes if shape):
         return
-    names = [layer.name for layer in found.layers[:-1]]
-    seen = tensors(path, [*names, found.record.head.outputs], inputs)
-    outputs = seen[found.record.head.outputs].astype(np.float64)
-    for layer in found.layers[:-1]:
-        rows = pooled(layer, seen[layer.name], inputs.get("attention_mask"))
-        if rows is None or outputs.ndim != 2 or not len(rows) == len(outputs) == found.record.data.n:
+    names = [layer.name for layer in analysis.layers[:-1]]
+    arrays_by_name = tensors(path, [*names, analysis.record.head.outputs], inputs)
+    outputs = arrays_by_name[analysis.record.head.outputs].astype(np.float64)
+    for layer in analysis.layers[:-1]:
+        rows = pooled(layer, arrays_by_name[layer.name], inputs.get("attention_mask"))
+        if rows is None or outputs.ndim != 2 or not len(rows) == len(outputs) == analysis.record.data.n:
             continue
-        expected = oracle.d_lr_centered(rows, outputs, found.moments.resolution)
+        expected = oracle.d_lr_centered(rows, outputs, analysis.moments.resolution)
         tolerance = max(TOLERANCE, entry["rtol_features"] if "dynamic" in entry["name"] else 0.0)
         assert layer.metrics["d_lr_centered"] == pytest.approx(expected, abs=tolerance), layer.name
 
@@ -78,8 +78,8 @@ def test_the_zoo_has_layers_of_every_kind() -> None:
     for name in ("torch/resnet_dynamo", "torch/vit_legacy", "torch/language_masked_legacy", "torch/mlp_dynamo"):
         arrays = dict(np.load(ZOO / f"{name}.npz"))
         inputs = {key.removeprefix("input/"): value for key, value in arrays.items() if key.startswith("input/")}
-        found = onnxrich.run(ZOO / f"{name}.onnx", inputs, layers="all", device="cpu", blocks=0)
-        kinds |= {layer.rows for layer in found.layers} | {layer.operator for layer in found.layers}
-        kinds |= {layer.scope for layer in found.layers}
+        analysis = onnxrich.run(ZOO / f"{name}.onnx", inputs, layers="all", device="cpu", blocks=0)
+        kinds |= {layer.rows for layer in analysis.layers} | {layer.operator for layer in analysis.layers}
+        kinds |= {layer.scope for layer in analysis.layers}
     assert kinds >= {"as it is", "mean over positions", "mean over tokens", "each row"}
     assert kinds >= {"Conv+Relu", "Add+Relu", "MatMul+Add+…+Mul", "Gemm+Relu", "backbone.1.body.0.1", "body.0"}

@@ -13,17 +13,17 @@ from onnxrich.model.head import head
 from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.instrument import Patch, instrument
-from onnxrich.pipelines import run as pipeline
+from onnxrich.pipelines.run import run
 
 
 @pytest.fixture
 def patch() -> Patch:
     """The demo's head, of d = 1 + 160 + 10, beside a layer of width 20 000: d = 20 011."""
-    read = model.read(onnxrich.demo_file("rich.onnx"))
-    found = head.find(read)
+    model_file = model.read(onnxrich.demo_file("rich.onnx"))
+    model_head = head.find(model_file)
     wide = HiddenLayer(LayerTensor("wide", "Gemm"), Pool("as it is", 2, 0, 1), 20_000)
-    own = instrument(read, found)
-    return own.beside([instrument(read, wide.head(found), beside=own, name="layer.0.")])
+    own = instrument(model_file, model_head)
+    return own.beside([instrument(model_file, wide.with_outputs(model_head), beside=own, name="layer.0.")])
 
 
 def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
@@ -52,18 +52,18 @@ def test_fewer_blocks_are_kept_when_memory_is_short(patch: Patch) -> None:
 def test_runs_at_once_fit_into_memory(patch: Patch) -> None:
     """Each further one takes a spare set, 13/24 of 2.98 GiB, and what a run takes; they share the blocks evenly."""
     # For a single one 16 blocks take 87.1 GiB; three more spare sets 4.85 GiB, and 3 GiB for three runs.
-    given: dict = {"blocks": 16, "lanes": 4, "taken": 2**30}
+    limits: dict = {"blocks": 16, "lanes": 4, "lane_bytes": 2**30}
     for gibibytes, lanes in ((94.5, 1), (95.5, 4)):
-        assert fit_lanes(patch, **given, memory=int(2 * gibibytes * 2**30)) == lanes
-    assert fit_lanes(patch, blocks=14, lanes=4, taken=0, memory=2**40) == 1
-    assert fit_lanes(patch, blocks=1, lanes=1, taken=0, memory=1) == 1
+        assert fit_lanes(patch, **limits, memory=int(2 * gibibytes * 2**30)) == lanes
+    assert fit_lanes(patch, blocks=14, lanes=4, lane_bytes=0, memory=2**40) == 1
+    assert fit_lanes(patch, blocks=1, lanes=1, lane_bytes=0, memory=1) == 1
 
 
 def test_the_whole_run_refuses() -> None:
     """A run with too little memory for its layers ends before the first batch."""
     data = onnxrich.demo_file("evaluation.npz")
     with pytest.raises(ModelError, match=r"of memory; needed: at most 0\.5 MiB"):
-        pipeline.run(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
+        run(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
 
 
 def test_more_blocks_than_memory_holds_are_refused() -> None:

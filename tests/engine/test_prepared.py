@@ -8,7 +8,7 @@ import pytest
 from zoo_text import build, refused, whole
 
 import onnxrich
-from onnxrich.engine import monitor as looking
+from onnxrich.engine import monitor
 from onnxrich.errors import DataError
 
 SAMPLES, TOKENS = 60, 4
@@ -31,7 +31,7 @@ def test_a_mask_that_weighs_rows_in_a_later_batch_is_refused() -> None:
     """Another value than 0 and 1 would count a row several times: each batch is looked at, not the first alone."""
     mask = np.ones((SAMPLES, TOKENS), np.int64)
     mask[30, 2] = 5
-    with refused(DataError, "mask 'attention_mask' with values from 1 to 5", "0 for padding"):
+    with refused(DataError, "mask 'attention_mask' has values from 1 to 5", "0 for padding"):
         onnxrich.run(tokens(), masked(mask), batch_size=10, device="cpu")
 
 
@@ -48,16 +48,17 @@ def test_labels_that_leave_no_row_are_refused() -> None:
         onnxrich.run(tokens(), masked(np.ones((SAMPLES, TOKENS), np.int64)), labels, layers="all", device="cpu")
 
 
-def test_a_look_at_masked_rows_alone_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look at the running result before any row counts has nothing to tell, and breaks nothing."""
-    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(looking, "LOOK_SHARE", 1e9)
+def test_running_d_lr_waits_for_rows_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D_LR of masked rows alone is undefined while the pass runs, and breaks nothing."""
+    monkeypatch.setattr(monitor, "D_LR_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "D_LR_SHARE", 1e9)
     mask = np.ones((SAMPLES, TOKENS), np.int64)
     mask[:30] = 0
-    looks = list[onnxrich.Progress]()
-    found = onnxrich.run(tokens(), masked(mask), batch_size=10, device="cpu", progress=looks.append)
-    told = [look.d_lr for look in looks if look.stage == "running" and look.rows]
-    assert told[:3] == [None] * 3
-    assert None not in told[3:]
-    assert len(told) == 6
-    assert found.moments.n == 30 * TOKENS
+    reports = list[onnxrich.Progress]()
+    # Six batches of a few rows are run in one lane, which has its sums at once.
+    analysis = onnxrich.run(tokens(), masked(mask), batch_size=10, device="cpu", progress=reports.append)
+    running = [report.d_lr for report in reports if report.stage == "running" and report.rows]
+    assert running[:3] == [None] * 3
+    assert None not in running[3:]
+    assert len(running) == 6
+    assert analysis.moments.n == 30 * TOKENS

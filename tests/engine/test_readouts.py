@@ -10,7 +10,7 @@ import pytest
 
 import onnxrich
 from onnxrich.errors import DataError
-from onnxrich.metrics.base import sample_of
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.readouts import least_squares, nearest_mean
 from onnxrich.metrics.registry import measure
 from onnxrich.moments.matrix import Moments
@@ -46,10 +46,10 @@ def test_shares_are_those_of_loops(exposed: tuple[np.ndarray, ...]) -> None:
     """Counted in the graph, they are exact; batches of any size."""
     data = onnxrich.demo_file("evaluation.npz")
     for size in (128, 700):
-        found = onnxrich.run(onnxrich.demo_file("lazy.onnx"), data, metrics=["readouts"], batch_size=size)
+        analysis = onnxrich.run(onnxrich.demo_file("lazy.onnx"), data, metrics=["readouts"], batch_size=size)
         for name, value in expected(*exposed).items():
             # A row on the border between two classes may fall to either: one of 2000.
-            assert found.metrics[name] == pytest.approx(value, abs=1.5 / 2000), name
+            assert analysis.metrics[name] == pytest.approx(value, abs=1.5 / 2000), name
 
 
 @pytest.mark.parametrize("size", [60, 125])
@@ -57,28 +57,28 @@ def test_errors_are_those_of_blocks_left_out(exposed: tuple[np.ndarray, ...], si
     """Without a block the share is that of the other rows, its error that of so many draws; none without blocks."""
     features, outputs, labels = exposed
     model, data = onnxrich.demo_file("lazy.onnx"), onnxrich.demo_file("evaluation.npz")
-    found = onnxrich.run(model, data, metrics=["readouts"], batch_size=size)
+    analysis = onnxrich.run(model, data, metrics=["readouts"], batch_size=size)
     classes = np.unique(labels)
     distances = [np.sum((features - features[labels == c].mean(axis=0)) ** 2, axis=1) for c in classes]
     hits = {
         "nc4": classes[np.argmin(distances, axis=0)] != outputs.argmax(axis=1),
         "nearest_mean_accuracy": classes[np.argmin(distances, axis=0)] == labels,
     }
-    assert found.uncertainty is not None and found.uncertainty.blocks == 16
-    block = np.arange(2000) // size // found.record.runtime.runs % 16
+    assert analysis.uncertainty is not None and analysis.uncertainty.blocks == 16
+    block = np.arange(2000) // size // analysis.record.runtime.runs % 16
     for name, hit in hits.items():
         without = [np.mean(hit[block != left]) for left in range(16)]
         # A row on the border between two classes may fall to either: one of at least 1 800.
-        assert found.uncertainty.replicates[name] == pytest.approx(without, abs=1.5 / 1800), name
-        share = found.metrics[name]
+        assert analysis.uncertainty.replicates[name] == pytest.approx(without, abs=1.5 / 1800), name
+        share = analysis.metrics[name]
         assert share is not None
         # The binomial error; one of 16 blocks scatters by 1/√30 = 18 %, three of which are 55 %.
         binomial = np.sqrt(share * (1 - share) / 2000)
-        assert found.uncertainty.intervals[name].error == pytest.approx(binomial, rel=0.55), name
-        assert name not in found.uncertainty.convergence
+        assert analysis.uncertainty.intervals[name].error == pytest.approx(binomial, rel=0.55), name
+        assert name not in analysis.uncertainty.convergence
     alone = onnxrich.run(model, data, metrics=["readouts"], batch_size=size, blocks=0)
     assert alone.uncertainty is None
-    assert [alone.metrics[name] for name in hits] == pytest.approx([found.metrics[name] for name in hits], abs=1e-12)
+    assert [alone.metrics[name] for name in hits] == pytest.approx([analysis.metrics[name] for name in hits], abs=1e-12)
 
 
 def test_readouts_decide_alike_in_numpy(exposed: tuple[np.ndarray, ...]) -> None:
@@ -86,7 +86,7 @@ def test_readouts_decide_alike_in_numpy(exposed: tuple[np.ndarray, ...]) -> None
     features, outputs, labels = exposed
     keep = labels != 3
     features, outputs, labels = features[keep], outputs[keep], labels[keep]
-    sample = sample_of(Moments.from_rows(features, outputs, labels))
+    sample = Sample.from_moments(Moments.from_rows(features, outputs, labels))
     for name, make in (("nearest_mean_accuracy", nearest_mean), ("probe_accuracy", least_squares)):
         readout = make(sample)
         assert readout is not None
@@ -113,10 +113,10 @@ def test_only_on_demand() -> None:
 def test_kept_in_the_record(tmp_path: Path) -> None:
     """What the second pass counted is there again when the moments are loaded."""
     data = onnxrich.demo_file("evaluation.npz")
-    found = onnxrich.run(onnxrich.demo_file("rich.onnx"), data, metrics=["nc4"])
-    found.save(tmp_path / "report")
-    assert onnxrich.Analysis.load(tmp_path / "report" / "moments.npz").metrics == found.metrics
-    assert measure(found.moments, metrics=["nc4"])[0]["nc4"] is None
+    analysis = onnxrich.run(onnxrich.demo_file("rich.onnx"), data, metrics=["nc4"])
+    analysis.save(tmp_path / "report")
+    assert onnxrich.Analysis.load(tmp_path / "report" / "moments.npz").metrics == analysis.metrics
+    assert measure(analysis.moments, metrics=["nc4"])[0]["nc4"] is None
 
 
 @pytest.mark.parametrize("isolate", [False, True])
@@ -163,10 +163,10 @@ def test_one_output_for_two_classes(classes: int) -> None:
     features = np.maximum(x @ values["a"].astype(np.float32), 0).astype(np.float64)
     outputs = features @ values["w"]
     labels = (outputs[:, 0] + rng.standard_normal(300) > 0).astype(np.int64) * (1 - classes)
-    found = onnxrich.run(model, {"x": x}, labels, metrics=["readouts"])
+    analysis = onnxrich.run(model, {"x": x}, labels, metrics=["readouts"])
     if classes:
-        assert found.metrics["nc4"] is None
+        assert analysis.metrics["nc4"] is None
         return
     both = np.column_stack([np.zeros(300), outputs])
     for name, value in expected(features, both, labels).items():
-        assert found.metrics[name] == pytest.approx(value, abs=1.5 / 300), name
+        assert analysis.metrics[name] == pytest.approx(value, abs=1.5 / 300), name

@@ -11,13 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
 
-from onnxrich.engine import monitor as looking
-from onnxrich.engine import sizing
+from onnxrich.engine import monitor, sizing
 from onnxrich.errors import DataError, HeadError
-from onnxrich.model import file as models
-from onnxrich.model.head import head as heads
-from onnxrich.model.patch import instrument as rewrite
-from onnxrich.pipelines import run as pipeline
+from onnxrich.model.file import read
+from onnxrich.model.head.head import find
+from onnxrich.model.patch.instrument import instrument
+from onnxrich.pipelines.run import run
 from onnxrich.progress import Progress
 from onnxrich.results.analysis import Results
 
@@ -61,9 +60,9 @@ def hooked(model: onnx.ModelProto, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Features and logits, taken by declaring them as outputs: no code of onnxrich."""
     model = onnx.ModelProto.FromString(model.SerializeToString())
     model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in ("phi", "logits"))
-    live = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    size = x.shape[0] if isinstance(live.get_inputs()[0].shape[0], str) else live.get_inputs()[0].shape[0]
-    parts = [live.run(["phi", "logits"], {"x": x[i : i + size]}) for i in range(0, len(x) - size + 1, size)]
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    size = x.shape[0] if isinstance(session.get_inputs()[0].shape[0], str) else session.get_inputs()[0].shape[0]
+    parts = [session.run(["phi", "logits"], {"x": x[i : i + size]}) for i in range(0, len(x) - size + 1, size)]
     return np.concatenate([a for a, _ in parts]).astype(float), np.concatenate([b for _, b in parts]).astype(float)
 
 
@@ -82,9 +81,7 @@ Y = np.random.default_rng(6).integers(0, C, ROWS)
 
 
 def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Results:
-    given: dict = {"features": None, "outputs": None, "batch_size": None, "device": "cpu", "seed": 0, "mask": None}
-    given |= {"listen": lambda _: None} | options
-    return pipeline.run(model, {"x": x, "labels": Y[: len(x)]}, None, **given)
+    return run(model, {"x": x, "labels": Y[: len(x)]}, None, **{"device": "cpu"} | options)
 
 
 def test_equals_the_definition() -> None:
@@ -98,14 +95,14 @@ def test_equals_the_definition() -> None:
 def test_moments_are_sums_of_products() -> None:
     """Every block of the matrix equals the plain sum over hooked rows, labels and accuracy included."""
     features, outputs = hooked(network(), X)
-    got = analyze(network(), batch_size=64).moments
+    moments = analyze(network(), batch_size=64).moments
     rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(C)[Y]], axis=1)
     scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0)))
-    raw = got.about(np.zeros_like(got.shift)).matrix
+    raw = moments.about(np.zeros_like(moments.shift)).matrix
     np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
-    assert got.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
+    assert moments.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
     losses = np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(ROWS), Y]
-    assert got.tallies["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
+    assert moments.tallies["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
 
 
 @pytest.mark.parametrize("opset", [9, 13, 17])
@@ -119,11 +116,11 @@ def test_single_output(opset: int) -> None:
     model.graph.node[-1].CopyFrom(helper.make_node("Sigmoid", ["logits"], ["probabilities"]))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
     _, logits = hooked(model, X)
-    got = pipeline.run(model, {"x": X, "labels": Y % 2}, batch_size=100, device="cpu").moments.tallies
+    tallies = run(model, {"x": X, "labels": Y % 2}, batch_size=100, device="cpu").moments.tallies
     chance = 1 / (1 + np.exp(-logits[:, 0]))
-    assert got["correct"] == np.count_nonzero((chance > 0.5) == Y % 2)
+    assert tallies["correct"] == np.count_nonzero((chance > 0.5) == Y % 2)
     losses = -np.log(np.where(Y % 2, chance, 1 - chance))
-    assert got["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
+    assert tallies["cross_entropy"] == pytest.approx(losses.sum(), rel=THROUGH_FLOAT32)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1003, 5000])
@@ -140,7 +137,7 @@ def test_short_runs_share_a_product(batch_size: int, runs: int, monkeypatch: pyt
     """Where the moments are wide, the rows of short runs are added together; the moments are the same."""
     whole = analyze(network(), batch_size=1003).moments
     monkeypatch.setattr(sizing, "SMALL_PRODUCT", 0)
-    assert sizing.batches_per_product(batch_size, 1 + p + 2 * C, n=ROWS, blocks=None) == runs
+    assert sizing.choose_batches_per_product(batch_size, 1 + p + 2 * C, n=ROWS, blocks=None) == runs
     together = analyze(network(), batch_size=batch_size).moments
     np.testing.assert_allclose(together.matrix, whole.about(together.shift).matrix, atol=ROWS * THROUGH_FLOAT32)
     assert together.tallies == pytest.approx(whole.tallies, rel=THROUGH_FLOAT32)
@@ -252,22 +249,22 @@ def many_outputs() -> onnx.ModelProto:
 def test_more_outputs_than_features_follow_from_them() -> None:
     """With C > p the outputs are not summed: their moments come from W and b, and are those of the hooked outputs."""
     features, outputs = hooked(many_outputs(), X)
-    got = analyze(many_outputs())
+    results = analyze(many_outputs())
     rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(9)[Y]], axis=1)
     scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0))) + 1e-300
-    raw = got.moments.about(np.zeros_like(got.moments.shift)).matrix
+    raw = results.moments.about(np.zeros_like(results.moments.shift)).matrix
     np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
-    np.testing.assert_array_equal(got.moments.matrix, got.moments.matrix.T)
-    assert got.metrics["d_lr"] == pytest.approx(naive_d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)
-    assert got.moments.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
+    np.testing.assert_array_equal(results.moments.matrix, results.moments.matrix.T)
+    assert results.metrics["d_lr"] == pytest.approx(naive_d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)
+    assert results.moments.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
 
 
 def test_derived_outputs_are_not_summed() -> None:
     """The sums of a patch with derived outputs are as wide as [1, φ, y]."""
-    read = models.read(many_outputs())
-    found = heads.find(read)
-    assert rewrite.instrument(read, found, K=9).edges[-1] == 1 + 4 + 9 + 9
-    assert rewrite.instrument(read, found, K=9, derived=True).edges[-1] == 1 + 4 + 9
+    model = read(many_outputs())
+    head = find(model)
+    assert instrument(model, head, K=9).edges[-1] == 1 + 4 + 9 + 9
+    assert instrument(model, head, K=9, derived=True).edges[-1] == 1 + 4 + 9
 
 
 def test_wide_features_use_several_tiles() -> None:
@@ -286,41 +283,40 @@ def test_wide_features_use_several_tiles() -> None:
     graph = helper.make_graph(nodes, "wide", values[:1], values[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     features, outputs = hooked(model, X)
-    got = analyze(model).moments
+    moments = analyze(model).moments
     rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(C)[Y]], axis=1)
-    raw = got.about(np.zeros_like(got.shift)).matrix
+    raw = moments.about(np.zeros_like(moments.shift)).matrix
     np.testing.assert_allclose(raw, rows.T @ rows, atol=ROWS * THROUGH_FLOAT32)
-    np.testing.assert_array_equal(got.matrix, got.matrix.T)
+    np.testing.assert_array_equal(moments.matrix, moments.matrix.T)
 
 
 def test_regression_targets() -> None:
     """Real targets of two columns stand in the moments as they are."""
     targets = np.random.default_rng(0).standard_normal((ROWS, 2)) + 100
-    given: dict = {"features": None, "outputs": None, "batch_size": 64, "device": "cpu", "seed": 0, "mask": None}
-    got = pipeline.run(network(), X, targets, listen=lambda _: None, **given)
-    np.testing.assert_allclose(got.moments.raw("targets", "targets"), targets.T @ targets, rtol=1e-12)
-    assert got.metrics["nc1"] is None
-    assert got.curves.quality is not None
+    results = run(network(), X, targets, batch_size=64, device="cpu")
+    np.testing.assert_allclose(results.moments.raw("targets", "targets"), targets.T @ targets, rtol=1e-12)
+    assert results.metrics["nc1"] is None
+    assert results.curves.quality is not None
 
 
 def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener hears the stages, and rows, rate and the running D_LR while batches run."""
-    monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(looking, "LOOK_RATE", np.inf)
+    monkeypatch.setattr(monitor, "D_LR_SECONDS", 0.0)
+    monkeypatch.setattr(monitor, "D_LR_RATE", np.inf)
     heard: list[Progress] = []
     result = analyze(network(), batch_size=100, listen=heard.append)
     running = [progress for progress in heard if progress.stage == "running"]
     assert running[-1].total == ROWS
     assert running[-1].rate > 0
-    looks = [progress.d_lr for progress in running if progress.d_lr is not None]
-    assert looks[0] == pytest.approx(result.metrics["d_lr"], abs=0.3)
+    running_d_lr = [progress.d_lr for progress in running if progress.d_lr is not None]
+    assert running_d_lr[0] == pytest.approx(result.metrics["d_lr"], abs=0.3)
 
 
 def test_not_finite_names_the_row() -> None:
     """NaN in the data is an error that names the input and the row, also far behind the first batch."""
     x = X.copy()
     x[777, 3] = np.nan
-    with pytest.raises(DataError, match="input 'x' is not finite in row 777, which makes the features so"):
+    with pytest.raises(DataError, match="input 'x' is not finite in row 777, so the features are not finite"):
         analyze(network(), x, batch_size=50)
 
 
@@ -344,21 +340,21 @@ def test_as_many_tokens_as_samples(size: int) -> None:
     proto = turned("N")
     (outputs,) = ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
     labels = outputs.argmax(axis=2).T
-    found = pipeline.run(proto, {"x": x}, labels, device="cpu", batch_size=size)
-    assert found.metrics["accuracy"] == 1.0
-    fixed = pipeline.run(turned("16"), {"x": x[:40]}, labels[:40], device="cpu")
+    results = run(proto, {"x": x}, labels, device="cpu", batch_size=size)
+    assert results.metrics["accuracy"] == 1.0
+    fixed = run(turned("16"), {"x": x[:40]}, labels[:40], device="cpu")
     assert (fixed.metrics["accuracy"], fixed.moments.n) == (1.0, 40 * 16)
 
 
 def test_samples_that_nothing_tells_from_tokens() -> None:
     """Where all samples of the first batch are alike, and all tokens, no axis is guessed."""
     x, labels = np.ones((48, 16, 6), np.float32), np.zeros((48, 16), int)
-    with refused(HeadError, "features of shape (16, 16, 8) from batches of 16", "Pass another --batch-size."):
-        pipeline.run(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
+    with refused(HeadError, "features of shape (16, 16, 8), from batches of 16, could", "Pass another --batch-size."):
+        run(turned("N"), {"x": x}, labels, device="cpu", batch_size=16)
     # Nobody asks which row is which.
-    assert pipeline.run(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16
+    assert run(turned("N"), {"x": x}, device="cpu", batch_size=16).moments.n == 48 * 16
     with refused(HeadError, "features of shape (16, 16, 8)", "Export the model with a dynamic batch dimension."):
-        pipeline.run(turned("16"), {"x": x}, device="cpu")
+        run(turned("16"), {"x": x}, device="cpu")
 
 
 @pytest.mark.parametrize("rows", [48, 41])
@@ -372,8 +368,8 @@ def test_inputs_without_rows_stay(rows: int) -> None:
     x, pos = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, 16, 6), (16, 1, 6)))
     data = {"x": x, "pos": 1000 * pos}
     labels = ort.InferenceSession(proto.SerializeToString()).run(None, data)[0].argmax(axis=2).T
-    found = pipeline.run(proto, data, labels, device="cpu", batch_size=16)
-    assert (found.metrics["accuracy"], found.moments.n) == (1.0, rows * 16)
+    results = run(proto, data, labels, device="cpu", batch_size=16)
+    assert (results.metrics["accuracy"], results.moments.n) == (1.0, rows * 16)
 
 
 def test_one_sample_at_a_time() -> None:
@@ -381,4 +377,4 @@ def test_one_sample_at_a_time() -> None:
     body = "o = Reshape(x, one)\n a = MatMul(o, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     proto = build(body, x="float[N,1,6] x", y="float[1,1,3] y", one=np.array([1, 1, 6]))
     x = np.random.default_rng(0).standard_normal((48, 1, 6)).astype(np.float32)
-    assert pipeline.run(proto, {"x": x}, device="cpu", batch_size=1).moments.n == 48
+    assert run(proto, {"x": x}, device="cpu", batch_size=1).moments.n == 48

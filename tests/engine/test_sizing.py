@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from zoo_text import build, source_of
 
-from onnxrich.engine.sizing import batch_size, block_count
+from onnxrich.engine.sizing import choose_batch_size, choose_block_count
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.head.head import Head
@@ -21,11 +21,11 @@ def chosen(x: str, data: np.ndarray, *, n: int | None = None, **options: object)
         "a = MatMul(m, w0)\n h = Relu(a)\n y = MatMul(h, w2)"
     )
     proto = build(body, x=x, w0=np.ones((1, 8), np.float32))
-    read = model.read(proto)
+    model_file = model.read(proto)
     source = replace(source_of(proto, data), n=n)
-    found: Head = head.find(read)
-    given: dict = {"memory": "cpu"} | options
-    return batch_size(read, found, source, **given)
+    model_head: Head = head.find(model_file)
+    options = {"memory": "cpu"} | options
+    return choose_batch_size(model_file, model_head, source, **options)
 
 
 VECTOR = np.zeros((2, 784), np.float32)
@@ -62,13 +62,13 @@ def test_tokens() -> None:
 
 def test_asked_for() -> None:
     """What is asked for is taken; where the model fixes the size, a multiple of it."""
-    assert chosen("float[N,784] x", VECTOR, asked=77) == 77
-    assert chosen("float[10,784] x", np.zeros((20, 784), np.float32), asked=77) == 70
+    assert chosen("float[N,784] x", VECTOR, requested=77) == 77
+    assert chosen("float[10,784] x", np.zeros((20, 784), np.float32), requested=77) == 70
 
 
 @pytest.mark.parametrize(("d", "blocks"), [(100, 16), (2896, 16), (2897, 14), (5792, 4), (5793, 1)])
 def test_blocks_fit_into_a_gibibyte(d: int, blocks: int) -> None:
     """Sixteen blocks, an even number of fewer when they are large, and a single one when fewer than four would fit."""
-    assert block_count(d, None) == blocks
-    assert block_count(d, 7) == 7
-    assert block_count(d, 0) == 1
+    assert choose_block_count(d, None) == blocks
+    assert choose_block_count(d, 7) == 7
+    assert choose_block_count(d, 0) == 1

@@ -1,4 +1,4 @@
-"""Weights find their place in an exported model by name and by value, and are swapped there."""
+"""Weights are found in an exported model by name and by value, and swapped there."""
 
 from __future__ import annotations
 
@@ -12,41 +12,37 @@ A, B = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 4)).astype(np.float3
 BIAS = np.zeros(4, np.float32)
 
 
-def model(**tensors: np.ndarray) -> ModelProto:
+def model(**arrays: np.ndarray) -> ModelProto:
     """A model of nothing but initializers."""
-    held = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
-    return helper.make_model(helper.make_graph([], "g", [], [], held))
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    return helper.make_model(helper.make_graph([], "g", [], [], tensors))
 
 
-def values(proto: ModelProto) -> dict[str, np.ndarray]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-
-
-def test_places() -> None:
+def test_weight_sources() -> None:
     """The same name comes before the same values; transposes count, other values and indices don't."""
     weights = {"first.bias": BIAS, "second.bias": BIAS.copy(), "w": A, "square": B, "steps": np.array([3])}
-    named = {"second.bias": BIAS, "square": B.T.copy(), "index": np.array([3])}
-    proto = model(anonymous=A.T.copy(), other=A + 1, **named)
-    assert weight_sources(proto, weights) == {
+    arrays = {"second.bias": BIAS, "square": B.T.copy(), "index": np.array([3])}
+    exported = model(anonymous=A.T.copy(), other=A + 1, **arrays)
+    assert weight_sources(exported, weights) == {
         "second.bias": WeightSource("second.bias", transposed=False),
         "anonymous": WeightSource("w", transposed=True),
         "square": WeightSource("square", transposed=True),
     }
 
 
-def test_external_weights_have_no_place() -> None:
-    """What lies in another file is not read."""
-    proto = model(w=A)
-    proto.graph.initializer[0].data_location = TensorProto.EXTERNAL
-    assert weight_sources(proto, {"w": A}) == {}
+def test_external_weights_have_no_source() -> None:
+    """Weights in another file are not read."""
+    exported = model(w=A)
+    exported.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    assert weight_sources(exported, {"w": A}) == {}
 
 
-def test_swap() -> None:
-    """Each place gets its weight of now, in its own type and order; the rest stays."""
-    proto = model(w=A.T.copy(), half=B.astype(np.float16), rest=BIAS)
-    where = {"w": WeightSource("w", transposed=True), "half": WeightSource("b", transposed=False)}
-    swap_weights(proto, where, {"w": A + 1, "b": B + 1})
-    now = values(proto)
-    np.testing.assert_array_equal(now["w"], A.T + 1)
-    np.testing.assert_array_equal(now["half"], (B + 1).astype(np.float16))
-    np.testing.assert_array_equal(now["rest"], BIAS)
+def test_swap_weights() -> None:
+    """Each source gives its present values, in the initializer's type and order; other initializers stay."""
+    exported = model(w=A.T.copy(), half=B.astype(np.float16), rest=BIAS)
+    sources = {"w": WeightSource("w", transposed=True), "half": WeightSource("b", transposed=False)}
+    swap_weights(exported, sources, {"w": A + 1, "b": B + 1})
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in exported.graph.initializer}
+    np.testing.assert_array_equal(values["w"], A.T + 1)
+    np.testing.assert_array_equal(values["half"], (B + 1).astype(np.float16))
+    np.testing.assert_array_equal(values["rest"], BIAS)

@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 from onnxrich.metrics.base import Sample
-from onnxrich.metrics.curves import curves, curves_on, orthonormalized
+from onnxrich.metrics.curves import compute_curves, compute_curves_on, orthonormalize
 from onnxrich.moments.matrix import Moments
 
 # Eigenvectors of a kernel with gaps of some per cent, in double.
@@ -25,7 +25,7 @@ def sample(n: int = 200, p: int = 10, C: int = 3) -> tuple[np.ndarray, np.ndarra
 def test_equal_the_oracle() -> None:
     """Utilization, quality and intensity are those of eigenvectors of the n × n kernel."""
     features, outputs, labels = sample()
-    got, _ = curves(Sample(Moments.from_rows(features, outputs, labels)))
+    got, _ = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
     of_outputs = oracle.curves(features, outputs)
     of_targets = oracle.curves(features, np.eye(3)[labels])
     np.testing.assert_allclose(got.intensity, of_outputs["intensity"], atol=EXACT)
@@ -40,7 +40,7 @@ def test_equal_the_oracle() -> None:
 def test_tie_to_the_scalar() -> None:
     """Σ ρ_k ‖P e_k‖² is tr(KP)/n, the uncentred numerator of D_LR."""
     features, outputs, _ = sample()
-    got, _ = curves(Sample(Moments.from_rows(features, outputs)))
+    got, _ = compute_curves(Sample(Moments.from_rows(features, outputs)))
     share = got.individual("utilization")
     assert share is not None
     rho = got.intensity * oracle.curves(features, outputs)["rho"][0]
@@ -52,7 +52,7 @@ def test_tie_to_the_scalar() -> None:
 def test_monotone_and_at_most_one() -> None:
     """Cumulative curves never fall and end at one at the latest; individual values add up to them."""
     features, outputs, labels = sample()
-    got, notices = curves(Sample(Moments.from_rows(features, outputs, labels)))
+    got, notices = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
     assert notices == []
     for name in ("utilization", "quality", "utilization_variance", "quality_variance"):
         curve, single = getattr(got, name), got.individual(name)
@@ -66,7 +66,7 @@ def test_monotone_and_at_most_one() -> None:
 def test_linear_outputs_are_used_up() -> None:
     """Outputs that are linear in the features, without bias, have a utilization of one at k = p."""
     features, _, _ = sample()
-    got, _ = curves(Sample(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3]))))
+    got, _ = compute_curves(Sample(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3]))))
     assert got.utilization[-1] == pytest.approx(1, abs=1e-12)
 
 
@@ -75,7 +75,7 @@ def test_stop_at_rounding_level() -> None:
     outputs = sample()[1]
     rng = np.random.default_rng(1)
     flat = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 10))
-    got, notices = curves(Sample(Moments.from_rows(flat, outputs)))
+    got, notices = compute_curves(Sample(Moments.from_rows(flat, outputs)))
     assert len(got.k) == len(got.utilization) == 4
     assert [notice.code for notice in notices] == ["curves_stop"]
     assert "k = 4 of 10" in notices[0].message
@@ -83,7 +83,7 @@ def test_stop_at_rounding_level() -> None:
 
 def test_no_labels_no_quality() -> None:
     """Without labels quality is None, not zero."""
-    got, _ = curves(Sample(Moments.from_rows(*sample()[:2])))
+    got, _ = compute_curves(Sample(Moments.from_rows(*sample()[:2])))
     assert got.quality is None
     assert got.quality_variance is None
     assert got.individual("quality") is None
@@ -105,7 +105,7 @@ def on_other_rows(seed: int, n: int, p: int) -> tuple[tuple[np.ndarray, ...], tu
 def test_on_other_rows_equal_gram_schmidt(n: int, p: int) -> None:
     """Eigenfunctions of one sample, on the rows of another, made orthonormal there by a QR decomposition."""
     first, second = on_other_rows(0, n, p)
-    got, notices = curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    got, notices = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
     assert notices == []
     rho, vectors = np.linalg.eigh(first[0].T @ first[0] / 300)
     projections = second[0] @ vectors[:, ::-1]
@@ -124,7 +124,7 @@ def test_on_other_rows_equal_gram_schmidt(n: int, p: int) -> None:
 def test_on_the_same_rows_are_the_curves() -> None:
     """Fitted and evaluated on the same rows, the curves are those of that sample."""
     one = Sample(Moments.from_rows(*sample()))
-    got, expected = curves_on(one, one)[0], curves(one)[0]
+    got, expected = compute_curves_on(one, one)[0], compute_curves(one)[0]
     for name in ("utilization", "quality", "utilization_variance", "quality_variance", "intensity"):
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=EXACT)
 
@@ -132,18 +132,39 @@ def test_on_the_same_rows_are_the_curves() -> None:
 def test_on_fewer_rows_than_features_stop() -> None:
     """On 25 rows no more than 25 functions are independent: the curves end there, at one, and a notice says so."""
     first, second = on_other_rows(1, 25, 60)
-    got, notices = curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    got, notices = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
     assert 24 <= len(got.k) <= 25
     assert [notice.code for notice in notices] == ["curves_stop"]
     assert got.utilization[-1] <= 1 + 1e-6
     assert (np.diff(got.utilization) >= 0).all()
 
 
-def test_orthonormalized_by_panels() -> None:
-    """The blocked factorisation is the plain one, for sizes around the width of a panel."""
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200])
+def test_orthonormalize_is_a_triangular_solve(size: int) -> None:
+    """The products with orthonormalized functions are those of the plain Cholesky factor."""
     rng = np.random.default_rng(0)
-    for size in (1, 63, 64, 65, 200):
-        a, b = rng.standard_normal((400, size)), rng.standard_normal((400, 2))
-        expected = np.linalg.solve(np.linalg.cholesky(a.T @ a), a.T @ b)
-        got = orthonormalized(a.T @ a, a.T @ b, np.full(size, 1e-9))
-        np.testing.assert_allclose(got, expected, atol=1e-10)
+    a, b = rng.standard_normal((400, size)), rng.standard_normal((400, 2))
+    expected = np.linalg.solve(np.linalg.cholesky(a.T @ a), a.T @ b)
+    got = orthonormalize(a.T @ a, a.T @ b, np.full(size, 1e-9))
+    np.testing.assert_allclose(got, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
+@pytest.mark.parametrize("place", [0, 1, 5, 99])
+def test_orthonormalize_stops_at_noise(place: int, noise: float) -> None:
+    """Rows end before the first function that adds no more than noise, whether or not its pivot is positive."""
+    rng = np.random.default_rng(place)
+    a, b = rng.standard_normal((400, 100)), rng.standard_normal((400, 2))
+    a[:, place] = a[:, :place] @ rng.standard_normal(place)
+    gram = a.T @ a
+    # Rounding leaves the pivot either side of 0. Shifted by half the noise, or below 0, it is on a known one.
+    gram[place, place] += noise / 2 if noise else -1e-6
+    expected = np.linalg.solve(np.linalg.cholesky(gram[:place, :place]), (a.T @ b)[:place])
+    got = orthonormalize(gram, a.T @ b, np.full(100, noise))
+    assert got.shape == (place, 2)
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_orthonormalize_nothing() -> None:
+    """Without functions there are no rows."""
+    assert orthonormalize(np.empty((0, 0)), np.empty((0, 3)), np.empty(0)).shape == (0, 3)

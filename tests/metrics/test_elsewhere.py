@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxrich.metrics.base import sample_of
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.readouts import least_squares, nearest_mean
 from onnxrich.metrics.registry import measure
-from onnxrich.metrics.similarity import Rows, linear_cka
+from onnxrich.metrics.similarity import FeatureSums, linear_cka
 from onnxrich.moments.matrix import Moments
 
 # Both sides solve the same well-conditioned problem in double: rounding of some hundred rows, times the condition.
@@ -47,7 +47,7 @@ def test_readouts_are_scikit_learn_s() -> None:
     from sklearn.neighbors import NearestCentroid
 
     features, outputs, labels, _ = rows()
-    sample = sample_of(Moments.from_rows(features, outputs, labels))
+    sample = Sample.from_moments(Moments.from_rows(features, outputs, labels))
     nearest, probe = nearest_mean(sample), least_squares(sample)
     assert nearest is not None and probe is not None
     decided = NearestCentroid().fit(features, labels).predict(features)
@@ -95,7 +95,7 @@ def test_cka_is_that_of_hsic(n: int) -> None:
     targets = np.eye(moments.K)[labels]
     assert got["kernel_target_alignment"] == pytest.approx(by_hsic(features, targets), abs=EXACT)
     products = (features - moments.shift[1:25]).T @ (other - second.shift[1:41])
-    between = linear_cka(Rows.of(moments), Rows.of(second), products)
+    between = linear_cka(FeatureSums.from_moments(moments), FeatureSums.from_moments(second), products)
     assert between == pytest.approx(by_hsic(features, other), abs=EXACT)
 
 

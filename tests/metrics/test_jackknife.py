@@ -1,56 +1,32 @@
-"""Errors and intervals from blocks: the formulas, the bootstrap, coverage, order of rows, and D_LR without bias."""
+"""Errors and intervals from blocks: the formulas, the bootstrap, coverage, convergence, and too few blocks."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from functools import reduce
 
 import numpy as np
 import pytest
 from repository import ROOT
+from samples import UNEQUAL, clustered_rows, cut_into_blocks
 from zoo_text import two_layers
 
 import onnxrich
-from onnxrich.metrics import jackknife as uncertainty
-from onnxrich.metrics import richness
-from onnxrich.metrics.base import Sample, sample_of
-from onnxrich.metrics.debiased import bias, d_lr_debiased
-from onnxrich.metrics.jackknife import Uncertainty, estimate, interval, jackknife
-from onnxrich.metrics.registry import ALL, evaluate, select
-from onnxrich.metrics.student import student_t
+from onnxrich.metrics.base import Sample
+from onnxrich.metrics.jackknife import (
+    Uncertainty,
+    estimate,
+    jackknife_error,
+    jackknife_interval,
+    leave_out_each,
+    student_t_quantile,
+)
+from onnxrich.metrics.registry import METRICS, evaluate, select
+from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
+from onnxrich.pipelines.evaluate import evaluate_moments
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-
-Rows = tuple[np.ndarray, ...]
-
-
-def rows(n: int = 1600, p: int = 30, C: int = 4, seed: int = 0) -> Rows:
-    """Features around class means, noisy outputs, and classes, in random order."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, C, n)
-    means = np.random.default_rng(99).standard_normal((C, p))
-    features = means[labels] + rng.standard_normal((n, p)) * 1.1 ** -np.arange(p) + 0.2
-    return features, features @ means.T / 5, labels
-
-
-def cut(data: Rows, sizes: np.ndarray) -> Sample:
-    """A sample of consecutive blocks of these relative sizes."""
-    ends = np.round(np.cumsum(sizes) / np.sum(sizes) * len(data[0])).astype(int)[:-1]
-    K = int(data[2].max()) + 1
-    parts = [block(part, K) for part in zip(*(np.split(each, ends) for each in data), strict=True)]
-    return sample_of(reduce(Moments.merge, parts), parts, weight=np.eye(K, data[0].shape[1]))
-
-
-def block(part: Rows, K: int) -> Moments:
-    features, outputs, labels = part
-    assert outputs.shape[1] == K
-    return Moments.from_rows(features, outputs, labels)
-
-
-UNEQUAL = np.linspace(0.6, 1.4, 16)
 
 
 def test_jackknife_of_a_mean_is_the_standard_error() -> None:
@@ -63,43 +39,49 @@ def test_jackknife_of_a_mean_is_the_standard_error() -> None:
     left_out = (mean - shares * means) / (1 - shares)
     # θ_j = mean_j exactly, the centre is the mean, and 1/(h_j − 1) = m_j/(n − m_j).
     expected = np.sqrt(np.mean((means - mean) ** 2 * sizes / (sizes.sum() - sizes)))
-    assert jackknife(mean, left_out, shares) == pytest.approx(expected, rel=1e-12)
+    assert jackknife_error(mean, left_out, shares) == pytest.approx(expected, rel=1e-12)
     equal = np.full(12, 1 / 12)
     left_out = (means.mean() - means / 12) / (11 / 12)
-    assert jackknife(means.mean(), left_out, equal) == pytest.approx(means.std(ddof=1) / np.sqrt(12), rel=1e-12)
+    assert jackknife_error(means.mean(), left_out, equal) == pytest.approx(means.std(ddof=1) / np.sqrt(12), rel=1e-12)
 
 
 @pytest.mark.parametrize(
     ("freedom", "quantile"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (7, 2.3646), (15, 2.1314), (30, 2.0423)]
 )
 def test_student_t(freedom: int, quantile: float) -> None:
-    """The 97.5 % quantiles that tables give."""
-    assert student_t(freedom) == pytest.approx(quantile, abs=5e-5)
+    """By default they are the 97.5 % quantiles of tables."""
+    assert student_t_quantile(freedom) == pytest.approx(quantile, abs=5e-5)
+
+
+@pytest.mark.parametrize(("level", "quantile"), [(0.8, 1.3406), (0.99, 2.9467), (0.999, 4.0728)])
+def test_student_t_levels(level: float, quantile: float) -> None:
+    """The level is that of both sides together."""
+    assert student_t_quantile(15, level) == pytest.approx(quantile, abs=5e-5)
 
 
 def test_intervals_stay_in_range() -> None:
     """A share has its interval in 0 … 1 and a positive number above 0, however uncertain; others are symmetric."""
     shares = np.full(8, 1 / 8)
     left_out = 0.97 + 0.02 * np.linspace(-1, 1, 8)
-    wide = interval(0.97, left_out, shares, scale="share")
+    wide = jackknife_interval(0.97, left_out, shares, scale="share")
     assert 0 < wide.low < 0.97 < wide.high < 1
-    assert interval(0.97, np.clip(left_out, 0, 1) * 0 + 1, shares, scale="share").high <= 1
-    positive = interval(0.05, 0.05 + 0.04 * np.linspace(-1, 1, 8), shares, scale="positive")
+    assert jackknife_interval(0.97, np.clip(left_out, 0, 1) * 0 + 1, shares, scale="share").high <= 1
+    positive = jackknife_interval(0.05, 0.05 + 0.04 * np.linspace(-1, 1, 8), shares, scale="positive")
     assert 0 < positive.low < 0.05 < positive.high
-    real = interval(0.97, left_out, shares, scale="real")
+    real = jackknife_interval(0.97, left_out, shares, scale="real")
     assert real.high - 0.97 == pytest.approx(0.97 - real.low)
-    assert real.half == pytest.approx(student_t(7) * real.error)
+    assert real.half == pytest.approx(student_t_quantile(7) * real.error)
 
 
 def test_first_order_agrees_with_leaving_out() -> None:
     """Stand-ins of costly metrics follow the metric itself when a block is left out, up to an offset."""
-    sample = cut(rows(), UNEQUAL)
-    for name in (name for name, metric in ALL.items() if metric.first_order is not None and name != "d_lr_debiased"):
-        metric = ALL[name]
-        assert metric.first_order is not None
+    sample = cut_into_blocks(clustered_rows(), UNEQUAL)
+    for name, metric in METRICS.items():
+        if metric.first_order is None or name == "d_lr_debiased":
+            continue
         stand_in, value = metric.first_order(sample), metric.compute(sample)
         assert stand_in(sample) == pytest.approx(value, rel=1e-10), name
-        others = list(uncertainty._left_out(sample))
+        others = list(leave_out_each(sample))
         exact = np.array([metric.compute(other) for other in others], dtype=float)
         near = np.array([stand_in(other) for other in others])
         # What they don't see is second order: mostly one offset for all blocks, the bias of fewer rows, which is no
@@ -109,19 +91,19 @@ def test_first_order_agrees_with_leaving_out() -> None:
 
 def test_agrees_with_the_bootstrap() -> None:
     """Jackknife errors are those of a brute-force bootstrap over rows, within the scatter of both."""
-    data = rows(1600, 20)
+    data = clustered_rows(1600, 20)
     names = select(["all"])
-    sample = cut(data, UNEQUAL)
+    sample = cut_into_blocks(data, UNEQUAL)
     found = estimate(sample, names)
     assert found is not None
     rng = np.random.default_rng(1)
     drawn: dict[str, list[float]] = {name: [] for name in found.intervals}
     for _ in range(120):
         index = rng.integers(0, 1600, 1600)
-        again = sample_of(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
+        again = Sample.from_moments(Moments.from_rows(*(each[index] for each in data)), weight=sample.weight)
         for name, values in drawn.items():
             if name != "d_lr_debiased":
-                values.append(float(ALL[name].compute(again) or 0))
+                values.append(float(METRICS[name].compute(again) or 0))
     # An error from 16 blocks scatters by 1/√30 = 18 %, one from 120 draws by 6 %: ±60 % is three of both.
     ratios = {name: found.intervals[name].error / np.std(values) for name, values in drawn.items() if values}
     assert len(ratios) > 18
@@ -131,17 +113,17 @@ def test_agrees_with_the_bootstrap() -> None:
 
 def test_which_metrics_have_intervals() -> None:
     """All that can err, but for facts and for what is undefined; none without blocks."""
-    sample = cut(rows(), UNEQUAL)
+    sample = cut_into_blocks(clustered_rows(), UNEQUAL)
     names = select(["all"])
     found = estimate(sample, names)
     assert found is not None
     assert found.blocks == 16
-    expected = {name for name in names if ALL[name].scale != "fact" and ALL[name].compute(sample) is not None}
+    expected = {name for name in names if METRICS[name].scale != "fact" and METRICS[name].compute(sample) is not None}
     assert set(found.intervals) == expected
     for name, ends in found.intervals.items():
-        value = ALL[name].compute(sample)
+        value = METRICS[name].compute(sample)
         assert value is not None and ends.low <= value <= ends.high and ends.error >= 0, name
-    assert estimate(sample_of(sample.moments), names) is None
+    assert estimate(Sample.from_moments(sample.moments), names) is None
     assert Uncertainty.from_dict(found.to_dict()) == found
     damaged = found.to_dict() | {"rows": ["many"]}
     with pytest.raises(ValueError, match="many"):
@@ -150,9 +132,9 @@ def test_which_metrics_have_intervals() -> None:
 
 def test_a_class_of_one_row() -> None:
     """Without the block of that row the targets don't vary, and the probe is undefined: it has a value, no interval."""
-    features, outputs, labels = rows(C=2)
+    features, outputs, labels = clustered_rows(C=2)
     labels[:], labels[700] = 0, 1
-    sample = cut((features, outputs, labels), UNEQUAL)
+    sample = cut_into_blocks((features, outputs, labels), UNEQUAL)
     found = estimate(sample, select(["all"]))
     assert found is not None and "d_lr" in found.intervals
     assert evaluate(sample, ["probe_r2"])[0]["probe_r2"] > 0
@@ -161,7 +143,7 @@ def test_a_class_of_one_row() -> None:
 
 def test_convergence_ends_with_the_value() -> None:
     """The curve is the metric of the first blocks, and of all rows at its end."""
-    sample = cut(rows(), UNEQUAL)
+    sample = cut_into_blocks(clustered_rows(), UNEQUAL)
     names = select(["richness", "nc1"])
     found = estimate(sample, names)
     assert found is not None
@@ -171,55 +153,20 @@ def test_convergence_ends_with_the_value() -> None:
     for name in names:
         assert found.convergence[name][-1] == pytest.approx(values[name], rel=1e-12)
     half = int(found.rows[3])
-    some = Moments.from_rows(*(each[:half] for each in rows()))
-    assert found.convergence["d_lr"][3] == pytest.approx(richness.from_moments(some).d_lr, rel=1e-9)
+    some = Moments.from_rows(*(each[:half] for each in clustered_rows()))
+    assert found.convergence["d_lr"][3] == pytest.approx(compute_richness(Sample(some)).d_lr, rel=1e-9)
 
 
 def test_enough_rows_or_how_many_more() -> None:
     """Few rows ask for more, many don't, and the number asked for is about enough."""
-    few = estimate(cut(rows(200), np.ones(16)), select())
+    few = estimate(cut_into_blocks(clustered_rows(200), np.ones(16)), select())
     assert few is not None and few.needed is not None
     assert few.needed > 200
     assert f"About {few.needed:,} rows" in few.summary
-    many = estimate(cut(rows(3 * few.needed), np.ones(16)), select())
+    many = estimate(cut_into_blocks(clustered_rows(3 * few.needed), np.ones(16)), select())
     assert many is not None
     assert many.needed == 3 * few.needed
     assert many.summary.startswith("Enough rows: ")
-
-
-def isotropic(n: int, p: int, C: int, seed: int) -> Rows:
-    """Gaussian features of one size, of which the outputs are C directions: D_LR of the population is 1 − √(C/p)."""
-    rng = np.random.default_rng(seed)
-    features = rng.standard_normal((n, p))
-    return features, features[:, :C], rng.integers(0, C, n)
-
-
-@pytest.mark.parametrize(("n", "p"), [(64, 512), (128, 256), (512, 128)])
-def test_debiased_is_the_population_s(n: int, p: int) -> None:
-    """Where plain D_LR is off by up to 0.3, the debiased is right on average; its bias is foretold at other n."""
-    truth = 1 - np.sqrt(10 / p)
-    samples = [cut(isotropic(n, p, 10, seed), np.ones(16)) for seed in range(10)]
-    plain = np.mean([richness.measured(sample).d_lr for sample in samples])
-    values = np.array([d_lr_debiased(sample) for sample in samples], dtype=float)
-    # Three standard errors of the mean of ten.
-    tolerance = 3 * values.std() / np.sqrt(10) + 1e-3
-    assert abs(values.mean() - truth) < tolerance
-    assert truth - plain > 2 * abs(values.mean() - truth)
-    foretold = np.mean([bias(sample, 2 * n) or 0 for sample in samples])
-    twice = np.mean([richness.from_moments(Moments.from_rows(*isotropic(2 * n, p, 10, s)[:2])).d_lr for s in range(10)])
-    assert foretold == pytest.approx(twice - truth, abs=0.02)
-
-
-def test_debiased_of_classes() -> None:
-    """Where the outputs are many for the rows, what pairs of blocks leave of the bias is removed as well."""
-    import intervals as study
-
-    case = study.CASES[3]
-    drawn = [case.draw(np.random.default_rng(seed), 250) for seed in range(12)]
-    values = np.array([d_lr_debiased(cut(data, UNEQUAL)) for data in drawn], dtype=float)
-    # Three standard errors of the mean of twelve, 0.012; pairs alone are off by C/n of 0.93, 0.03.
-    assert abs(values.mean() - case.d_lr) < 3 * values.std() / np.sqrt(12)
-    assert values.std() / np.sqrt(12) < 0.006
 
 
 @pytest.mark.parametrize(("asked", "filled"), [(1000, 1), (200, 3), (150, 4), (None, 16)])
@@ -247,24 +194,16 @@ def test_too_few_blocks_asked_for() -> None:
     assert told.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
                          "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
     sizes = replace(found.record, runtime=replace(found.record.runtime, batch_size=0), notices=())
-    assert Results.from_moments(found.moments, sizes).notices == ()
+    assert evaluate_moments(found.moments, sizes).notices == ()
 
 
 def test_too_few_rows_for_blocks() -> None:
     """A batch size that helps is named only where there is one; saved results keep the warning, once."""
     data = {"x": np.eye(3, 6, dtype=np.float32)}
     found = onnxrich.run(two_layers().SerializeToString(), data)
-    for each in (found, Results.from_moments(found.moments, found.record)):
+    for each in (found, evaluate_moments(found.moments, found.record)):
         (told,) = [notice.message for notice in each.notices if notice.code == "few_blocks"]
         assert told.endswith("d_lr_debiased need 4. Pass more rows.")
-
-
-def test_debiased_needs_blocks() -> None:
-    """Three blocks, blocks of one row, or blocks of different mixtures give none."""
-    data = rows(400)
-    assert d_lr_debiased(cut(data, np.ones(4))) is not None
-    assert d_lr_debiased(cut(data, np.ones(3))) is None
-    assert d_lr_debiased(cut(tuple(each[:16] for each in data), np.ones(16))) is None
 
 
 @pytest.mark.extensive
@@ -287,11 +226,3 @@ def test_intervals_cover(case: int) -> None:
     # One metric alone scatters by √(0.95·0.05/200) = 1.5 %; three sigmas are 4.6 %.
     assert {name: each for name, each in covers.items() if not each > 0.90} == {}
     assert 0.92 <= np.mean(list(covers.values())) <= 0.98
-
-
-def test_debiased_of_outputs_that_go_along_with_no_feature() -> None:
-    """The outputs x² of the feature x in −2, −1, 1, 2: there is nothing to correct, and nothing to divide by."""
-    x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
-    parts = [Moments.from_rows(x, x**2) for _ in range(4)]
-    values, _ = evaluate(sample_of(reduce(Moments.merge, parts), parts), ["d_lr", "d_lr_debiased"])
-    assert values == {"d_lr": 1.0, "d_lr_debiased": None}

@@ -43,7 +43,7 @@ def test_fewer_names_than_outputs() -> None:
     assert message.startswith(
         "The data name 2 classes, numbered from 0 in this order: 'cat', 'dog'; the model has 3 ou"
     )
-    assert "so accuracy, cross_entropy, mean_squared_error, NC3 and NC4 are undefined" in message
+    assert "So nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cross_entropy and mean_squared_error are undefined" in message
     assert message.endswith("or put the names of all classes as id2label into a config.json beside the model.")
     assert "name 1 class, numbered" in told(np.array(["cat"] * ROWS), 1)["fewer_classes"]
 
@@ -60,7 +60,7 @@ def test_labels_from_one(outputs: int) -> None:
 def test_more_classes_than_outputs() -> None:
     """Classes without an output leave accuracy undefined; for a single output they may be quantities."""
     for labels in (THREE + 2, THREE * 5, np.array(list("abcde"))[np.arange(ROWS) % 5], (THREE + 1) * (X[:, 0] > 0)):
-        assert "the model has 3 outputs: accuracy, cr" in told(labels)["more_classes"]
+        assert "the model has 3 outputs: nc2_zhu, nc3, nc3_zhu, nc4, accuracy, cr" in told(labels)["more_classes"]
     assert told(THREE + 2)["more_classes"].endswith("as numbers of the outputs, from 0 to 2.")
     assert told(THREE, 1)["more_classes"].endswith("1 output: if they are quantities, pass them as floats.")
 
@@ -69,7 +69,7 @@ def test_more_classes_than_outputs() -> None:
 def test_one_hot_rows(dtype: Any) -> None:
     """One-hot rows are real targets, and the message says how they become classes."""
     message = told(np.eye(3, dtype=dtype)[THREE])["labels_as_values"]
-    assert message.startswith("The labels are rows of zeros and a single one, and were taken as real targets: ")
+    assert message.startswith("The labels are rows of zeros and a single one, and count as real targets: ")
     assert message.endswith("If these are classes, pass labels.argmax(axis=1).")
 
 
@@ -79,7 +79,7 @@ def test_one_hot_rows(dtype: Any) -> None:
 def test_classes_as_floats(labels: Any, outputs: int) -> None:
     """Floats that number the outputs are real targets, and the message says how they become classes."""
     message = told(labels.astype(np.float32), outputs)["labels_as_values"]
-    assert message.startswith("The labels are floats that are whole numbers, and were taken as real targets: accuracy")
+    assert message.startswith("The labels are floats that are whole numbers, and count as real targets: accuracy")
     assert message.endswith("If these are classes, pass labels.astype(int).")
 
 

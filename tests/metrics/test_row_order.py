@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from onnxrich.metrics.base import Sample, sample_of
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.moments.matrix import Moments
 
@@ -23,7 +23,7 @@ def test_rows_in_an_order_are_found(labelled: bool) -> None:
 
     def sample(index: np.ndarray) -> Sample:
         parts = [Moments.from_rows(*(each[i] for each in data[: 2 + labelled])) for i in np.split(index, 16)]
-        return sample_of(reduce(Moments.merge, parts), parts)
+        return Sample.from_moments(reduce(Moments.merge, parts), parts)
 
     ratio = row_order_ratio(sample(order))
     # Each block is of one class: its mean scatters n_b = 100 times as much as chance allows.
@@ -42,13 +42,13 @@ def test_classes_by_turns_are_found(apart: float) -> None:
 
     def sample(index: np.ndarray) -> Sample:
         parts = [Moments.from_rows(features[i], features[i, :3], labels[i]) for i in np.split(index, 16)]
-        return sample_of(reduce(Moments.merge, parts), parts)
+        return Sample.from_moments(reduce(Moments.merge, parts), parts)
 
     ratio = row_order_ratio(sample(np.arange(480)))
     assert (ratio is not None) == (apart > 0)
     if ratio is not None:
         assert ratio < 0.5
-        assert "come by turns: the blocks' means scatter" in row_order_notice(ratio).message
+        assert "alternate: the blocks' means scatter" in row_order_notice(ratio).message
     assert row_order_ratio(sample(mixed)) is None
 
 
@@ -59,15 +59,15 @@ def test_chance_is_not_taken_for_order() -> None:
         labels = rng.integers(0, 4, 320)
         features = rng.standard_normal((320, 3))
         parts = [Moments.from_rows(features[i], np.eye(4)[labels[i]], labels[i]) for i in np.split(np.arange(320), 16)]
-        assert row_order_ratio(sample_of(reduce(Moments.merge, parts), parts)) is None
+        assert row_order_ratio(Sample.from_moments(reduce(Moments.merge, parts), parts)) is None
 
 
 def test_few_outputs_of_few_rows_are_no_turns() -> None:
     """Five blocks of two rows with one of two classes each share them out evenly by chance once in 32 times."""
     labels = np.tile([0, 1], 5)
     parts = [Moments.from_rows(np.eye(2)[pair], np.eye(2)[pair], pair) for pair in np.split(labels, 5)]
-    assert row_order_ratio(sample_of(reduce(Moments.merge, parts), parts)) is None
-    assert row_order_ratio(sample_of(reduce(Moments.merge, parts[:3]), parts[:3])) is None
+    assert row_order_ratio(Sample.from_moments(reduce(Moments.merge, parts), parts)) is None
+    assert row_order_ratio(Sample.from_moments(reduce(Moments.merge, parts[:3]), parts[:3])) is None
 
 
 def test_the_notice_says_how_much() -> None:

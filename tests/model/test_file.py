@@ -47,7 +47,7 @@ def test_sources_of_a_model(kind: str, tmp_path: Path) -> None:
     """A path, its text, bytes and a ModelProto give the same model; the digest is that of the bytes as given."""
     path = written(tmp_path, two_layers())
     given_as = {"path": path, "text": str(path), "bytes": BYTES, "proto": two_layers()}[kind]
-    read = model.read(given_as)
+    read = model.read_model(given_as)
     assert read.sha256 == hashlib.sha256(BYTES).hexdigest()
     assert read.data == BYTES
     assert read.proto == two_layers()
@@ -59,7 +59,7 @@ def test_sources_of_a_model(kind: str, tmp_path: Path) -> None:
 def test_digest_of_a_model_that_is_simplified() -> None:
     """Where functions are put in place, the digest stays that of the file."""
     proto = with_function(lambda _: None)
-    read = model.read(proto.SerializeToString())
+    read = model.read_model(proto.SerializeToString())
     assert not read.proto.functions
     assert read.sha256 == hashlib.sha256(proto.SerializeToString()).hexdigest()
     assert read.data == read.proto.SerializeToString()
@@ -69,7 +69,7 @@ def test_reading_changes_nothing() -> None:
     """The ModelProto that was passed is as it was."""
     proto = with_function(lambda _: None)
     before = proto.SerializeToString()
-    model.read(proto)
+    model.read_model(proto)
     assert proto.SerializeToString() == before
 
 
@@ -82,7 +82,7 @@ def test_opset(imports: list[tuple[str, int]], opset: int) -> None:
     proto = two_layers()
     del proto.opset_import[:]
     proto.opset_import.extend(helper.make_opsetid(*entry) for entry in imports)
-    assert model.read(proto).opset == opset
+    assert model.read_model(proto).opset == opset
 
 
 @pytest.mark.parametrize(
@@ -93,28 +93,28 @@ def test_producer(name: str, version: str, told: str) -> None:
     """The exporter is told as the file states it."""
     proto = two_layers()
     proto.producer_name, proto.producer_version = name, version
-    assert model.read(proto).producer == told
+    assert model.read_model(proto).producer == told
 
 
 def test_parameters() -> None:
     """Parameters are the elements of all initializers that hold no indices, those in other files included."""
     body = "b = Reshape(x, shape)\n a = MatMul(b, w1)\n h = Relu(a)\n m = MatMul(h, w2)\n y = Add(m, one)"
     weights = {"shape": np.array([-1, 6]), "one": np.float32(1)}
-    assert model.read(build(body, **weights)).parameters == 6 * 8 + 8 * 3 + 1
+    assert model.read_model(build(body, **weights)).parameters == 6 * 8 + 8 * 3 + 1
     proto = build(body, **weights)
     proto.graph.sparse_initializer.add(
         values=numpy_helper.from_array(np.ones(2, np.float32), "s"),
         indices=numpy_helper.from_array(np.array([0, 5])),
         dims=[100, 10],
     )
-    assert model.read(proto).parameters == 6 * 8 + 8 * 3 + 1 + 1000
+    assert model.read_model(proto).parameters == 6 * 8 + 8 * 3 + 1 + 1000
 
 
 def test_parameters_beyond_64_bits() -> None:
     """Sizes that a file merely claims are counted as it claims them, without wrapping around."""
     proto = two_layers()
     proto.graph.initializer.add(name="huge", data_type=TensorProto.FLOAT, dims=[2**40, 2**40])
-    assert model.read(proto).parameters == 6 * 8 + 8 * 3 + 2**80
+    assert model.read_model(proto).parameters == 6 * 8 + 8 * 3 + 2**80
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_parameters_beyond_64_bits() -> None:
 def test_inputs(text: str, dtype: str | None, shape: tuple[object, ...] | None) -> None:
     """Inputs are told with their type and shape; what is no numeric tensor has no type."""
     proto = build("y = MatMul(h, w2)", x=f"float[N,8] h, {text}")
-    told = model.read(proto).inputs[1]
+    told = model.read_model(proto).inputs[1]
     assert told.name == "x"
     assert (None if told.dtype is None else told.dtype.name) == dtype
     if text != "float[] x":  # the parser takes empty brackets for a scalar's
@@ -141,7 +141,7 @@ def test_input_without_a_type() -> None:
     """An input about which the file says nothing has neither type nor shape."""
     proto = two_layers()
     proto.graph.input[0].ClearField("type")
-    assert model.read(proto).inputs == (Input("x", None, None),)
+    assert model.read_model(proto).inputs == (Input("x", None, None),)
 
 
 @pytest.mark.parametrize("size", [-1, -(2**63)])
@@ -149,19 +149,19 @@ def test_negative_sizes_are_unknown(size: int) -> None:
     """A negative size is what some exporters write for a free one."""
     proto = two_layers()
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
-    assert model.read(proto).inputs[0].shape == (None, 6)
+    assert model.read_model(proto).inputs[0].shape == (None, 6)
 
 
 def test_initializers_are_no_inputs() -> None:
     """Old models list their weights as inputs too: they need not be fed."""
     proto = two_layers()
     proto.graph.input.append(helper.make_tensor_value_info("w1", TensorProto.FLOAT, [6, 8]))
-    assert [entry.name for entry in model.read(proto).inputs] == ["x"]
+    assert [entry.name for entry in model.read_model(proto).inputs] == ["x"]
 
 
 # Files that are no models
 
-NO_MODEL = "is no ONNX model, or only a part of one ("
+NO_MODEL = "is not an ONNX model, or only part of one ("
 NO_GRAPH = "holds no graph with nodes and outputs; needed: a whole ONNX model. Export or copy the model again."
 
 
@@ -185,16 +185,16 @@ def test_files_that_are_no_models(content: bytes, message: str, tmp_path: Path) 
     """Empty files, texts, other formats and pointers are refused with what they are and what to do."""
     (tmp_path / "net.onnx").write_bytes(content)
     with refused(ModelError, str(tmp_path / "net.onnx"), message):
-        model.read(tmp_path / "net.onnx")
+        model.read_model(tmp_path / "net.onnx")
     with refused(ModelError, "<bytes>", message):
-        model.read(content)
+        model.read_model(content)
 
 
 def test_truncated_anywhere() -> None:
     """Cut off at any byte, a model is refused."""
     for length in range(len(BYTES)):
         with refused(ModelError, "<bytes>", "Export or copy the model again."):
-            model.read(BYTES[:length])
+            model.read_model(BYTES[:length])
 
 
 def test_without_operator_set() -> None:
@@ -202,7 +202,7 @@ def test_without_operator_set() -> None:
     proto = two_layers()
     del proto.opset_import[:]
     with refused(ModelError, "<ModelProto> holds no version of the operator set; needed: a whole ONNX model."):
-        model.read(proto)
+        model.read_model(proto)
 
 
 @settings(max_examples=300, deadline=None)
@@ -213,7 +213,7 @@ def test_any_damage_is_an_error_or_none(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        read = model.read(bytes(content))
+        read = model.read_model(bytes(content))
     except ModelError:
         return
     assert len(read.sha256) == 64
@@ -226,13 +226,13 @@ def test_fifo(tmp_path: Path) -> None:
     """A FIFO is refused at once: opening it would wait for ever."""
     os.mkfifo(tmp_path / "net.onnx")
     with within(5), refused(ModelError, "net.onnx is no regular file; needed: a readable ONNX file. Pass the path of"):
-        model.read(tmp_path / "net.onnx")
+        model.read_model(tmp_path / "net.onnx")
 
 
 def test_device() -> None:
     """A device that never ends is no regular file."""
     with within(5), refused(ModelError, "/dev/zero is no regular file"):
-        model.read("/dev/zero")
+        model.read_model("/dev/zero")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_paths(name: str, message: str, tmp_path: Path) -> None:
     written(tmp_path, two_layers())
     (tmp_path / "circle").symlink_to("circle")
     with refused(ModelError, message):
-        model.read(f"{tmp_path}/{name}")
+        model.read_model(f"{tmp_path}/{name}")
 
 
 def test_file_beyond_protobuf(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_file_beyond_protobuf(tmp_path: Path) -> None:
         ModelError,
         "net.onnx has 2,147,483,648 bytes; needed: at most 2 GiB in one protobuf file. Save the model with external",
     ):
-        model.read(tmp_path / "net.onnx")
+        model.read_model(tmp_path / "net.onnx")
 
 
 def test_open_regular_leaves_nothing_open(tmp_path: Path) -> None:
@@ -288,8 +288,11 @@ def test_names_that_are_no_text(old: bytes, new: bytes) -> None:
     """Names that are not UTF-8, which protobuf passes on as bytes, are refused with the name."""
     content = BYTES.replace(old, new)
     assert content != BYTES
-    with refused(ModelError, f"<bytes> holds the name {new[1:]!r}; needed: names in UTF-8. Export the model again."):
-        model.read(content)
+    with refused(
+        ModelError,
+        f"<bytes> contains the name {new[1:]!r}, which is not UTF-8; needed: names in UTF-8. Export the model again.",
+    ):
+        model.read_model(content)
 
 
 def test_names_in_subgraphs_and_functions() -> None:
@@ -297,16 +300,16 @@ def test_names_in_subgraphs_and_functions() -> None:
     for proto in (with_branch(lambda _: None), with_function(lambda _: None)):
         content = proto.SerializeToString()
         assert content.count(b"\x06hidden")
-        with refused(ModelError, "holds the name b'hidde\\xff'"):
-            model.read(content.replace(b"\x06hidden", b"\x06hidde\xff"))
+        with refused(ModelError, "contains the name b'hidde\\xff', which is not UTF-8"):
+            model.read_model(content.replace(b"\x06hidden", b"\x06hidde\xff"))
 
 
 def test_names_cannot_steer_a_terminal(tmp_path: Path) -> None:
     """Control characters of a path or of a name arrive escaped in the message."""
     with refused(ModelError, "\\x1b[31mred"):
-        model.read(f"{tmp_path}/\x1b[31mred")
+        model.read_model(f"{tmp_path}/\x1b[31mred")
     with refused(ModelError, "\\x1b[2J"):
-        model.read(written(tmp_path, external("\x1b[2J")))
+        model.read_model(written(tmp_path, external("\x1b[2J")))
 
 
 # External data
@@ -319,7 +322,7 @@ def test_external_data_inside(location: str, tmp_path: Path) -> None:
     for name in ("w.bin", "sub/w.bin", "Ω b.bin"):
         (tmp_path / name).write_bytes(whole(6, 8, seed=1).tobytes())
     (tmp_path / "link").symlink_to("sub/w.bin")
-    read = model.read(written(tmp_path, external(location, offset=0, length=192)))
+    read = model.read_model(written(tmp_path, external(location, offset=0, length=192)))
     assert read.folder == tmp_path
     assert next(t for t in read.proto.graph.initializer if t.name == "w1").data_location == TensorProto.EXTERNAL
 
@@ -338,10 +341,10 @@ def test_external_data_outside(location: str | None, tmp_path: Path) -> None:
     location = location and location.format(outside=tmp_path, inside=folder)
     with refused(
         ModelError,
-        f"net.onnx: external data {location or ''!r} lie outside the model's folder, or are named by an absolute path; "
-        "needed: external data beside the model. Move them beside the model and save it again; nothing outside is rea",
+        f"net.onnx: external data {location or ''!r} lie outside the model's folder, or have an absolute path; "
+        "needed: external data beside the model. Move them beside the model and save it again. Nothing outside is rea",
     ):
-        model.read(written(folder, external(location)))
+        model.read_model(written(folder, external(location)))
 
 
 @pytest.mark.parametrize("location", ["none.bin", "dangling", "folder", "fifo", "folder/none"])
@@ -357,7 +360,7 @@ def test_external_data_missing(location: str, tmp_path: Path) -> None:
             f"net.onnx: external data {location!r} are missing; needed: that file beside the model. Copy it there too.",
         ),
     ):
-        model.read(written(tmp_path, external(location)))
+        model.read_model(written(tmp_path, external(location)))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +374,7 @@ def test_external_data_cut_off(entries: dict[str, int], needed: int, tmp_path: P
         ModelError,
         f"net.onnx: external data 'w.bin' have 191 bytes; needed: {needed:,} bytes. Copy the whole file again.",
     ):
-        model.read(written(tmp_path, external("w.bin", **entries)))
+        model.read_model(written(tmp_path, external("w.bin", **entries)))
 
 
 @pytest.mark.parametrize("entries", [{"length": "abc"}, {"offset": "1e3"}, {"offset": "9" * 5000}, {"length": ""}])
@@ -379,18 +382,20 @@ def test_external_data_at_no_number(entries: dict[str, str], tmp_path: Path) -> 
     """Offsets and lengths that are no numbers are refused."""
     (tmp_path / "w.bin").write_bytes(bytes(192))
     with refused(
-        ModelError, "external data 'w.bin' at no number (", "needed: an offset and a length in bytes. Save the model"
+        ModelError,
+        "the position of external data 'w.bin' is no number (",
+        "needed: an offset and a length in bytes. Save the model",
     ):
-        model.read(written(tmp_path, external("w.bin", **entries)))
+        model.read_model(written(tmp_path, external("w.bin", **entries)))
 
 
 def test_external_data_in_memory() -> None:
     """A model in memory has no folder in which its external data could lie."""
     with refused(
         ModelError,
-        "a model in memory with external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
+        "A model in memory has external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
     ):
-        model.read(external("w.bin"))
+        model.read_model(external("w.bin"))
 
 
 def with_constant(put: Callable[[TensorProto], None]) -> ModelProto:
@@ -510,17 +515,17 @@ def put_outside(tensor: TensorProto) -> None:
 @pytest.mark.parametrize("place", HIDING_PLACES)
 def test_tensors_in_hiding(place: str) -> None:
     """Every tensor is walked over, once, wherever one can be."""
-    found = list(model.tensors(HIDING_PLACES[place](put_outside)))
+    found = list(model.iter_tensors(HIDING_PLACES[place](put_outside)))
     assert sum(model.is_external(tensor) for tensor in found) == 1
-    assert not any(model.is_external(tensor) for tensor in model.tensors(HIDING_PLACES[place](lambda _: None)))
+    assert not any(model.is_external(tensor) for tensor in model.iter_tensors(HIDING_PLACES[place](lambda _: None)))
 
 
 # The defaults of a function's attributes are gone when the function has been put in place: nothing reads them.
 @pytest.mark.parametrize("place", sorted(HIDING_PLACES.keys() - {"function default"}))
 def test_external_data_in_hiding(place: str, tmp_path: Path) -> None:
     """External data are refused wherever a tensor can be: attributes, subgraphs, functions, sparse tensors."""
-    assert model.read(HIDING_PLACES[place](lambda _: None)).path == "<ModelProto>"
+    assert model.read_model(HIDING_PLACES[place](lambda _: None)).path == "<ModelProto>"
     with refused(ModelError, "net.onnx: external data '../secret' lie outside the model's folder"):
-        model.read(written(tmp_path, HIDING_PLACES[place](put_outside)))
-    with refused(ModelError, "a model in memory with external data '../secret'"):
-        model.read(HIDING_PLACES[place](put_outside))
+        model.read_model(written(tmp_path, HIDING_PLACES[place](put_outside)))
+    with refused(ModelError, "A model in memory has external data '../secret'"):
+        model.read_model(HIDING_PLACES[place](put_outside))

@@ -44,7 +44,7 @@ net (float[N, 3] x) => (int32[N, 2] y)
 
 
 def read(text: str) -> models.Model:
-    return models.read(parser.parse_model(text))
+    return models.read_model(parser.parse_model(text))
 
 
 def test_floats() -> None:
@@ -84,7 +84,7 @@ def test_external_weights_are_read_on_demand(tmp_path: Path) -> None:
     proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(large, "w"))
     path = tmp_path / "model.onnx"
     onnx.save_model(proto, path, save_as_external_data=True, location="weights", size_threshold=1024)
-    read = models.read(path)
+    read = models.read_model(path)
     assert squared_norm(read, external=False) is None
     expected = np.sum(large.astype(np.float64) ** 2) + 2
     assert squared_norm(read, external=True) == pytest.approx(expected, rel=1e-12)

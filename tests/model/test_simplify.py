@@ -50,9 +50,9 @@ def test_head_inside_a_scan(axis: int) -> None:
     """The head is found behind the Scan, and the outputs are the same to the bit."""
     proto = recurrent(axis)
     before = proto.SerializeToString()
-    read = model.read(proto)
+    read = model.read_model(proto)
     assert proto.SerializeToString() == before
-    found = head.find(read)
+    found = head.find_head(read)
     assert (found.p, found.C, found.kind) == (8, 3, "MatMul+Add")
     rng = np.random.default_rng(1)
     feed = {name: rng.standard_normal(s).astype(np.float32) for name, s in (("start", (4, 8)), ("x", (4, 5, 6)))}

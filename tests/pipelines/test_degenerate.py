@@ -218,7 +218,7 @@ def test_negative_labels(at: int) -> None:
     labels = LABELS.copy()
     labels[at] = -1
     with refused(
-        DataError, "class labels from -1 to ", "Renumber the classes from 0, and leave out rows without a class."
+        DataError, "the class labels go from -1 to ", "Renumber the classes from 0, and leave out rows without a class."
     ):
         run(two_layers(), X, labels, batch_size=16)
 
@@ -226,7 +226,9 @@ def test_negative_labels(at: int) -> None:
 def test_classes_beyond_the_outputs_of_a_stream() -> None:
     """A stream can't be looked through first: its classes are those of the outputs, and others are refused."""
     items = ({"x": X[a : a + 20], "y": np.full(20, a // 20)} for a in range(0, 200, 20))
-    with refused(DataError, "class labels from 3 to 3; needed: class indices from 0 to 2. Renumber the classes from 0"):
+    with refused(
+        DataError, "class labels go from 3 to 3; needed: class indices from 0 to 2. Renumber the classes from 0"
+    ):
         run(two_layers(), items, batch_size=20)
 
 
@@ -267,8 +269,8 @@ def test_inputs_that_are_not_finite(bad: float, row: int, batch: int | str) -> N
     x[row, 2] = x[-1, 1] = bad
     with refused(
         DataError,
-        f"input 'x' is not finite in row {row}, which makes the features so; needed: finite numbers. "
-        "Mend or leave out these rows.",
+        f"input 'x' is not finite in row {row}, so the features are not finite; needed: finite numbers. "
+        "Fix or leave out these rows.",
     ):
         run(two_layers(batch), x, batch_size=16)
 
@@ -370,7 +372,7 @@ def test_no_head() -> None:
     proto = build("a = MatMul(x, w1)\n h = Relu(a)\n z = MatMul(h, w2)\n y = CumSum(z, axis)", axis=np.int64(1))
     with refused(
         HeadError,
-        "no head: 'y': operator CumSum is not known to follow a head; needed: ",
+        "No head was found: at 'y', operator CumSum is not known to follow a head; needed: ",
         "Pass --features NAME and --outputs NAME to choose the tensors yourself.",
         "MatMul: --features 'h' --outputs 'z'",
         "MatMul: --features 'x' --outputs 'a'",
@@ -380,7 +382,7 @@ def test_no_head() -> None:
 
 def test_no_linear_layer() -> None:
     """A model without any linear layer has no candidates to list."""
-    with refused(HeadError, "no head: 'x': an input of the model, with no linear layer behind it"):
+    with refused(HeadError, "No head was found: at 'x', the model's input is reached without a linear layer"):
         run(build("y = Relu(x)", y="float[N,6] y"))
 
 
@@ -395,7 +397,7 @@ def test_two_heads() -> None:
     """Of two heads none is guessed: the error lists both with the words to choose one."""
     with refused(
         HeadError,
-        "2 possible heads; needed: one",
+        "The model has 2 possible heads; needed: one head. Pass --head K, or --head all, or names:",
         "--features 'h' --outputs 'one', p = 8, C = 3",
         "--features 'h' --outputs 'two', p = 8, C = 2",
     ):
@@ -414,7 +416,12 @@ def test_choosing_one_of_two_heads(outputs: str, C: int) -> None:
 
 def test_features_of_both_heads_choose_none() -> None:
     """Features that belong to both heads leave the choice open."""
-    with refused(HeadError, "2 possible heads; needed: one", "'one'", "'two'"):
+    with refused(
+        HeadError,
+        "The model has 2 possible heads; needed: one head. Pass --head K, or --head all, or names:",
+        "'one'",
+        "'two'",
+    ):
         run(two_heads(), features="h")
 
 
@@ -457,7 +464,7 @@ def test_choosing_an_inner_head() -> None:
 def test_unknown_names(options: dict[str, str], name: str, near: str) -> None:
     """A name that is not there is refused with those that are near, or else the outputs."""
     with refused(
-        HeadError, f"no tensor {name!r} in the model; needed: the name of a tensor. Did you mean one of {near}"
+        HeadError, f"The model has no tensor {name!r}; needed: the name of a tensor. Did you mean one of {near}"
     ):
         run(deep(), **options)
 
@@ -473,5 +480,5 @@ def test_choosing_a_vector() -> None:
     """A tensor with one number a row is no table of features."""
     body = f"{TWO_LAYERS}\n norm = ReduceSum<keepdims = 0>(h, axis)"
     proto = build(body, y="float[N,3] y, float[N] norm", axis=np.array([1]))
-    with refused(HeadError, "tensor 'norm' of shape (203,); needed: a tensor of shape (rows, width)"):
+    with refused(HeadError, "Tensor 'norm' has shape (203,); needed: a tensor of shape (rows, width)"):
         run(proto, features="norm", outputs="y", batch_size=203)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from repository import ZOO
 
+import onnxrich
 from onnxrich.engine import runtime as session
 from onnxrich.errors import HeadError, OnnxrichError
 from onnxrich.model import file as model
@@ -17,7 +18,6 @@ from onnxrich.model.file import Model
 from onnxrich.model.head import head
 from onnxrich.model.head.head import Head
 from onnxrich.model.patch import instrument as rewrite
-from onnxrich.pipelines import run as pipeline
 
 INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
 
@@ -85,17 +85,17 @@ def analyze(entry: dict[str, Any]) -> Any:
     """The results through the whole pipeline."""
     inputs, _ = truth_of(entry)
     options: dict[str, Any] = {"features": None, "outputs": None, "mask": None, "batch_size": 8, "device": "cpu"}
-    return pipeline.run(ZOO / entry["file"], inputs, None, seed=0, listen=lambda _: None, **options)
+    return onnxrich.run(ZOO / entry["file"], inputs, None, seed=0, **options)
 
 
 @pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     """Features and logits equal what a hook in the framework saw, and W φ + b explains the logits."""
-    read = model.read(ZOO / entry["file"])
-    found = head.find(read)
+    read = model.read_model(ZOO / entry["file"])
+    found = head.find_head(read)
     inputs, truth = truth_of(entry)
     features, outputs = rows_of(read, found, inputs)
-    distance = head.residual(found, features, outputs)
+    distance = head.affine_residual(found, features, outputs)
     assert distance is not None
     assert distance <= head.allowed_residual(found)
     expected, logits = truth["features"], truth["logits"]
@@ -115,9 +115,9 @@ def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
     """Through the whole pipeline, in batches and with padding masked, D_LR equals n × n matrices of the found rows."""
-    read = model.read(ZOO / entry["file"])
+    read = model.read_model(ZOO / entry["file"])
     inputs, truth = truth_of(entry)
-    features, outputs = rows_of(read, head.find(read), inputs)
+    features, outputs = rows_of(read, head.find_head(read), inputs)
     results = analyze(entry)
     if results.record.head.mask is not None:
         features, outputs = features[truth["mask"]], outputs[truth["mask"]]
@@ -133,7 +133,7 @@ def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
 def test_several_heads_are_listed(entry: dict[str, Any]) -> None:
     """Several heads end in an error that names each."""
     with pytest.raises(HeadError, match="possible heads") as caught:
-        head.find(model.read(ZOO / entry["file"]))
+        head.find_head(model.read_model(ZOO / entry["file"]))
     assert str(caught.value).count("--outputs") >= len(entry["heads"])
 
 

@@ -1,4 +1,4 @@
-"""Results to render: made from random rows, no model is run."""
+"""Analysis to render: made from random rows, no model is run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from onnxrich.errors import Notice
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
+from onnxrich.pipelines.evaluate import evaluate_moments
+from onnxrich.results.analysis import Analysis
 from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
 
 HOSTILE = "models/</script><img src=x onerror=alert(1)>[red]x[/red]\x1b[31m\u202e$x_1$\udcff.onnx"
@@ -31,8 +32,8 @@ def record(name: str, p: int, C: int, n: int, *, synthetic: bool = False) -> Pro
 def make(
     name: str = "model.onnx", *, rich: bool = False, labels: bool = True, synthetic: bool = False, p: int = 24,
     constant: float | None = None, n: int = 400, blocks: int = 0,
-) -> Results:  # fmt: skip
-    """Results of a rich model, whose features sit near their class means, or of a lazy one."""
+) -> Analysis:  # fmt: skip
+    """Analysis of a rich model, whose features sit near their class means, or of a lazy one."""
     rng, C = np.random.default_rng(0), 5
     classes = rng.integers(0, C, n)
     means = rng.normal(size=(C, p))
@@ -48,52 +49,52 @@ def make(
     parts = [Moments.from_rows(features[s], outputs[s], targets if targets is None else targets[s]) for s in each]
     if parts:
         moments = reduce(Moments.merge, parts)
-    return Results.from_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
+    return evaluate_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
 
 
 @pytest.fixture(scope="session")
-def rich() -> Results:
+def rich() -> Analysis:
     return make("rich.onnx", rich=True)
 
 
 @pytest.fixture(scope="session")
-def lazy() -> Results:
+def lazy() -> Analysis:
     return make("lazy.onnx")
 
 
 @pytest.fixture(scope="session")
-def sure() -> Results:
-    """Results with the blocks that intervals and convergence come from."""
+def sure() -> Analysis:
+    """Analysis with the blocks that intervals and convergence come from."""
     return make("sure.onnx", blocks=8)
 
 
 @pytest.fixture(scope="session")
-def hostile() -> Results:
+def hostile() -> Analysis:
     return make(HOSTILE)
 
 
 @pytest.fixture(scope="session")
-def unlabelled() -> Results:
+def unlabelled() -> Analysis:
     return make("unlabelled.onnx", labels=False)
 
 
 @pytest.fixture(scope="session")
-def synthetic() -> Results:
+def synthetic() -> Analysis:
     return make("synthetic.onnx", labels=False, synthetic=True)
 
 
 @pytest.fixture(scope="session", params=[2.5, 0.0], ids=["constant", "zero"])
-def undefined(request: pytest.FixtureRequest) -> Results:
+def undefined(request: pytest.FixtureRequest) -> Analysis:
     """Constant features, of which D_LR is null; with zeros there are no curves either."""
     return make("constant.onnx", constant=request.param)
 
 
 @pytest.fixture(scope="session")
-def single() -> Results:
+def single() -> Analysis:
     """One feature: every curve is a single point."""
     return make("single.onnx", p=1)
 
 
 @pytest.fixture(scope="session")
-def maker() -> Callable[..., Results]:
+def maker() -> Callable[..., Analysis]:
     return make

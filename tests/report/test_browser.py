@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from onnxrich.report import comparison, html, track
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Compared, Estimate
-from onnxrich.results.track import Tracked
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate
+from onnxrich.results.track import Track
 
 BROWSER = Path(__file__).parent / "browser"
 
@@ -34,7 +35,7 @@ def programs() -> tuple[str, str]:
     return node, chromium
 
 
-def visit(programs: tuple[str, str], results: list[Results] | str, folder: Path) -> dict[str, Any]:
+def visit(programs: tuple[str, str], results: list[Analysis] | str, folder: Path) -> dict[str, Any]:
     """What happened when a page, or that of these results, was opened and used."""
     node, chromium = programs
     page = folder / "report.html"
@@ -51,7 +52,7 @@ def visit(programs: tuple[str, str], results: list[Results] | str, folder: Path)
 
 
 def test_reading_follows_toggles_keyboard_and_mouse(
-    programs: tuple[str, str], rich: Results, lazy: Results, tmp_path: Path
+    programs: tuple[str, str], rich: Analysis, lazy: Analysis, tmp_path: Path
 ) -> None:
     """Toggles show the other curves, and the values at rank k are those of the analysis."""
     seen = visit(programs, [rich, lazy], tmp_path)
@@ -75,7 +76,7 @@ def test_reading_follows_toggles_keyboard_and_mouse(
     assert json.loads(seen["download"]) == rich.to_dict()
 
 
-def values(results: list[Results], name: str, mode: str, form: str, k: int) -> list[float]:
+def values(results: list[Analysis], name: str, mode: str, form: str, k: int) -> list[float]:
     """The values of a curve at rank k, a model each."""
     curve = name if form == "span" else f"{name}_variance"
     arrays = [
@@ -84,26 +85,26 @@ def values(results: list[Results], name: str, mode: str, form: str, k: int) -> l
     return [float(array[k - 1]) for array in arrays]
 
 
-def test_hostile_names_run_nothing(programs: tuple[str, str], hostile: Results, tmp_path: Path) -> None:
+def test_hostile_names_run_nothing(programs: tuple[str, str], hostile: Analysis, tmp_path: Path) -> None:
     """Names with tags stay text: no image, no dialog, no error."""
     seen = visit(programs, [hostile], tmp_path)
     assert seen["images"] == 0
     assert json.loads(seen["download"]) == hostile.to_dict()
 
 
-def test_page_without_labels_on_made_up_data(programs: tuple[str, str], synthetic: Results, tmp_path: Path) -> None:
+def test_page_without_labels_on_made_up_data(programs: tuple[str, str], synthetic: Analysis, tmp_path: Path) -> None:
     """The quality panel reads "-", and the page works all the same."""
     seen = visit(programs, [synthetic], tmp_path)
     assert [seen[step]["values"][0] for step in ("opened", "individual", "stepped")] == ["-"] * 3
 
 
 def test_pages_of_comparisons_and_trainings(
-    programs: tuple[str, str], tmp_path: Path, maker: Any, hostile: Results
+    programs: tuple[str, str], tmp_path: Path, maker: Any, hostile: Analysis
 ) -> None:
     """They are as accessible as the page of one model, and names with tags stay text in them too."""
-    compared = Compared.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Estimate(0.5)})
+    compared = Comparison.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Estimate(0.5)})
     visit(programs, comparison.html(compared), tmp_path)
     results = [maker(f"m-{step}.onnx", rich=step > 5, blocks=8) for step in (1, 5, 200)]
-    tracked = Tracked.of([1, 5, 200], results, s_init=[Estimate(1.0), None, Estimate(0.2)])
+    tracked = Track.of([1, 5, 200], results, s_init=[Estimate(1.0), None, Estimate(0.2)])
     seen = visit(programs, track.html(tracked), tmp_path)
     assert seen["images"] == 0

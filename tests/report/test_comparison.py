@@ -9,19 +9,20 @@ import pytest
 from onnxrich.errors import Notice
 from onnxrich.metrics.jackknife import Interval
 from onnxrich.report import comparison
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Compared, Estimate
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
+from onnxrich.results.differences import Estimate
 
 
 @pytest.fixture(scope="module")
-def compared(maker: Callable[..., Results], hostile: Results) -> Compared:
+def compared(maker: Callable[..., Analysis], hostile: Analysis) -> Comparison:
     """Three models, one with a hostile name, and all that a comparison can say."""
     cka = {(0, 1): Estimate(0.75, Interval(0.01, 0.73, 0.77), paired=True), (1, 2): Estimate(0.25)}
     results = [maker("first.onnx", blocks=8), maker("second.onnx", rich=True, blocks=8), hostile]
-    return Compared.of(results, initial=0, cka=cka, notices=[Notice("rows_differ", "Rows <differ>.")])
+    return Comparison.of(results, initial=0, cka=cka, notices=[Notice("rows_differ", "Rows <differ>.")])
 
 
-def test_text_holds_values_differences_and_cka(compared: Compared) -> None:
+def test_text_holds_values_differences_and_cka(compared: Comparison) -> None:
     """Every model's metric, the difference to the first with its interval, CKA of each pair, S_init, warnings."""
     text = comparison.render(compared, width=150)
     line = next(line for line in text.splitlines() if line.startswith("d_lr "))
@@ -38,15 +39,15 @@ def test_text_holds_values_differences_and_cka(compared: Compared) -> None:
     assert all(ord(letter) < 128 for letter in comparison.render(compared, width=80, ascii_only=True))
 
 
-def test_many_models_stand_below_their_values(maker: Callable[..., Results]) -> None:
+def test_many_models_stand_below_their_values(maker: Callable[..., Analysis]) -> None:
     """With more than three models the difference stands under each value."""
-    found = Compared.of([maker(f"m{i}.onnx", rich=i > 2, blocks=8) for i in range(5)])
+    found = Comparison.of([maker(f"m{i}.onnx", rich=i > 2, blocks=8) for i in range(5)])
     lines = comparison.render(found, width=120).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("d_lr "))
     assert comparison.signed(found.differences[4]["d_lr"]) in lines[at + 1]
 
 
-def test_page_holds_the_same(compared: Compared) -> None:
+def test_page_holds_the_same(compared: Comparison) -> None:
     """Differences and CKA are in the page, escaped, and its document is the comparison without the analyses."""
     page = comparison.html(compared)
     assert comparison.signed(compared.differences[1]["d_lr"]) in page

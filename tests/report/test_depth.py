@@ -10,7 +10,7 @@ import pytest
 
 from onnxrich.metrics.jackknife import Interval
 from onnxrich.report import _depth, figure, html, terminal
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 from onnxrich.results.layer import Layer
 
 HOSTILE = "</script><img src=x>\x1b[31m" + "x" * 60
@@ -23,8 +23,8 @@ def layer(name: str, d_lr: float | None, *, rows: str = "mean over positions", s
 
 
 @pytest.fixture
-def deep(lazy: Results) -> Results:
-    """Results with five layers, of which the third has no D_LR and the last no interval."""
+def deep(lazy: Analysis) -> Analysis:
+    """Analysis with five layers, of which the third has no D_LR and the last no interval."""
     layers = (
         layer("first", 0.75), layer(HOSTILE, 0.5, rows="token 0"), layer("third", None), layer("fourth", 0.375),
         layer("last", 0.125, rows="as the head's", sure=False),
@@ -32,7 +32,7 @@ def deep(lazy: Results) -> Results:
     return replace(lazy, record=replace(lazy.record, layers=layers))
 
 
-def test_terminal_has_a_line_a_layer(deep: Results, lazy: Results) -> None:
+def test_terminal_has_a_line_a_layer(deep: Analysis, lazy: Analysis) -> None:
     """Each layer's number, name, width, D_LR with half its interval, and a marker at its place."""
     text = terminal.render([deep], width=120)
     assert re.search(r"^1 +first +64 +0\.7500 ± 0\.02 +2\.5 +2\.5 +2\.5 +├────────●──┤$", text, re.MULTILINE)
@@ -45,7 +45,7 @@ def test_terminal_has_a_line_a_layer(deep: Results, lazy: Results) -> None:
     assert "Layers of" not in terminal.render([lazy], width=120)
 
 
-def test_page_has_panels_and_a_table(deep: Results, lazy: Results) -> None:
+def test_page_has_panels_and_a_table(deep: Analysis, lazy: Analysis) -> None:
     """The page draws D_LR and the effective rank against the layer, with intervals, and lists all layers as text."""
     page = html.render([lazy, deep])
     assert "Richness by depth" in page
@@ -56,7 +56,7 @@ def test_page_has_panels_and_a_table(deep: Results, lazy: Results) -> None:
     assert "Layer by layer" not in html.render([lazy])
 
 
-def test_panels_are_drawn_at_the_values(deep: Results) -> None:
+def test_panels_are_drawn_at_the_values(deep: Analysis) -> None:
     """The line passes through (number of the layer, D_LR), and whiskers span the intervals."""
     richness, rank = _depth.panels([deep])
     y = richness.y["always"]
@@ -76,7 +76,7 @@ def test_panels_are_drawn_at_the_values(deep: Results) -> None:
     assert [label for _, label in _depth.ticks(richness.x)] == ["1", "2", "3", "4", "5"]
 
 
-def test_figure_has_a_fourth_panel(deep: Results, lazy: Results) -> None:
+def test_figure_has_a_fourth_panel(deep: Analysis, lazy: Analysis) -> None:
     """The figure shows D_LR by depth when there are layers, and is as before when there are none."""
     drawn = figure.figure([deep])
     depth = drawn.axes[3]

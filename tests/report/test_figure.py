@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from onnxrich.report import figure
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 
-def texts(results: list[Results]) -> list[str]:
+def texts(results: list[Analysis]) -> list[str]:
     """Every text of the figure."""
     from matplotlib.text import Text
 
     return [text.get_text() for text in figure.figure(results).findobj(Text)]
 
 
-def test_panels_hold_the_curves(rich: Results, lazy: Results) -> None:
+def test_panels_hold_the_curves(rich: Analysis, lazy: Analysis) -> None:
     """Each panel has the exact curves of each model: the span form solid or dashed, the variance form dotted."""
     quality, utilization, intensity = figure.figure([rich, lazy]).axes
     for panel, name in ((quality, "quality"), (utilization, "utilization")):
@@ -39,7 +39,7 @@ def test_panels_hold_the_curves(rich: Results, lazy: Results) -> None:
     assert intensity.get_yscale() == "log"
 
 
-def test_legend_has_name_and_number(rich: Results, lazy: Results) -> None:
+def test_legend_has_name_and_number(rich: Analysis, lazy: Analysis) -> None:
     """The legend names each model with its D_LR."""
     shown = texts([rich, lazy])
     assert f"rich.onnx   D_LR = {rich.metrics['d_lr']:.4f}" in shown
@@ -47,14 +47,14 @@ def test_legend_has_name_and_number(rich: Results, lazy: Results) -> None:
 
 
 @pytest.mark.parametrize("format", ["png", "svg"])
-def test_same_results_give_the_same_bytes(rich: Results, hostile: Results, format: Literal["png", "svg"]) -> None:
+def test_same_results_give_the_same_bytes(rich: Analysis, hostile: Analysis, format: Literal["png", "svg"]) -> None:
     """Image files have no date and no random identifier."""
     first = figure.render([rich, hostile], format)
     assert first == figure.render([rich, hostile], format)
     assert first.startswith(b"\x89PNG" if format == "png" else b"<?xml")
 
 
-def test_names_are_no_formulas(maker: Callable[..., Results]) -> None:
+def test_names_are_no_formulas(maker: Callable[..., Analysis]) -> None:
     """`$`, `_`, `<` and characters without a glyph are drawn as they are; SVG stays well-formed."""
     for name in ("$x_1$.onnx", "_hidden.onnx", "$unbalanced.onnx", "</svg><script>--", "模型\x1b[31m.onnx"):
         result = maker(name)
@@ -65,25 +65,25 @@ def test_names_are_no_formulas(maker: Callable[..., Results]) -> None:
     assert any(text.startswith("_hidden.onnx   D_LR") for text in texts([maker("_hidden.onnx")]))
 
 
-def test_without_labels_the_panel_says_so(unlabelled: Results, rich: Results) -> None:
+def test_without_labels_the_panel_says_so(unlabelled: Analysis, rich: Analysis) -> None:
     """The quality panel is not left blank without a word; with one labelled model it shows that one."""
     assert "no labels given" in texts([unlabelled])
     assert "no labels given" not in texts([unlabelled, rich])
 
 
-def test_synthetic_data_are_marked_in_every_panel(synthetic: Results, rich: Results) -> None:
+def test_synthetic_data_are_marked_in_every_panel(synthetic: Analysis, rich: Analysis) -> None:
     """A cut-out of the figure still shows that the inputs were made up."""
     assert texts([rich, synthetic]).count("SYNTHETIC\nDATA") == 3
     assert "SYNTHETIC\nDATA" not in texts([rich])
 
 
-def test_degenerate_curves_are_drawn(undefined: Results, single: Results) -> None:
+def test_degenerate_curves_are_drawn(undefined: Analysis, single: Analysis) -> None:
     """No curve, and curves of one point, give a figure and no warning."""
     for result in (undefined, single):
         assert figure.render([result], "png").startswith(b"\x89PNG")
 
 
-def test_more_models_than_colors_differ(maker: Callable[..., Results]) -> None:
+def test_more_models_than_colors_differ(maker: Callable[..., Analysis]) -> None:
     """Where colours repeat, dashes tell models apart."""
     lines = figure.figure([maker(f"{i}.onnx") for i in range(8)]).axes[2].get_lines()
     assert [line.get_color() for line in lines[6:]] == [line.get_color() for line in lines[:2]]
@@ -94,7 +94,7 @@ def test_more_models_than_colors_differ(maker: Callable[..., Results]) -> None:
     assert len(looks) == 8
 
 
-def test_curves_that_coincide_show_through_each_other(lazy: Results) -> None:
+def test_curves_that_coincide_show_through_each_other(lazy: Analysis) -> None:
     """The curves of six models that are the same show all six colours."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import to_rgb
@@ -107,7 +107,7 @@ def test_curves_that_coincide_show_through_each_other(lazy: Results) -> None:
     assert {tuple(round(255 * part) for part in to_rgb(color)) for color in figure.COLORS} <= seen
 
 
-def test_user_settings_change_nothing(rich: Results) -> None:
+def test_user_settings_change_nothing(rich: Analysis) -> None:
     """The figure doesn't depend on matplotlib's settings, and leaves them alone."""
     import matplotlib
 

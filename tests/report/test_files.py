@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 
 from onnxrich._utils import files as writing
-from onnxrich.api.run import Analysis
 from onnxrich.errors import OutputError
 from onnxrich.moments.matrix import load_record
 from onnxrich.report import comparison, figure, files, html, track
-from onnxrich.results.analysis import Results
-from onnxrich.results.comparison import Compared
+from onnxrich.results.analysis import Analysis
+from onnxrich.results.comparison import Comparison
 from onnxrich.results.provenance import Provenance
-from onnxrich.results.track import Tracked
+from onnxrich.results.track import Track
 
 # The hidden file lists the others.
 NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments.npz", "report.html"]
@@ -31,10 +30,10 @@ NAMES = [".onnxrich.json", "analysis.json", "figure.png", "figure.svg", "moments
 @pytest.fixture(autouse=True, scope="module")
 def drawn_once() -> Iterator[None]:
     """The figures of the same results are the same bytes: each is drawn once, for it is what takes long."""
-    kept: dict[tuple[object, ...], tuple[list[Results], bytes]] = {}
+    kept: dict[tuple[object, ...], tuple[list[Analysis], bytes]] = {}
     real = figure.render
 
-    def render(results: Sequence[Results], kind: Literal["png", "svg"]) -> bytes:
+    def render(results: Sequence[Analysis], kind: Literal["png", "svg"]) -> bytes:
         key = (*map(id, results), kind)
         # The results are kept too, so that no others get their numbers.
         kept[key] = kept.get(key) or (list(results), real(results, kind))
@@ -50,7 +49,7 @@ def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> None:
+def test_save_writes_what_the_renderers_give(lazy: Analysis, tmp_path: Path) -> None:
     """All five files hold what they should, and the one that stands for the whole comes last."""
     written = files.save(lazy, tmp_path / "a" / "b")
     folder = tmp_path / "a" / "b"
@@ -66,7 +65,7 @@ def test_save_writes_what_the_renderers_give(lazy: Results, tmp_path: Path) -> N
     assert Provenance.from_dict(record) == lazy.record
 
 
-def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, tmp_path: Path) -> None:
+def test_save_comparison_writes_a_folder_a_model(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """The views of all models lie at the top, the numbers of each in a folder of its own."""
     files.save_comparison([rich, lazy], tmp_path)
     each = [f"{model}{name}" for model in ("lazy", "rich") for name in ("", "/analysis.json", "/moments.npz")]
@@ -75,14 +74,14 @@ def test_save_comparison_writes_a_folder_a_model(rich: Results, lazy: Results, t
     assert (tmp_path / "report.html").read_text() == html.render([rich, lazy])
 
 
-def test_files_get_ordinary_permissions(lazy: Results, tmp_path: Path) -> None:
+def test_files_get_ordinary_permissions(lazy: Analysis, tmp_path: Path) -> None:
     """Files follow the umask like any other, so that a server or a colleague can read them."""
     (tmp_path / "plain").touch()
     (report, *_) = files.save(lazy, tmp_path / "new")
     assert report.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_folder_names_are_safe_and_unique(maker: Callable[..., Results]) -> None:
+def test_folder_names_are_safe_and_unique(maker: Callable[..., Analysis]) -> None:
     """No name leaves the folder, hides, repeats (whatever the case) or is one of our files."""
     paths = [
         "a/x.onnx",
@@ -99,11 +98,11 @@ def test_folder_names_are_safe_and_unique(maker: Callable[..., Results]) -> None
     assert names == ["x", "X-2", "model", "model-2", "net", "a_b_c", "report.html-2", "y" * 60]
 
 
-def _renamed(result: Results, path: str) -> Results:
+def _renamed(result: Analysis, path: str) -> Analysis:
     return replace(result, record=replace(result.record, model=replace(result.record.model, path=path)))
 
 
-def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
+def test_hostile_names_are_written(hostile: Analysis, tmp_path: Path) -> None:
     """A path that is no UTF-8 gives a valid JSON document that says the same."""
     files.save(hostile, tmp_path / "one")
     assert json.loads((tmp_path / "one" / "analysis.json").read_text(encoding="utf-8")) == hostile.to_dict()
@@ -111,7 +110,7 @@ def test_hostile_names_are_written(hostile: Results, tmp_path: Path) -> None:
     assert len(tree(tmp_path / "two")) == 4 + 2 * 3
 
 
-def test_full_folder_is_refused_without_force(lazy: Results, tmp_path: Path) -> None:
+def test_full_folder_is_refused_without_force(lazy: Analysis, tmp_path: Path) -> None:
     """What is there stays as it is, and the message names the way out."""
     (tmp_path / "notes.txt").write_text("mine")
     for refused in (lambda: files.save(lazy, tmp_path), lambda: files.check(tmp_path)):
@@ -122,7 +121,7 @@ def test_full_folder_is_refused_without_force(lazy: Results, tmp_path: Path) -> 
     assert tree(tmp_path) == ["notes.txt"]
 
 
-def test_force_replaces_our_files_alone(rich: Results, lazy: Results, tmp_path: Path) -> None:
+def test_force_replaces_our_files_alone(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """With force, files of our names are replaced and all others are left alone."""
     files.save(rich, tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
@@ -133,16 +132,16 @@ def test_force_replaces_our_files_alone(rich: Results, lazy: Results, tmp_path: 
     assert json.loads((tmp_path / "analysis.json").read_text()) == lazy.to_dict()
 
 
-def test_force_removes_the_earlier_report(rich: Results, lazy: Results, tmp_path: Path) -> None:
+def test_force_removes_the_earlier_report(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """Of a report that had other files nothing stays, so that `Analysis.load` of the folder reads the new one alone."""
-    files.save(rich.evaluated(rich), tmp_path)
+    files.save(replace(rich, evaluation=rich), tmp_path)
     assert "evaluation.npz" in tree(tmp_path)
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
     assert Analysis.load(tmp_path).evaluation is None
-    comparison.save(Compared.of([rich, lazy]), tmp_path, force=True)
+    comparison.save(Comparison.of([rich, lazy]), tmp_path, force=True)
     assert "moments.npz" not in tree(tmp_path) and "rich/moments.npz" in tree(tmp_path)
-    track.save(Tracked.of([1, 2], [rich, lazy]), tmp_path, force=True)
+    track.save(Track.of([1, 2], [rich, lazy]), tmp_path, force=True)
     views = ["figure.png", "figure.svg", "report.html"]
     assert tree(tmp_path) == sorted([".onnxrich.json", *views, "track.csv", "track.json"])
     files.save_comparison([rich, lazy], tmp_path, force=True)
@@ -150,9 +149,9 @@ def test_force_removes_the_earlier_report(rich: Results, lazy: Results, tmp_path
     assert tree(tmp_path) == NAMES
 
 
-def test_force_removes_nothing_of_the_user(rich: Results, lazy: Results, tmp_path: Path) -> None:
+def test_force_removes_nothing_of_the_user(rich: Analysis, lazy: Analysis, tmp_path: Path) -> None:
     """What an earlier report did not write stays: files of its names that are others, copies, and their folders."""
-    files.save(rich.evaluated(rich), tmp_path / "out")
+    files.save(replace(rich, evaluation=rich), tmp_path / "out")
     files.save_comparison([rich, lazy], tmp_path / "several")
     for folder in (tmp_path / "out", tmp_path / "several"):
         (folder / "kept").mkdir()
@@ -173,7 +172,7 @@ def test_force_removes_nothing_of_the_user(rich: Results, lazy: Results, tmp_pat
 @pytest.mark.parametrize(
     "name", ["../mine.npz", "/mine.npz", "a/../../mine.npz", "a/b/mine.npz", ".npz", "mine.txt", "notes"]
 )
-def test_listings_reach_nothing_else(lazy: Results, tmp_path: Path, name: str) -> None:
+def test_listings_reach_nothing_else(lazy: Analysis, tmp_path: Path, name: str) -> None:
     """A listing that somebody else wrote names no file outside the folder, and none that a report can't have."""
     place = (tmp_path / "out" / name.lstrip("/")).resolve()
     for folder in (tmp_path / "out" / "a" / "b", place.parent):
@@ -187,14 +186,14 @@ def test_listings_reach_nothing_else(lazy: Results, tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 1}', '{"files": ["a"]}', "[" * 10**5])
-def test_damaged_listings_are_none(lazy: Results, tmp_path: Path, content: str) -> None:
+def test_damaged_listings_are_none(lazy: Analysis, tmp_path: Path, content: str) -> None:
     """A listing that can't be read removes nothing, and is replaced."""
     (tmp_path / files.LISTING).write_text(content)
     files.save(lazy, tmp_path, force=True)
     assert tree(tmp_path) == NAMES
 
 
-def test_force_does_not_write_through_a_link(lazy: Results, tmp_path: Path) -> None:
+def test_force_does_not_write_through_a_link(lazy: Analysis, tmp_path: Path) -> None:
     """A link of one of our names is replaced; the file that it points to is not touched."""
     (tmp_path / "elsewhere").write_text("mine")
     folder = tmp_path / "out"
@@ -205,7 +204,7 @@ def test_force_does_not_write_through_a_link(lazy: Results, tmp_path: Path) -> N
     assert not (folder / "report.html").is_symlink()
 
 
-def test_file_in_place_of_the_folder_is_refused(lazy: Results, tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_is_refused(lazy: Analysis, tmp_path: Path) -> None:
     """A file, a dangling link or a file among the parents is named in the message."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
@@ -220,7 +219,7 @@ def test_file_in_place_of_the_folder_is_refused(lazy: Results, tmp_path: Path) -
     assert tree(tmp_path) == ["file", "link"]
 
 
-def test_folder_of_our_names_is_refused(lazy: Results, tmp_path: Path) -> None:
+def test_folder_of_our_names_is_refused(lazy: Analysis, tmp_path: Path) -> None:
     """A folder where a file belongs stops everything before any file is replaced."""
     (tmp_path / "figure.svg").mkdir()
     (tmp_path / "report.html").write_text("old")
@@ -246,7 +245,7 @@ def test_check_makes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [0, 2, 5, 6])
-def test_full_disk_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_full_disk_leaves_nothing(lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """With no space left, at any file or at the folder itself, no file, temporary file or new folder stays."""
     _fail_at(monkeypatch, call, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with pytest.raises(
@@ -257,10 +256,10 @@ def test_full_disk_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: py
 
 
 def test_full_disk_keeps_old_results(
-    rich: Results, lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rich: Analysis, lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With force and no space left, the results that were there are still there, whole."""
-    files.save(rich.evaluated(rich), tmp_path)
+    files.save(replace(rich, evaluation=rich), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     _fail_at(monkeypatch, 5, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with pytest.raises(OutputError):
@@ -269,10 +268,10 @@ def test_full_disk_keeps_old_results(
 
 
 def test_failed_renaming_removes_nothing(
-    rich: Results, lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rich: Analysis, lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What only the earlier report had goes last: it is there as long as the new files are not."""
-    files.save(rich.evaluated(rich), tmp_path)
+    files.save(replace(rich, evaluation=rich), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     def replace_(*_: Any) -> Path:
@@ -295,7 +294,7 @@ def test_stale_names_of_new_files_stay(tmp_path: Path) -> None:
     assert tree(tmp_path) == ["Other", "other", "other/moments.npz"]
 
 
-def test_listing_alone_is_an_empty_folder(lazy: Results, tmp_path: Path) -> None:
+def test_listing_alone_is_an_empty_folder(lazy: Analysis, tmp_path: Path) -> None:
     """A report whose files were all removed leaves a hidden file, which nobody has to force away."""
     for path in files.save(lazy, tmp_path):
         path.unlink()
@@ -304,7 +303,7 @@ def test_listing_alone_is_an_empty_folder(lazy: Results, tmp_path: Path) -> None
     assert tree(tmp_path) == NAMES
 
 
-def test_interrupt_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_nothing(lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle cleans up and goes on its way."""
     _fail_at(monkeypatch, 3, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -312,7 +311,7 @@ def test_interrupt_leaves_nothing(lazy: Results, tmp_path: Path, monkeypatch: py
     assert tree(tmp_path) == []
 
 
-def test_failed_rendering_touches_no_disk(lazy: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_rendering_touches_no_disk(lazy: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is rendered before the first folder is made."""
 
     def broken(*_: Any) -> bytes:

@@ -14,9 +14,9 @@ from itertools import pairwise
 import pytest
 
 from onnxrich.errors import Notice
-from onnxrich.metrics.registry import ALL, MEANINGS
+from onnxrich.metrics.registry import MEANINGS, METRICS
 from onnxrich.report import html
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 
 class Page(HTMLParser):
@@ -48,13 +48,13 @@ class Page(HTMLParser):
         return [json.loads(data) for kind, data in self.raw if kind.get("type") == "application/json"]
 
 
-def test_document_is_embedded_exactly(rich: Results, lazy: Results, hostile: Results) -> None:
+def test_document_is_embedded_exactly(rich: Analysis, lazy: Analysis, hostile: Analysis) -> None:
     """The page carries each model's JSON document, equal to `to_dict` to the last bit."""
     for results in ([lazy], [rich, lazy, hostile]):
         assert Page(html.render(results)).documents == [result.to_dict() for result in results]
 
 
-def test_names_are_text_and_nothing_else(hostile: Results, lazy: Results) -> None:
+def test_names_are_text_and_nothing_else(hostile: Analysis, lazy: Analysis) -> None:
     """A hostile name adds no tag, no attribute and no script, and control characters are escaped."""
     page, plain = (Page(html.render([result])) for result in (hostile, lazy))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
@@ -65,7 +65,7 @@ def test_names_are_text_and_nothing_else(hostile: Results, lazy: Results) -> Non
     text.encode("utf-8")
 
 
-def test_every_field_is_escaped(lazy: Results, maker: Callable[..., Results]) -> None:
+def test_every_field_is_escaped(lazy: Analysis, maker: Callable[..., Analysis]) -> None:
     """No text of the record, and no notice, is taken for markup."""
     bad = "<b onclick='x'>\"&"
     record = lazy.record
@@ -81,7 +81,7 @@ def test_every_field_is_escaped(lazy: Results, maker: Callable[..., Results]) ->
     assert not any("onclick" in attributes for _, attributes in Page(page).tags)
 
 
-def test_policy_admits_our_own_script_and_style_alone(lazy: Results) -> None:
+def test_policy_admits_our_own_script_and_style_alone(lazy: Analysis) -> None:
     """The content security policy names the digests of the one script and the one style, and nothing else runs."""
     page = Page(html.render([lazy]))
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -96,7 +96,7 @@ def test_policy_admits_our_own_script_and_style_alone(lazy: Results) -> None:
     assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_page_needs_no_other_file(rich: Results, lazy: Results) -> None:
+def test_page_needs_no_other_file(rich: Analysis, lazy: Analysis) -> None:
     """Nothing in the page points outside it."""
     page = Page(html.render([rich, lazy]))
     links = [a[name] for _, a in page.tags for name in ("src", "href", "action", "data") if name in a]
@@ -104,17 +104,17 @@ def test_page_needs_no_other_file(rich: Results, lazy: Results) -> None:
     assert "url(http" not in html.render([rich])
 
 
-def test_same_results_give_the_same_page(rich: Results, lazy: Results) -> None:
+def test_same_results_give_the_same_page(rich: Analysis, lazy: Analysis) -> None:
     """No date and no random identifier is in the page."""
     assert html.render([rich, lazy]) == html.render([rich, lazy])
 
 
-def test_page_says_number_meaning_and_provenance(rich: Results, lazy: Results) -> None:
+def test_page_says_number_meaning_and_provenance(rich: Analysis, lazy: Analysis) -> None:
     """Headline, metrics with meanings, head, data, runtime, digest and choices are all there."""
     text = re.sub(r"\s+", " ", Page(html.render([rich, lazy])).text)
     for result in (rich, lazy):
         assert f"{result.metrics['d_lr']:.4f}" in text
-    listed = [name for name in rich.metrics if ALL[name].family != "weights"]
+    listed = [name for name in rich.metrics if METRICS[name].family != "weights"]
     for words in (
         *listed,
         *(MEANINGS[name] for name in listed),
@@ -127,7 +127,7 @@ def test_page_says_number_meaning_and_provenance(rich: Results, lazy: Results) -
     assert "says nothing about accuracy" in text
 
 
-def test_values_at_the_first_rank_need_no_script(lazy: Results) -> None:
+def test_values_at_the_first_rank_need_no_script(lazy: Analysis) -> None:
     """Without JavaScript the panels are read at k = C, the number of outputs."""
     curves = lazy.curves
     assert curves.quality is not None
@@ -135,7 +135,7 @@ def test_values_at_the_first_rank_need_no_script(lazy: Results) -> None:
     assert shown == [f"{curve[4]:.4g}" for curve in (curves.quality, curves.utilization, curves.intensity)]
 
 
-def test_intervals_and_convergence_are_shown(sure: Results, lazy: Results) -> None:
+def test_intervals_and_convergence_are_shown(sure: Analysis, lazy: Analysis) -> None:
     """The page says ± and whether rows suffice, and draws D_LR against rows with its interval; else it does not."""
     page = html.render([sure, lazy])
     assert sure.uncertainty is not None
@@ -147,14 +147,14 @@ def test_intervals_and_convergence_are_shown(sure: Results, lazy: Results) -> No
     assert "Are there enough rows?" not in html.render([lazy])
 
 
-def test_without_labels_the_panel_says_so(unlabelled: Results) -> None:
+def test_without_labels_the_panel_says_so(unlabelled: Analysis) -> None:
     """The quality panel is not left blank without a word."""
     page = html.render([unlabelled])
     assert 'text-anchor="middle">no labels given</text>' in page
     assert "It needs class labels." in page
 
 
-def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
+def test_synthetic_data_are_loud(synthetic: Analysis, lazy: Analysis) -> None:
     """Made-up inputs have a banner before everything else, and a mark in every panel."""
     page = html.render([synthetic])
     assert page.index('<p class="loud">SYNTHETIC DATA') < page.index("<main>")
@@ -163,7 +163,7 @@ def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
     assert "SYNTHETIC" not in html.render([lazy])
 
 
-def test_null_is_a_dash_with_its_reason(undefined: Results) -> None:
+def test_null_is_a_dash_with_its_reason(undefined: Analysis) -> None:
     """An undefined D_LR has no marker on the scale, no NaN in any path, and its reason in words."""
     page = html.render([undefined])
     assert not re.search(r'<circle class="s0 d0" cx', page)
@@ -172,20 +172,20 @@ def test_null_is_a_dash_with_its_reason(undefined: Results) -> None:
     assert "inf" not in " ".join(re.findall(r' d="[^"]*"', page))
 
 
-def test_single_points_are_drawn(single: Results) -> None:
+def test_single_points_are_drawn(single: Analysis) -> None:
     """A curve of one point is a dot: a path of no length with round ends."""
     assert re.search(r'<path class="line s0 d0 cumulative span" d="M[\d. ]+h0"/>', html.render([single]))
 
 
 @pytest.mark.parametrize("size", [1, 7])
-def test_any_number_of_models(maker: Callable[..., Results], size: int) -> None:
+def test_any_number_of_models(maker: Callable[..., Analysis], size: int) -> None:
     """Each model has its card, its curves and its document; looks repeat only with other dashes."""
     page = html.render([maker(f"{i}.onnx") for i in range(size)])
     assert len(Page(page).documents) == size
     assert len(set(re.findall(r'<path class="line (s\d d\d) always"', page))) == size
 
 
-def test_curves_that_coincide_show_through_each_other(lazy: Results) -> None:
+def test_curves_that_coincide_show_through_each_other(lazy: Analysis) -> None:
     """Each of six models has dashes of its own, of one period, shorter than those that they are drawn on."""
     page = html.render([lazy] * 6)
     looks = re.findall(r'<path class="line (s\d d\d) always"', page)

@@ -10,12 +10,12 @@ import pytest
 
 from onnxrich.errors import Notice
 from onnxrich.metrics.jackknife import Interval
-from onnxrich.metrics.registry import ALL, FAMILIES, MEANINGS
+from onnxrich.metrics.registry import FAMILIES, MEANINGS, METRICS
 from onnxrich.report import terminal
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 
-def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results) -> None:
+def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Analysis) -> None:
     """The first line has the name, D_LR and a marker at its place between `rich 0` and `lazy 1`."""
     text = terminal.render([lazy], width=100)
     first = text.splitlines()[0]
@@ -33,18 +33,18 @@ def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Results
     assert "320 rows/s" in text
 
 
-def test_every_metric_has_a_row_with_its_meaning(lazy: Results) -> None:
+def test_every_metric_has_a_row_with_its_meaning(lazy: Analysis) -> None:
     """The table lists all metrics, with the meanings that the package states elsewhere."""
     text = terminal.render([lazy], width=400)
-    listed = [name for name in lazy.metrics if ALL[name].family != "weights"]
+    listed = [name for name in lazy.metrics if METRICS[name].family != "weights"]
     assert len(listed) > 20
     for name in listed:
         assert re.search(rf"^{name} .*{re.escape(MEANINGS[name])}", text, re.MULTILINE), name
-    for family in {ALL[name].family for name in lazy.metrics}:
+    for family in {METRICS[name].family for name in lazy.metrics}:
         assert re.search(rf"^{family} .*{re.escape(FAMILIES[family])}", text, re.MULTILINE), family
 
 
-def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None:
+def test_intervals_stand_beside_the_values(sure: Analysis, lazy: Analysis) -> None:
     """A metric with an interval shows half of it, and a sentence says whether there are enough rows."""
     text = terminal.render([sure], width=120)
     assert sure.uncertainty is not None
@@ -59,7 +59,7 @@ def test_intervals_stand_beside_the_values(sure: Results, lazy: Results) -> None
     assert "+/-" in terminal.render([sure], width=120, ascii_only=True)
 
 
-def test_no_width_is_no_certainty(sure: Results) -> None:
+def test_no_width_is_no_certainty(sure: Analysis) -> None:
     """Where all blocks say 1 nothing is known of other rows, and no "± 0" is claimed."""
     known = sure.uncertainty
     assert known is not None
@@ -69,7 +69,7 @@ def test_no_width_is_no_certainty(sure: Results) -> None:
     assert re.search(r"accuracy +1  ", terminal.render([perfect]))
 
 
-def test_a_family_that_is_undefined_takes_one_line(unlabelled: Results) -> None:
+def test_a_family_that_is_undefined_takes_one_line(unlabelled: Analysis) -> None:
     """Without labels, the family of neural collapse is one line with the reason, not one a metric."""
     text = terminal.render([unlabelled], width=160)
     assert re.search(r"^collapse +.*\(-: it needs class labels\)", text, re.MULTILINE)
@@ -77,20 +77,20 @@ def test_a_family_that_is_undefined_takes_one_line(unlabelled: Results) -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_lines_fit_the_width(rich: Results, lazy: Results, hostile: Results, width: int) -> None:
+def test_lines_fit_the_width(rich: Analysis, lazy: Analysis, hostile: Analysis, width: int) -> None:
     """No line is wider than the terminal, for one model or three."""
     for results in ([lazy], [rich, lazy], [rich, lazy, hostile]):
         assert max(map(len, terminal.render(results, width=width).splitlines())) <= width
 
 
-def test_models_stand_side_by_side(rich: Results, lazy: Results) -> None:
+def test_models_stand_side_by_side(rich: Analysis, lazy: Analysis) -> None:
     """Several models share one table: a column each."""
     text = terminal.render([rich, lazy], width=120)
     assert re.search(r"^metric +rich\.onnx +lazy\.onnx +meaning$", text, re.MULTILINE)
     assert re.search(r"^d_lr +0\.\d{4} +0\.\d{4} ", text, re.MULTILINE)
 
 
-def test_names_steer_nothing(hostile: Results) -> None:
+def test_names_steer_nothing(hostile: Analysis) -> None:
     """Names from files are neither markup nor control sequences, and ASCII is ASCII."""
     text = terminal.render([hostile], width=200)
     assert "[red]x[/red]\\x1b[31m\\u202e$x_1$\\udcff.onnx" in text
@@ -100,7 +100,7 @@ def test_names_steer_nothing(hostile: Results) -> None:
     assert "a tensor \\x1b[2J[bold]x[/bold]" in terminal.render([noticed], width=200)
 
 
-def test_color_only_when_asked(hostile: Results) -> None:
+def test_color_only_when_asked(hostile: Analysis) -> None:
     """Escape sequences are ours: colours when they are asked for, none of the model's."""
     assert "\x1b[" not in terminal.render([hostile])
     colored = terminal.render([hostile], color=True, width=200)
@@ -108,7 +108,7 @@ def test_color_only_when_asked(hostile: Results) -> None:
     assert "\x1b[31m\u202e" not in colored
 
 
-def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
+def test_synthetic_data_are_loud(synthetic: Analysis, lazy: Analysis) -> None:
     """Made-up inputs are the first and the last thing that the text says."""
     lines = terminal.render([synthetic]).splitlines()
     assert "SYNTHETIC DATA" in lines[0]
@@ -116,7 +116,7 @@ def test_synthetic_data_are_loud(synthetic: Results, lazy: Results) -> None:
     assert "SYNTHETIC" not in terminal.render([lazy])
 
 
-def test_speed_is_that_of_this_run(lazy: Results) -> None:
+def test_speed_is_that_of_this_run(lazy: Analysis) -> None:
     """Samples that a checkpoint brought took no time of this run: 3 tokens a sample, 60 of 100 samples in 2 s."""
     record = lazy.record
     data, runtime = replace(record.data, n=300, samples=100), replace(record.runtime, seconds=2.0, resumed=40)
@@ -124,7 +124,7 @@ def test_speed_is_that_of_this_run(lazy: Results) -> None:
     assert "2 s, 90 rows/s; 40 of 100 samples were in the checkpoint" in text
 
 
-def test_null_is_a_dash_with_its_reason(undefined: Results, unlabelled: Results) -> None:
+def test_null_is_a_dash_with_its_reason(undefined: Analysis, unlabelled: Analysis) -> None:
     """An undefined number is "-", never nan or a guess, and the text says why."""
     text = terminal.render([undefined], width=300)
     assert "D_LR -" in text
@@ -135,14 +135,14 @@ def test_null_is_a_dash_with_its_reason(undefined: Results, unlabelled: Results)
     assert re.search(r"^kernel_target_alignment +- +.*\(-: it needs labels\)", without, re.MULTILINE)
 
 
-def test_warnings_come_with_the_name_of_their_model(lazy: Results, maker: Callable[..., Results]) -> None:
+def test_warnings_come_with_the_name_of_their_model(lazy: Analysis, maker: Callable[..., Analysis]) -> None:
     """Each notice is a warning at the end, told apart by model when there are several."""
     few = maker("few.onnx", n=40)
     assert re.search(r"^warning +n/p = 1\.7 rows a feature", terminal.render([few], width=160), re.MULTILINE)
     assert re.search(r"^warning +few\.onnx: n/p = 1\.7", terminal.render([lazy, few], width=160), re.MULTILINE)
 
 
-def test_unverified_head_is_said(lazy: Results) -> None:
+def test_unverified_head_is_said(lazy: Analysis) -> None:
     """A head that the user chose is not called verified."""
     head = replace(lazy.record.head, verified=False, residual=None)
     chosen = replace(lazy, record=replace(lazy.record, head=head))
@@ -151,7 +151,7 @@ def test_unverified_head_is_said(lazy: Results) -> None:
     assert "verified by running" not in text
 
 
-def test_same_names_are_told_apart(maker: Callable[..., Results]) -> None:
+def test_same_names_are_told_apart(maker: Callable[..., Analysis]) -> None:
     """Two files of one name show their paths; the same path twice is numbered."""
     a, b = maker("a/model.onnx"), maker("b/model.onnx")
     assert re.search(r"a/model\.onnx +b/model\.onnx", terminal.render([a, b], width=120))

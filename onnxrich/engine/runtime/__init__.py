@@ -1,25 +1,38 @@
-"""The only part that knows ONNX Runtime: devices, sessions, and the blocks of moments that grow on them."""
+"""ONNX Runtime behind four concepts: devices, sessions, accumulators of moments, and cross products of features.
+
+No other room imports onnxruntime. `choose_device` gives the `Device`, a `Session` runs a patched model on it, a
+`LanePool` of `Accumulator`s keeps the sums of a pass, `CrossProducts` those of several models.
+"""
 
 from onnxrich._utils.threads import usable_cores
-from onnxrich.engine.runtime.accumulator import AHEAD, Accumulator, DeviceTensor, LanePool, LaneSum
+from onnxrich.engine.runtime.accumulator import BATCHES_AHEAD, Accumulator, DeviceTensor, LanePool, LaneSum
 from onnxrich.engine.runtime.cross_products import CrossProducts
-from onnxrich.engine.runtime.devices import CPU, VERSION, Choice, choose, cuda_libraries_missing, cuda_missing
+from onnxrich.engine.runtime.devices import (
+    CPU,
+    VERSION,
+    Device,
+    choose_device,
+    cuda_missing,
+    missing_cuda_libraries,
+    parse_provider,
+)
 from onnxrich.engine.runtime.session import OutOfMemoryError, Session
 
 __all__ = [
-    "AHEAD",
+    "BATCHES_AHEAD",
     "CPU",
     "VERSION",
     "Accumulator",
-    "Choice",
     "CrossProducts",
+    "Device",
     "DeviceTensor",
     "LanePool",
     "LaneSum",
     "OutOfMemoryError",
     "Session",
-    "choose",
-    "cuda_libraries_missing",
+    "choose_device",
     "cuda_missing",
+    "missing_cuda_libraries",
+    "parse_provider",
     "usable_cores",
 ]

@@ -1,4 +1,4 @@
-"""One ONNX Runtime session over a patched model."""
+"""One ONNX Runtime session over a patched model, and the runtime's failures as errors of onnxrich."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from onnxrich._utils.threads import usable_cores
-from onnxrich.engine.runtime.devices import CPU, CUDA, EXACT, Choice
+from onnxrich.engine.runtime.devices import CPU, CUDA, EXACT, Device
 from onnxrich.errors import DeviceError, ModelError
 
 Feed = Mapping[str, NDArray[Any]]
@@ -38,11 +38,18 @@ class Session:
     """An ONNX Runtime session over a patched model.
 
     Args:
-        parts: bytes of the model and of its patch; joined here, so that no other copy lives on.
-        folder: where external weights lie.
+        parts: bytes of the model and of its patch. They are joined here, so that no other copy stays in memory.
+        folder: folder of the external weights.
         device: where to run.
-        name: how messages name the model.
-        number: which of the device's numbers.
+        name: name of the model in messages.
+        index: which entry of the device's numbers to run on.
+
+    Attributes:
+        name: name of the model in messages.
+        device: where it runs.
+        number: number of the device.
+        inference_session: the session of ONNX Runtime.
+        providers: execution providers, in the order of their precedence.
 
     Raises:
         ModelError: when the runtime refuses the model.
@@ -50,60 +57,58 @@ class Session:
     """
 
     def __init__(
-        self, parts: Sequence[bytes], *, folder: Path | None, device: Choice, name: str, number: int = 0
+        self, parts: Sequence[bytes], *, folder: Path | None, device: Device, name: str, index: int = 0
     ) -> None:
-        self.name, self.device, self.number = name, device, device.numbers[number]
-        room = ("memory for the model", "Free some, or take another --device.")
-        with quiet(), native_errors(name, "the runtime can't load it", room=room):
+        self.name, self.device, self.number = name, device, device.numbers[index]
+        memory_remedy = ("memory for the model", "Free some memory, or pass another --device.")
+        with stdout_to_stderr(), translate_errors(name, "the runtime can't load it", memory_remedy=memory_remedy):
             if device.memory == "cuda":
                 ort.preload_dlls()
-            self.live = ort.InferenceSession(
+            self.inference_session = ort.InferenceSession(
                 b"".join(parts),
-                _options(folder, device),
-                providers=_providers(device, self.number),
+                _session_options(folder, device),
+                providers=_provider_list(device, self.number),
                 enable_fallback=0,
             )
-        self.providers: tuple[str, ...] = tuple(self.live.get_providers())
+        self.providers: tuple[str, ...] = tuple(self.inference_session.get_providers())
         if self.providers[0] != device.provider:
-            remedy = (
-                "Install the CUDA 13 and cuDNN libraries with `pip install onnxrich[cuda]`, or pass `--device cpu`."
-            )
+            libraries = "the CUDA 13 and cuDNN libraries with `pip install onnxrich[cuda]`"
             raise DeviceError(
                 f"{device.provider} did not start",
                 "the libraries that it needs",
-                remedy if device.provider == CUDA else "Install them, or pass `--device cpu`.",
+                f"Install {libraries if device.provider == CUDA else 'them'}, or pass `--device cpu`.",
             )
 
     def run(self, names: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
-        """Some outputs of one run, as arrays on the host.
+        """Run once and return some outputs as arrays on the host.
 
         Raises:
             OutOfMemoryError: when the batch does not fit into memory.
             ModelError: when the runtime fails on these inputs.
         """
-        with native_errors(self.name, "it fails on this batch"):
-            result: list[NDArray[Any]] = self.live.run(list(names), dict(feed))
-            return result
+        with translate_errors(self.name, "it fails on this batch"):
+            outputs: list[NDArray[Any]] = self.inference_session.run(list(names), dict(feed))
+            return outputs
 
     def close(self) -> None:
-        """Let go of the model and its memory; nothing can be run any more."""
-        del self.live
+        """Release the model and its memory. The session can't run any more."""
+        del self.inference_session
 
-    def nodes(self) -> dict[str, int]:
-        """How many of the graph's nodes each execution provider runs."""
+    def count_nodes(self) -> dict[str, int]:
+        """Count the graph's nodes by the execution provider that runs them."""
         counts: Counter[str] = Counter()
-        for part in self.live.get_provider_graph_assignment_info():
-            counts[str(part.ep_name)] += len(part.get_nodes())
+        for subgraph in self.inference_session.get_provider_graph_assignment_info():
+            counts[str(subgraph.ep_name)] += len(subgraph.get_nodes())
         return dict(counts)
 
 
-def _options(folder: Path | None, device: Choice) -> Any:
+def _session_options(folder: Path | None, device: Device) -> Any:
     options = ort.SessionOptions()
-    # Runs that go on at once share one pool, of which each is one more thread.
+    # Runs at once share one pool of threads, and each of them is one more thread.
     options.intra_op_num_threads = 1 if device.lanes > 1 else max(1, usable_cores() // len(device.numbers))
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # The runtime may round activations to eight bits where weights are quantised: it is to compute what the model says.
+    # By default the runtime may round activations to eight bits where weights are quantised. Measure the model itself.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     # Products of bytes saturate on x86 processors without VNNI, unless the signed ones are shifted.
     options.add_session_config_entry("session.x64quantprecision", "1")
@@ -114,32 +119,36 @@ def _options(folder: Path | None, device: Choice) -> Any:
     return options
 
 
-def _providers(device: Choice, number: int) -> list[Any]:
+def _provider_list(device: Device, number: int) -> list[Any]:
     if device.provider == CPU:
         return [CPU]
-    numbered = {"device_id": str(number)} if device.memory == "cuda" else {}
-    first = (device.provider, numbered | dict(device.options))
-    # TensorRT leaves to CUDA what it can't run; the CPU comes last for what no other provider has.
-    between = [(CUDA, numbered | dict(EXACT))] if device.memory == "cuda" and device.provider != CUDA else []
-    return [first, *between, CPU]
+    device_id = {"device_id": str(number)} if device.memory == "cuda" else {}
+    first = (device.provider, device_id | dict(device.options))
+    # TensorRT leaves to CUDA what it can't run. The CPU comes last, for what no other provider has.
+    fallback = [(CUDA, device_id | dict(EXACT))] if device.memory == "cuda" and device.provider != CUDA else []
+    return [first, *fallback, CPU]
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The runtime prints on stdout when providers fail to load; stdout carries results alone."""
+def stdout_to_stderr() -> Iterator[None]:
+    """Redirect stdout to stderr: the runtime prints when providers fail to load, and stdout carries results alone."""
     ort.set_default_logger_severity(4)
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 @contextlib.contextmanager
-def native_errors(name: str, what: str, *, room: tuple[str, str] | None = None) -> Iterator[None]:
-    """Turns what the runtime raises into errors of ours.
+def translate_errors(name: str, failure: str, *, memory_remedy: tuple[str, str] | None = None) -> Iterator[None]:
+    """Turn the runtime's exceptions into errors of onnxrich.
 
     Args:
-        name: of the model.
-        what: fails.
-        room: what memory is needed for, and the remedy, where no smaller batch would help.
+        name: name of the model.
+        failure: what fails, as a clause.
+        memory_remedy: what memory is needed for, and the remedy, where a smaller batch would not help.
+
+    Raises:
+        OutOfMemoryError: when memory ran out and a smaller batch may fit.
+        ModelError: for every other failure of the runtime.
     """
     try:
         yield
@@ -147,16 +156,16 @@ def native_errors(name: str, what: str, *, room: tuple[str, str] | None = None) 
         text = str(error)
         if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
             found = f"{name}: memory ran out: {_clean(text)}"
-            if room is not None:
-                raise ModelError(found, *room) from error
+            if memory_remedy is not None:
+                raise ModelError(found, *memory_remedy) from error
             raise OutOfMemoryError(found, "room for a batch", "Pass a smaller --batch-size.") from error
         raise ModelError(
-            f"{name}: {what}: {_clean(text)}", "a model that ONNX Runtime runs", "Check it with `onnxrich doctor`."
+            f"{name}: {failure}: {_clean(text)}", "a model that ONNX Runtime runs", "Check it with `onnxrich doctor`."
         ) from error
 
 
 def _clean(message: str) -> str:
-    """A runtime's message without colour codes, build paths and further lines."""
+    """The first line of a runtime's message without colour codes and build paths."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip().splitlines()
     line = text[0] if text else "no message"
     line = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)

@@ -1,1 +1,1 @@
-"""The head of a model: the last linear layer, its features, and the hidden layers before it."""
+"""The head of a model: its last linear layer, the features of that layer, and the hidden layers before it."""

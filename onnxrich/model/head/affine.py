@@ -1,4 +1,4 @@
-"""Operators that can be the last linear layer: what their features are, and the weight and bias that they apply."""
+"""Affine operators: the weight and bias that a last linear layer applies, read from the constants of the graph."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from onnxrich.model.constants import STANDARD
 from onnxrich.model.graph import Graph, attribute
+from onnxrich.model.simplify import STANDARD
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
 
@@ -21,8 +21,8 @@ class Axes:
     """How rows and features lie in a tensor.
 
     Attributes:
-        rank: number of axes, None when not known.
-        features: the axis that runs over features: from 0, or -1 for the last of an unknown rank.
+        rank: number of axes; None when it is not known.
+        features: the axis of features, from 0; or -1 for the last axis of an unknown rank.
         unit: whether the axes behind the second have size one.
     """
 
@@ -35,22 +35,27 @@ class Axes:
         """Whether features run along the last axis."""
         return self.features == -1 or (self.rank is not None and self.features == self.rank - 1)
 
+    @classmethod
+    def features_last(cls, rank: int | None) -> Axes:
+        """Axes of a tensor whose last axis holds features."""
+        return cls(rank, -1 if rank is None else rank - 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Affine:
     """f = W φ + b, read from the constants of the graph.
 
     Attributes:
-        kind: operator(s), for people.
-        features: name of the tensor that holds φ.
+        kind: operators, for people.
+        features: name of the tensor of φ.
         features_axes: how φ lies in it.
         outputs_axes: how f lies in the operator's output.
         weight: float64 array of shape (C, p).
         bias: float64 array of shape (C,).
-        dtype: name of the arithmetic, a key of `onnxrich.precision.EPS`.
-        biased: whether the operator adds a bias of its own.
-        flat: whether all axes of φ behind the first are taken as features.
-        steps: relative size of the steps to which the operator rounds its operands, where it works on integers.
+        dtype: name of the arithmetic, a key of `onnxrich.moments.precision.EPS`.
+        has_bias: whether the operators add a bias.
+        flattened: whether all axes of φ behind the first hold features.
+        quantization_step: relative size of the steps to which an operator on integers rounds its operands; else 0.
         features_scale: names of the scale and the zero point of quantised φ; empty for floats.
         outputs_scale: the same for quantised f.
     """
@@ -62,28 +67,29 @@ class Affine:
     weight: Array
     bias: Array
     dtype: str
-    biased: bool = False
-    flat: bool = False
-    steps: float = 0.0
+    has_bias: bool = False
+    flattened: bool = False
+    quantization_step: float = 0.0
     features_scale: tuple[str, ...] = ()
     outputs_scale: tuple[str, ...] = ()
 
 
-# Eight bits round a number to 1/510 of its range, which is some per cent of its usual size.
+# Eight bits round a number to 1/510 of its range, which is a few per cent of its usual size.
 EIGHT_BITS = 0.05
 
+# Reads the affine map of a node; returns the reason when the node has none, None for a node of another kind.
 Reader = Callable[[Graph, NodeProto], "Affine | str | None"]
 
 
-def read(graph: Graph, node: NodeProto) -> Affine | str | None:
-    """The affine map of a node, the reason why it is none, or None for a node of another kind."""
+def read_affine(graph: Graph, node: NodeProto) -> Affine | str | None:
+    """Read the affine map of a node; returns the reason when it has none, None for a node of another kind."""
     reader = _READERS.get(node.op_type) if node.domain in STANDARD else None
     return None if reader is None else reader(graph, node)
 
 
-def follow(affine: Affine, node: NodeProto, constant: NDArray[Any], *, constant_first: bool) -> Affine | None:
-    """The affine map with an Add, Sub, Mul or Div by a constant behind it; None where that isn't affine a row."""
-    value = double(constant).reshape(-1)
+def apply_constant(affine: Affine, node: NodeProto, constant: NDArray[Any], *, constant_first: bool) -> Affine | None:
+    """Compose an affine map with an Add, Sub, Mul or Div by a constant; None when rows are treated differently."""
+    value = to_double(constant).reshape(-1)
     if value.size not in (1, len(affine.bias)) or (node.op_type == "Div" and constant_first):
         return None
     weight, bias = affine.weight, affine.bias
@@ -97,43 +103,45 @@ def follow(affine: Affine, node: NodeProto, constant: NDArray[Any], *, constant_
     return replace(affine, kind=f"{affine.kind}+{node.op_type}", weight=weight, bias=bias)
 
 
-def double(values: NDArray[Any]) -> Array:
-    """Values of any numeric type as float64."""
+def to_double(values: NDArray[Any]) -> Array:
+    """Convert values of any numeric type to float64."""
     return np.asarray(values).astype(np.float64)
 
 
-def arithmetic(values: NDArray[Any]) -> str:
-    """The key of `EPS` for a head with such a weight."""
-    return values.dtype.name if values.dtype.name in EPS else "float32"
+def arithmetic_of(weight: NDArray[Any]) -> str:
+    """Name the arithmetic of a head with this weight, as a key of `EPS`."""
+    return weight.dtype.name if weight.dtype.name in EPS else "float32"
 
 
 def read_gemm(graph: Graph, node: NodeProto) -> Affine | str:
-    """The affine map of α op(A) op(B) + β C."""
+    """Read the affine map of α op(A) op(B) + β C."""
     left, right = (graph.is_constant(name) for name in node.input[:2])
     if left == right:
         return "its weight is computed from the input" if not left else "both its operands are constant"
-    # f = α op(A) op(B): with the weight on the right rows run down A, with the weight on the left along B.
+    # With the weight on the right, rows run down op(A); with the weight on the left, along op(B).
     raw = graph.constant(node.input[1 if right else 0])
-    swapped = bool(attribute(node, "transB" if right else "transA", 0))
-    weight = float(attribute(node, "alpha", 1.0)) * double(raw if swapped != left else raw.T)
-    moved = bool(attribute(node, "transA" if right else "transB", 0))
+    weight_transposed = bool(attribute(node, "transB" if right else "transA", 0))
+    weight = float(attribute(node, "alpha", 1.0)) * to_double(raw if weight_transposed != left else raw.T)
+    features_transposed = bool(attribute(node, "transA" if right else "transB", 0))
     bias = np.zeros(len(weight))
     if len(node.input) > 2 and node.input[2]:
         if not graph.is_constant(node.input[2]):
             return "its bias is computed from the input"
-        added = double(graph.constant(node.input[2]))
-        if added.size not in (1, len(weight)):
-            return f"its bias of shape {added.shape} differs from row to row"
-        bias = bias + float(attribute(node, "beta", 1.0)) * added.reshape(-1)
-    features = Axes(2, 1 if right != moved else 0)
-    data = node.input[0 if right else 1]
-    # Some exporters write a bias of zeros, and add the real one behind.
-    biased = bool(bias.any())
-    return Affine("Gemm", data, features, Axes(2, 1 if right else 0), weight, bias, arithmetic(raw), biased)
+        constant = to_double(graph.constant(node.input[2]))
+        if constant.size not in (1, len(weight)):
+            return f"its bias of shape {constant.shape} differs from row to row"
+        bias = bias + float(attribute(node, "beta", 1.0)) * constant.reshape(-1)
+    features_axes = Axes(2, 1 if right != features_transposed else 0)
+    features = node.input[0 if right else 1]
+    # Some exporters write a bias of zeros here and add the real one behind.
+    has_bias = bool(bias.any())
+    return Affine(
+        "Gemm", features, features_axes, Axes(2, 1 if right else 0), weight, bias, arithmetic_of(raw), has_bias
+    )
 
 
-def read_matmul(graph: Graph, node: NodeProto, *, swapped: bool = False) -> Affine | str:
-    """The affine map of a product; `swapped` where the weight on the right is taken transposed."""
+def read_matmul(graph: Graph, node: NodeProto, *, transposed: bool = False) -> Affine | str:
+    """Read the affine map of a product; `transposed` says that a weight on the right is transposed first."""
     left, right = (graph.is_constant(name) for name in node.input[:2])
     if left == right:
         return "both its operands are computed from the input" if not left else "both its operands are constant"
@@ -141,64 +149,74 @@ def read_matmul(graph: Graph, node: NodeProto, *, swapped: bool = False) -> Affi
     raw = raw.reshape(raw.shape[-2:]) if raw.ndim > 2 and raw.size == np.prod(raw.shape[-2:]) else raw
     if raw.ndim != 2:
         return f"its weight has shape {raw.shape}"
-    data = node.input[0 if right else 1]
-    rank = graph.rank(data)
+    features = node.input[0 if right else 1]
+    rank = graph.rank(features)
     if left and (rank is None or rank < 2):
         return "its features have an unknown number of axes"
-    axes = Axes(rank, -1 if rank is None else rank - 1) if right or rank is None else Axes(rank, rank - 2)
-    weight = double(raw.T if right != swapped else raw)
-    return Affine("MatMul", data, axes, axes, weight, np.zeros(len(weight)), arithmetic(raw))
+    axes = Axes.features_last(rank) if right or rank is None else Axes(rank, rank - 2)
+    weight = to_double(raw.T if right != transposed else raw)
+    return Affine("MatMul", features, axes, axes, weight, np.zeros(len(weight)), arithmetic_of(raw))
 
 
 def read_conv(graph: Graph, node: NodeProto) -> Affine | str:
-    """The affine map of a convolution that sees one position, or all of them at once."""
+    """Read the affine map of a convolution whose kernel covers one position, or all of them."""
     if not all(graph.is_constant(name) for name in node.input[1:] if name):
         return "its weight is computed from the input"
     raw = graph.constant(node.input[1])
-    one = all(size == 1 for size in raw.shape[2:])
+    one_position = all(size == 1 for size in raw.shape[2:])
     strided = any(step != 1 for step in attribute(node, "strides", []))
-    # With a stride of one, keeping the size of the input takes no padding for a kernel of one.
+    # With stride 1, a kernel of one position needs no padding to keep the size of its input.
     automatic = attribute(node, "auto_pad", b"NOTSET") not in (b"", b"NOTSET", b"VALID")
-    padded = any(attribute(node, "pads", [])) or (not one and automatic)
-    if attribute(node, "group", 1) != 1 or padded or (one and strided):
+    padded = any(attribute(node, "pads", [])) or (not one_position and automatic)
+    if attribute(node, "group", 1) != 1 or padded or (one_position and strided):
         return "it is a grouped, padded or strided convolution"
-    if not one and tuple(graph.shape(node.input[0])[2:]) != raw.shape[2:]:
+    if not one_position and tuple(graph.shape(node.input[0])[2:]) != raw.shape[2:]:
         return f"its kernel is {'×'.join(map(str, raw.shape[2:]))}, neither 1×1 nor as large as its input"
-    biased = len(node.input) > 2 and bool(node.input[2])
-    bias = double(graph.constant(node.input[2])) if biased else np.zeros(len(raw))
-    weight, axes = double(raw.reshape(len(raw), -1)), Axes(raw.ndim, 1)
-    outer = axes if one else replace(axes, unit=True)
-    return Affine("Conv", node.input[0], axes, outer, weight, bias, arithmetic(raw), biased, flat=not one)
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    axes = Axes(raw.ndim, 1)
+    return Affine(
+        kind="Conv",
+        features=node.input[0],
+        features_axes=axes,
+        outputs_axes=axes if one_position else replace(axes, unit=True),
+        weight=to_double(raw.reshape(len(raw), -1)),
+        bias=to_double(graph.constant(node.input[2])) if has_bias else np.zeros(len(raw)),
+        dtype=arithmetic_of(raw),
+        has_bias=has_bias,
+        flattened=not one_position,
+    )
 
 
-def _einsum(graph: Graph, node: NodeProto) -> Affine | str:
+def _read_einsum(graph: Graph, node: NodeProto) -> Affine | str:
+    """Read the affine map of an Einsum that sums one label of φ against a weight of two labels."""
     equation = attribute(node, "equation", b"").decode("ascii", "replace").replace(" ", "")
     constant = [graph.is_constant(name) for name in node.input]
-    terms, arrow, result = equation.partition("->")
-    order = terms.split(",")
-    if len(constant) != 2 or constant[0] == constant[1] or len(order) != 2:
+    operands, arrow, result = equation.partition("->")
+    terms = operands.split(",")
+    if len(constant) != 2 or constant[0] == constant[1] or len(terms) != 2:
         return "it is no product of features and a constant weight"
-    if not arrow:  # what occurs once, in the order of the alphabet
-        letters = [letter for letter in terms if letter.isalpha()]
-        result = "..." * ("." in terms) + "".join(sorted(letter for letter in letters if letters.count(letter) == 1))
-    data, weight = (order[0], order[1]) if constant[1] else (order[1], order[0])
-    summed, made = set(data) & set(weight) - set(result), set(weight) & set(result) - set(data)
-    rest = [label for label in data if label not in summed]
-    if len(weight) != 2 or len(summed) != 1 or len(made) != 1 or rest != [c for c in result if c not in made]:
+    if not arrow:  # ONNX then takes the labels that occur once, in alphabetical order
+        labels = [label for label in operands if label.isalpha()]
+        result = "..." * ("." in operands) + "".join(sorted(label for label in labels if labels.count(label) == 1))
+    features_term, weight_term = terms if constant[1] else terms[::-1]
+    summed = set(features_term) & set(weight_term) - set(result)
+    added = set(weight_term) & set(result) - set(features_term)
+    kept = [label for label in features_term if label not in summed]
+    if (len(weight_term), len(summed), len(added)) != (2, 1, 1) or kept != [c for c in result if c not in added]:
         return f"its equation {equation} is no linear layer"
-    k, c = summed.pop(), made.pop()
+    feature, output = summed.pop(), added.pop()
     raw = graph.constant(node.input[1 if constant[1] else 0])
-    table = double(raw if weight[0] == c else raw.T)
-    inner, outer = (_axes(labels, label) for labels, label in ((data, k), (result, c)))
-    source = node.input[0 if constant[1] else 1]
-    return Affine("Einsum", source, inner, outer, table, np.zeros(len(table)), arithmetic(raw))
+    weight = to_double(raw if weight_term[0] == output else raw.T)
+    inner, outer = _einsum_axes(features_term, feature), _einsum_axes(result, output)
+    features = node.input[0 if constant[1] else 1]
+    return Affine("Einsum", features, inner, outer, weight, np.zeros(len(weight)), arithmetic_of(raw))
 
 
-def _axes(labels: str, label: str) -> Axes:
-    """How one label of an Einsum term lies; with an ellipsis the rank is open, and only the last axis can be named."""
-    if "." in labels:
-        return Axes(None, -1) if labels.endswith(label) else Axes(None, -2)
-    return Axes(len(labels), labels.index(label))
+def _einsum_axes(term: str, label: str) -> Axes:
+    """Find how a label lies in an Einsum term. An ellipsis leaves the rank open, so that only -1 names an axis."""
+    if "." in term:
+        return Axes(None, -1) if term.endswith(label) else Axes(None, -2)
+    return Axes(len(term), term.index(label))
 
 
-_READERS: dict[str, Reader] = {"Gemm": read_gemm, "MatMul": read_matmul, "Conv": read_conv, "Einsum": _einsum}
+_READERS: dict[str, Reader] = {"Gemm": read_gemm, "MatMul": read_matmul, "Conv": read_conv, "Einsum": _read_einsum}

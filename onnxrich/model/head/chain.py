@@ -1,7 +1,7 @@
-"""What follows a linear layer up to the first operator that isn't affine: its bias, and operators that move rows.
+"""Chain behind a linear layer, up to the first operator that is not affine: its bias, and operators that move rows.
 
-The rows of a head are those that reach the first non-affine operator. A mean over positions or the choice of one token
-commutes with the linear layer, so the same operators, applied to φ, give the features of these rows.
+The rows of a head are those that reach the first operator that is not affine. A mean over positions or the choice of a
+token commutes with the linear layer. So the same operators, applied to φ, give the features of these rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from onnx import NodeProto
 
 from onnxrich.model.graph import Graph, attribute
-from onnxrich.model.head.affine import EIGHT_BITS, Affine, Axes, follow
+from onnxrich.model.head.affine import EIGHT_BITS, Affine, Axes, apply_constant
 
 BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 UNCHANGED = {"Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -20,114 +20,122 @@ UNCHANGED = {"Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """A linear layer with what belongs to it.
+    """A linear layer with the operators that belong to it.
 
     Attributes:
         affine: the map from φ to f, bias included.
-        outputs: tensor that holds f.
-        axes: how f, and φ after `steps`, lie.
-        steps: operators that move rows, to be applied to φ as they were to f.
-        pooled: whether one of them takes a mean.
-        mixed: whether a Reshape has put rows and features on one axis, until another takes them apart again.
+        outputs: tensor of f.
+        axes: how f lies, and φ after `steps`.
+        steps: operators that move the rows of f, to be applied to φ too.
+        is_pooled: whether one of them takes a mean.
+        is_mixed: whether a Reshape has put rows and features on one axis, until another Reshape separates them.
     """
 
     affine: Affine
     outputs: str
     axes: Axes
     steps: tuple[NodeProto, ...] = ()
-    pooled: bool = False
-    mixed: bool = False
+    is_pooled: bool = False
+    is_mixed: bool = False
 
 
-def build(graph: Graph, affine: Affine, made: str, passed: Sequence[tuple[NodeProto, str]]) -> Chain:
-    """The chain of a linear layer.
+def build_chain(graph: Graph, affine: Affine, outputs: str, passed: Sequence[tuple[NodeProto, str]]) -> Chain:
+    """Build the chain of a linear layer.
 
     Args:
-        graph: where the operators are.
+        graph: the graph of the operators.
         affine: the map of the operator itself.
-        made: its output.
-        passed: operators behind it and the output of each that leads on, in order.
+        outputs: its output.
+        passed: operators behind it, in order, with the output of each that leads on.
     """
-    current = Chain(affine, made, affine.outputs_axes)
-    best = current
-    bias_open = not affine.biased
-    same = affine.features_axes == affine.outputs_axes
-    for at, (node, output) in enumerate(passed):
+    chain = head = Chain(affine, outputs, affine.outputs_axes)
+    same_axes = affine.features_axes == affine.outputs_axes
+    for index, (node, output) in enumerate(passed):
         if graph.is_inner(output):
             break
-        if node.op_type == "Reshape" and current.axes.last and not current.axes.unit:
-            current = _reshaped(graph, node, current, output)
-            continue
-        if current.mixed and node.op_type not in UNCHANGED:
+        following = passed[index + 1][0] if index + 1 < len(passed) else None
+        result = _extend(graph, replace(chain, outputs=output), node, following, same_axes=same_axes)
+        if result is None:
             break
-        if node.op_type == "ReduceSum" and not _is_mean(graph, passed[at + 1 :]):
-            break
-        if current.steps and current.steps[-1].op_type == "ReduceSum":
-            current = best = replace(current, outputs=output, steps=(*current.steps, node))
-        elif node.op_type in BY_CONSTANT:
-            extended, size = _with_constant(graph, current, node)
-            if extended is None:
-                break
-            current = replace(extended, outputs=output)
-            # One value an output belongs to the layer, a single one is a temperature or a rescaling behind it.
-            first_bias = bias_open and node.op_type in ("Add", "Sub")
-            if size == len(affine.bias) and (size > 1 or first_bias):
-                best, bias_open = current, bias_open and not first_bias
-        elif node.op_type == "QuantizeLinear":
-            current = replace(current, outputs=output, affine=replace(current.affine, steps=EIGHT_BITS))
-        elif node.op_type == "DequantizeLinear":
-            current = replace(current, outputs=output, affine=replace(current.affine, outputs_scale=()))
-        elif node.op_type in UNCHANGED:
-            current = replace(current, outputs=output)
-        else:
-            moved = MOVES[node.op_type](graph, node, current.axes) if node.op_type in MOVES else None
-            if moved is None or (not same and node.op_type in CHANGES_ROWS):
-                break
-            pooled = current.pooled or node.op_type in MEANS
-            current = Chain(current.affine, output, moved, (*current.steps, node), pooled)
-            if node.op_type in CHANGES_ROWS and node.op_type != "ReduceSum":
-                best = current
-    # A layer whose φ and f lie differently has no steps to share: its rows stay those of the operator itself.
-    return best if same else replace(best, steps=())
+        chain, belongs_to_head = result
+        head = chain if belongs_to_head else head
+    # When φ and f lie differently they cannot share steps: the rows stay those of the operator itself.
+    return head if same_axes else replace(head, steps=())
 
 
-def _reshaped(graph: Graph, node: NodeProto, chain: Chain, output: str) -> Chain:
-    """The chain with a Reshape behind it: rows may be grouped anew while features stay the last axis."""
-    size, shape, target = len(chain.affine.bias), graph.shape(output), _constants(graph, node, 1, "shape")
+def _extend(
+    graph: Graph, chain: Chain, node: NodeProto, following: NodeProto | None, *, same_axes: bool
+) -> tuple[Chain, bool] | None:
+    """Extend a chain, whose output is already the node's, by a node.
+
+    Returns:
+        The chain, and whether the head reaches to its end; None when the node does not belong to the chain.
+    """
+    if node.op_type == "Reshape" and chain.axes.last and not chain.axes.unit:
+        return _regroup_rows(graph, chain, node), False
+    if chain.is_mixed and node.op_type not in UNCHANGED:
+        return None
+    if node.op_type == "ReduceSum" and not _is_division(graph, following):
+        return None
+    if chain.steps and chain.steps[-1].op_type == "ReduceSum":
+        return replace(chain, steps=(*chain.steps, node)), True
+    if node.op_type in BY_CONSTANT:
+        return _add_constant(graph, chain, node)
+    if node.op_type == "QuantizeLinear":
+        return replace(chain, affine=replace(chain.affine, quantization_step=EIGHT_BITS)), False
+    if node.op_type == "DequantizeLinear":
+        return replace(chain, affine=replace(chain.affine, outputs_scale=())), False
+    if node.op_type in UNCHANGED:
+        return chain, False
+    return _move_rows(graph, chain, node, same_axes=same_axes)
+
+
+def _regroup_rows(graph: Graph, chain: Chain, node: NodeProto) -> Chain:
+    """Append a Reshape, which may group rows anew while features stay the last axis."""
+    size, shape, target = len(chain.affine.bias), graph.shape(chain.outputs), graph.constant_integers(node, "shape", 1)
     last = shape[-1] if shape else None
     if last is None and target:
-        # An open last entry keeps the features where all before it are copied, as far as can be seen.
+        # An open last entry keeps the features when all entries before it are copied, as far as the graph shows.
         copied = len(target) == chain.axes.rank and not any(target[:-1])
         last = target[-1] if target[-1] > 0 else size if copied else -1
     if last not in (None, size):
-        return replace(chain, outputs=output, mixed=True)
-    rank = graph.rank(output)
-    axes = Axes(rank, -1 if rank is None else rank - 1)
-    return replace(chain, outputs=output, axes=axes, steps=(*chain.steps, node), mixed=False)
+        return replace(chain, is_mixed=True)
+    axes = Axes.features_last(graph.rank(chain.outputs))
+    return replace(chain, axes=axes, steps=(*chain.steps, node), is_mixed=False)
 
 
-def _is_mean(graph: Graph, behind: Sequence[tuple[NodeProto, str]]) -> bool:
-    """Whether a sum is divided by a number, as some exporters write a mean; the check by running proves the number."""
-    if not behind or behind[0][0].op_type not in ("Div", "Mul"):
+def _is_division(graph: Graph, node: NodeProto | None) -> bool:
+    """Whether a node divides by a number: with a sum before it, as some exporters write a mean.
+
+    The check by running proves the number.
+    """
+    if node is None or node.op_type not in ("Div", "Mul"):
         return False
-    name = behind[0][0].input[1]
-    return graph.is_constant(name) and graph.constant(name).size == 1
+    return graph.is_constant(node.input[1]) and graph.constant(node.input[1]).size == 1
 
 
-def _with_constant(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain | None, int]:
-    """The chain with an operator by a constant behind it, None where it isn't affine a row, and the constant's size."""
+def _add_constant(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain, bool] | None:
+    """Append an operator by a constant; None when it differs from row to row."""
     constant_first = graph.is_constant(node.input[0])
-    value = graph.constant(node.input[0 if constant_first else 1])
-    affine = follow(chain.affine, node, value, constant_first=constant_first)
-    return (None if affine is None else replace(chain, affine=affine)), value.size
+    constant = graph.constant(node.input[0 if constant_first else 1])
+    affine = apply_constant(chain.affine, node, constant, constant_first=constant_first)
+    if affine is None:
+        return None
+    # One value an output belongs to the layer. A single one is a temperature, or a scale behind the layer.
+    is_bias = node.op_type in ("Add", "Sub") and not affine.has_bias
+    belongs = constant.size == len(affine.bias) and (constant.size > 1 or is_bias)
+    return replace(chain, affine=replace(affine, has_bias=affine.has_bias or (belongs and is_bias))), belongs
 
 
-def _constants(graph: Graph, node: NodeProto, index: int, name: str) -> list[int] | None:
-    """Integers that are an attribute in old operator sets and an input in new ones; None when computed or absent."""
-    given = attribute(node, name)
-    if given is None and len(node.input) > index and node.input[index] and graph.is_constant(node.input[index]):
-        given = graph.constant(node.input[index]).reshape(-1).tolist()
-    return None if given is None else [int(value) for value in given]
+def _move_rows(graph: Graph, chain: Chain, node: NodeProto, *, same_axes: bool) -> tuple[Chain, bool] | None:
+    """Append an operator that moves rows; None for other operators, and when φ can't follow the rows of f."""
+    axes = MOVES[node.op_type](graph, node, chain.axes) if node.op_type in MOVES else None
+    changes_rows = node.op_type in CHANGES_ROWS
+    if axes is None or (changes_rows and not same_axes):
+        return None
+    is_pooled = chain.is_pooled or node.op_type in MEANS
+    moved = replace(chain, axes=axes, steps=(*chain.steps, node), is_pooled=is_pooled)
+    return moved, changes_rows and node.op_type != "ReduceSum"
 
 
 def _transpose(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
@@ -139,21 +147,22 @@ def _transpose(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 def _without(axes: Axes, removed: list[int] | None) -> Axes | None:
-    """Axes after some of them are gone; None when the features' own is among them, or it can't be known."""
+    """Remove axes; None when the axis of features is among them, or when the graph does not show it."""
     if removed is None or axes.rank is None:
         return None
-    gone = {axis % axes.rank for axis in removed}
+    removed_axes = {axis % axes.rank for axis in removed}
     features = axes.features % axes.rank
-    if features in gone:
+    if features in removed_axes:
         return None
-    return Axes(axes.rank - len(gone), features - sum(axis < features for axis in gone))
+    return Axes(axes.rank - len(removed_axes), features - sum(axis < features for axis in removed_axes))
 
 
 def _reduce_mean(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    left = _without(axes, _constants(graph, node, 1, "axes"))
-    if left is None or not attribute(node, "keepdims", 1):
-        return left
-    reduced = {axis % (axes.rank or 1) for axis in _constants(graph, node, 1, "axes") or []}
+    numbers = graph.constant_integers(node, "axes", 1)
+    remaining = _without(axes, numbers)
+    if remaining is None or not attribute(node, "keepdims", 1):
+        return remaining
+    reduced = {axis % (axes.rank or 1) for axis in numbers or []}
     return replace(axes, unit=axes.features == 1 and reduced >= set(range(2, axes.rank or 0)))
 
 
@@ -162,14 +171,14 @@ def _global_pool(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 def _squeeze(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    removed = _constants(graph, node, 1, "axes")
+    removed = graph.constant_integers(node, "axes", 1)
     if removed is None and axes.unit and axes.rank is not None:
         removed = list(range(2, axes.rank))
     return _without(axes, removed)
 
 
 def _unsqueeze(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    added = _constants(graph, node, 1, "axes")
+    added = graph.constant_integers(node, "axes", 1)
     if added is None or axes.rank is None:
         return None
     rank = axes.rank + len(added)
@@ -185,8 +194,8 @@ def _flatten(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 def _reshape(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    # With features last a Reshape is followed by `_reshaped`; else only axes of size one can be left out.
-    target = _constants(graph, node, 1, "shape")
+    # `_regroup_rows` handles features along the last axis. Else a Reshape may only leave out axes of size one.
+    target = graph.constant_integers(node, "shape", 1)
     return Axes(2, 1) if axes.unit and (target is None or len(target) == 2) else None
 
 
@@ -210,14 +219,15 @@ def _gather_nd(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 
 
 def _slice(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
-    cut = _constants(graph, node, 3, "axes")
-    return axes if _without(axes, cut) is not None else None
+    sliced = graph.constant_integers(node, "axes", 3)
+    return axes if _without(axes, sliced) is not None else None
 
 
+# How each operator that moves rows moves the axes; None when it does not keep rows and features apart.
 MOVES: dict[str, Callable[[Graph, NodeProto, Axes], Axes | None]] = {
-    "Transpose": _transpose, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_mean, "GlobalAveragePool":
-    _global_pool, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Flatten": _flatten, "Reshape": _reshape,
-    "Gather": _gather, "GatherND": _gather_nd, "Slice": _slice,
+    "Transpose": _transpose, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_mean,
+    "GlobalAveragePool": _global_pool, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Flatten": _flatten,
+    "Reshape": _reshape, "Gather": _gather, "GatherND": _gather_nd, "Slice": _slice,
 }  # fmt: skip
 MEANS = {"ReduceMean", "ReduceSum", "GlobalAveragePool"}
 CHANGES_ROWS = MEANS | {"Gather", "GatherND", "Slice"}

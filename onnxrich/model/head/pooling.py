@@ -1,10 +1,13 @@
-"""How a hidden layer's tensor becomes a table a row a sample or a token: decided from shapes that a run showed."""
+"""Pooling of hidden layers: how a tensor becomes a table with one row for each sample or token.
+
+The shapes that a run shows decide it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["as it is", "mean over positions", "mean over tokens", "masked mean over tokens", "token", "each row"]
@@ -12,113 +15,119 @@ Kind = Literal["as it is", "mean over positions", "mean over tokens", "masked me
 
 @dataclass(frozen=True)
 class Pool:
-    """How rows are made from a tensor.
+    """A way to make rows from a tensor.
 
     Attributes:
-        kind: what is done, in words.
+        kind: the operation, in words.
         rank: number of axes.
-        samples: the axis that runs over samples.
-        features: the axis that runs over features.
-        mask: input that is 0 for tokens to be left out; for a masked mean.
-        token: number of the token that is taken, counted from the end where it is negative; None for others.
-        double: whether the tensor is float64, so that float32 would round it.
+        samples_axis: the axis of samples.
+        features_axis: the axis of features.
+        mask: input that is 0 for tokens to leave out, for a masked mean.
+        token: number of the token to take, counted from the end if negative; None for other kinds.
+        is_double: whether the tensor is float64, so that float32 would round it.
     """
 
     kind: Kind
     rank: int
-    samples: int
-    features: int
+    samples_axis: int
+    features_axis: int
     mask: str | None = None
     token: int | None = None
-    double: bool = False
+    is_double: bool = False
 
     @property
-    def others(self) -> tuple[int, ...]:
-        """The axes that run over positions or tokens."""
-        return tuple(axis for axis in range(self.rank) if axis not in (self.samples, self.features))
+    def position_axes(self) -> tuple[int, ...]:
+        """The axes of positions or tokens."""
+        return tuple(axis for axis in range(self.rank) if axis not in (self.samples_axis, self.features_axis))
 
     @property
-    def words(self) -> str:
-        """The kind, and which token."""
+    def description(self) -> str:
+        """The kind, with the number of the token."""
         return self.kind if self.token is None else f"token {self.token}"
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of a tensor in runs of so many samples: two runs where the model takes batches of any size.
+    """Shapes of a tensor in runs: in two runs when the model takes batches of any size.
 
     Attributes:
         samples: number of samples of each run.
-        dims: sizes of the axes in each.
+        dims: sizes of the axes in each run.
     """
 
     samples: tuple[int, ...]
     dims: tuple[tuple[int, ...], ...]
 
     def samples_axis(self) -> int | None:
-        """The axis whose size is the number of samples in all runs; None when there is none."""
+        """Find the axis whose size is the number of samples in all runs; None when no axis fits."""
         sizes = list(zip(*self.dims, strict=False))
         return next((axis for axis, size in enumerate(sizes) if size == self.samples), None)
 
 
-def pool(
-    shapes: Shapes, features: int | None, *, each: int, mask: tuple[str, int] | None, token: int | None, double: bool
+def choose_pool(
+    shapes: Shapes,
+    features_axis: int | None,
+    *,
+    rows_per_sample: int,
+    mask: tuple[str, int] | None,
+    token: int | None,
+    is_double: bool,
 ) -> Pool | str:
-    """How the rows of a layer are made, or the reason why they can't be.
+    """Choose how to make the rows of a layer; returns the reason when no way exists.
 
     Args:
-        shapes: of its tensor.
-        features: the axis of features; the second of four axes and more, else the last, when not known.
-        each: rows that a sample has in the head; where they are more than one, layers are read row by row too.
-        mask: an input that is 0 for tokens to be left out, and the number of tokens that it has.
-        token: which token to take instead of their mean.
-        double: whether the tensor is float64.
+        shapes: of the layer's tensor.
+        features_axis: the axis of features; None means the second of four and more axes, else the last.
+        rows_per_sample: rows of a sample in the head; when more than one, layers are read row by row too.
+        mask: an input that is 0 for tokens to leave out, and its number of tokens.
+        token: the token to take instead of the mean.
+        is_double: whether the tensor is float64.
     """
     dims, rank = shapes.dims[0], len(shapes.dims[0])
-    if len({len(other) for other in shapes.dims}) > 1 or rank < 2:
-        return f"its shape is {_shape(dims)}, which is no table"
+    if len({len(run_dims) for run_dims in shapes.dims}) > 1 or rank < 2:
+        return f"its shape is {_text(dims)}, which is no table"
     samples = shapes.samples_axis()
-    at = (1 if rank > 3 else rank - 1) if features is None else features % rank
-    if samples is None and each > 1 and rank == 2 and at == 1 and dims[0] == each * shapes.samples[0]:
-        return Pool("each row", 2, 0, 1, double=double)
+    features = (1 if rank > 3 else rank - 1) if features_axis is None else features_axis % rank
     if samples is None:
-        return _no_samples(shapes)
-    if at == samples:
-        return f"its features and the samples share an axis of its shape {_shape(dims)}"
-    if len({other[at] for other in shapes.dims}) > 1:
-        return f"its number of features is that of the samples or changes with it, in its shape {_shape(dims)}"
-    others = [axis for axis in range(rank) if axis not in (samples, at)]
-    count = math.prod(dims[axis] for axis in others)
-    if each > 1:
-        if count != each:
-            return f"it has {count} rows a sample, and the head {each}"
-        return Pool("each row", rank, samples, at, double=double)
+        merged = rank == 2 and features == 1 and dims[0] == rows_per_sample * shapes.samples[0]
+        if rows_per_sample > 1 and merged:
+            return Pool("each row", 2, 0, 1, is_double=is_double)
+        return _reason_without_samples(shapes)
+    if features == samples:
+        return f"its features and the samples share an axis of its shape {_text(dims)}"
+    if len({run_dims[features] for run_dims in shapes.dims}) > 1:
+        return f"its number of features is that of the samples or changes with it, in its shape {_text(dims)}"
+    pool = Pool("as it is", rank, samples, features, is_double=is_double)
+    count = math.prod(dims[axis] for axis in pool.position_axes)
+    if rows_per_sample > 1:
+        if count != rows_per_sample:
+            return f"it has {count} rows a sample, and the head {rows_per_sample}"
+        return replace(pool, kind="each row")
     if count == 1:
-        return Pool("as it is", rank, samples, at, double=double)
-    if rank == 3 and at == 2:
-        return _tokens(Pool("mean over tokens", rank, samples, at, double=double), count, mask, token)
-    return Pool("mean over positions", rank, samples, at, double=double)
+        return pool
+    if rank == 3 and features == 2:
+        return _pool_tokens(pool, count, mask, token)
+    return replace(pool, kind="mean over positions")
 
 
-def _tokens(mean: Pool, count: int, mask: tuple[str, int] | None, token: int | None) -> Pool | str:
-    place = mean.rank, mean.samples, mean.features
+def _pool_tokens(pool: Pool, count: int, mask: tuple[str, int] | None, token: int | None) -> Pool | str:
     if token is not None:
         if not -count <= token < count:
             return f"it has {count} tokens, and no token {token}"
-        return Pool("token", *place, token=token, double=mean.double)
+        return replace(pool, kind="token", token=token)
     if mask is not None and mask[1] == count:
-        return Pool("masked mean over tokens", *place, mask=mask[0], double=mean.double)
-    return mean
+        return replace(pool, kind="masked mean over tokens", mask=mask[0])
+    return replace(pool, kind="mean over tokens")
 
 
-def _no_samples(shapes: Shapes) -> str:
+def _reason_without_samples(shapes: Shapes) -> str:
     runs = list(zip(shapes.dims, shapes.samples, strict=True))
     for axis in range(len(shapes.dims[0])):
-        each = {dims[axis] / samples for dims, samples in runs}
-        if len(each) == 1 and each.pop().is_integer() and len(runs) > 1:
+        ratios = {dims[axis] / samples for dims, samples in runs}
+        if len(ratios) == 1 and ratios.pop().is_integer() and len(runs) > 1:
             return f"samples share axis {axis} with tokens or positions, in an order that the file doesn't tell"
-    return f"no axis of its shape {_shape(shapes.dims[0])} runs over the samples"
+    return f"no axis of its shape {_text(shapes.dims[0])} runs over the samples"
 
 
-def _shape(dims: Sequence[int]) -> str:
+def _text(dims: Sequence[int]) -> str:
     return f"({', '.join(map(str, dims))})"

@@ -1,1 +1,1 @@
-"""Patches: small protobuf messages that, appended to a model's bytes, expose its head or sum its moments."""
+"""Patches: protobuf messages that, appended to a model's bytes, output its head's rows or sum their moments."""

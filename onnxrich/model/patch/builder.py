@@ -1,4 +1,4 @@
-"""The nodes of a patch: how rows, weights and sums are written in ONNX operators, in the operator set of the model."""
+"""Builder of a patch: adds nodes, inputs and outputs under names that the model does not use."""
 
 from __future__ import annotations
 
@@ -11,148 +11,143 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from onnxrich.model.file import Model
 
 
-def prefix(model: Model) -> str:
-    """A prefix that no tensor of the model begins with."""
+def unused_prefix(model: Model) -> str:
+    """Find a prefix with which no tensor of the model begins."""
     graph = model.proto.graph
-    taken = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    taken.update(name for node in graph.node for name in node.output)
-    mark = "onnxrich."
-    while any(name.startswith(mark) for name in taken):
-        mark = f"_{mark}"
-    return mark
+    names = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    names.update(name for node in graph.node for name in node.output)
+    prefix = "onnxrich."
+    while any(name.startswith(prefix) for name in names):
+        prefix = f"_{prefix}"
+    return prefix
 
 
 class Builder:
-    """Collects nodes, inputs and outputs of a patch, with names of their own."""
+    """Collects the nodes, inputs and outputs of a patch, in the operator set of the model.
 
-    def __init__(self, mark: str, opset: int) -> None:
-        self.mark, self.opset, self.graph, self.count = mark, opset, GraphProto(), 0
-        self.laid_out = ""
+    Args:
+        prefix: begins the names of all tensors of the patch.
+        opset: version of the model's default operator set.
+    """
+
+    def __init__(self, prefix: str, opset: int) -> None:
+        self.prefix, self.opset, self.graph = prefix, opset, GraphProto()
+        self._count = 0
+
+    def new_name(self, kind: str = "t") -> str:
+        """Give a new tensor a name."""
+        self._count += 1
+        return f"{self.prefix}{kind}{self._count}"
 
     def add(self, operator: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
-        self.count += 1
-        made = self.mark + (output or f"t{self.count}")
-        node = helper.make_node(operator, inputs, [made], name=f"{made}/{operator}", **attributes)
-        self.graph.node.append(node)
-        return made
+        """Add a node of one output; returns the name of its output, which is `output` behind the prefix if given."""
+        name = self.new_name()
+        name = name if output is None else self.prefix + output
+        self.graph.node.append(helper.make_node(operator, inputs, [name], name=f"{name}/{operator}", **attributes))
+        return name
+
+    def copy(self, node: NodeProto, tensor: str) -> str:
+        """Add a copy of a node that reads another tensor as its first input; returns the name of its output."""
+        copy, name = NodeProto(), self.new_name()
+        copy.CopyFrom(node)
+        copy.input[0], copy.output[:], copy.name = tensor, [name], f"{name}/{node.op_type}"
+        self.graph.node.append(copy)
+        return name
 
     def input(self, name: str, shape: list[int | str], elements: int = TensorProto.DOUBLE) -> str:
-        self.graph.input.append(helper.make_tensor_value_info(self.mark + name, elements, shape))
-        return self.mark + name
+        """Add an input of the graph; returns its name with the prefix."""
+        self.graph.input.append(helper.make_tensor_value_info(self.prefix + name, elements, shape))
+        return self.prefix + name
 
-    def output(self, name: str, *shape: int | str | None, elements: int = TensorProto.DOUBLE) -> None:
-        """A tensor as an output of the graph; names in its shape get the mark."""
-        marked = [f"{self.mark}{size}" if isinstance(size, str) else size for size in shape]
-        self.graph.output.append(helper.make_tensor_value_info(name, elements, marked))
+    def output(self, tensor: str, *shape: int | str | None, elements: int = TensorProto.DOUBLE) -> None:
+        """Make a tensor an output of the graph. Symbolic dimensions of its shape get the prefix."""
+        dimensions = [f"{self.prefix}{size}" if isinstance(size, str) else size for size in shape]
+        self.graph.output.append(helper.make_tensor_value_info(tensor, elements, dimensions))
 
     def constant(self, values: NDArray[Any]) -> str:
-        self.count += 1
-        name = f"{self.mark}c{self.count}"
+        """Add an initializer; returns its name."""
+        name = self.new_name("c")
         self.graph.initializer.append(numpy_helper.from_array(values, name))
         return name
 
     def integers(self, values: list[int]) -> str:
+        """Add a vector of int64 as an initializer; returns its name."""
         return self.constant(np.array(values, dtype=np.int64))
 
-    def leading(self, shape: str) -> str:
-        """A vector without its last entry."""
+    def without_last(self, vector: str) -> str:
+        """Drop the last entry of a vector."""
         if self.opset >= 10:
-            return self.add("Slice", [shape, self.integers([0]), self.integers([-1])])
-        return self.add("Slice", [shape], starts=[0], ends=[-1])
+            return self.add("Slice", [vector, self.integers([0]), self.integers([-1])])
+        return self.add("Slice", [vector], starts=[0], ends=[-1])
+
+    def row_count(self, table: str) -> str:
+        """Count the rows of a table, as a vector of one entry."""
+        return self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
 
     def ones(self, table: str) -> str:
-        """A column of ones for the rows of a table of shape (rows, width)."""
-        if self.opset < 9:  # there is no operator yet that makes a tensor of a shape
+        """Make a column of ones for the rows of a table of shape (rows, width)."""
+        if self.opset < 9:  # ConstantOfShape does not exist yet
             first = self.cast(self.add("Slice", [table], axes=[1], starts=[0], ends=[1]), TensorProto.DOUBLE)
             return self.add("Add", [self.add("Sub", [first, first]), self.constant(np.ones((1, 1)))])
-        rows = self.add("Gather", [self.add("Shape", [table]), self.integers([0])])
-        shape = self.add("Concat", [rows, self.integers([1])], axis=0)
-        one = numpy_helper.from_array(np.ones(1), "value")
-        return self.add("ConstantOfShape", [shape], value=one)
-
-    def shape_output(self) -> str:
-        """The shape of the features before their rows are laid out, as an output."""
-        made = self.add("Shape", [self.laid_out], "shape")
-        self.output(made, "rank", elements=TensorProto.INT64)
-        return made
-
-    def per_row(self, values: str, table: str, width: int, *, by_row: bool) -> str:
-        """Values of shape (samples, width), repeated for each of a sample's rows: tokens or positions.
-
-        The table, of shape (rows, width), says how many rows there are.
-        """
-        if by_row:
-            return values
-        first, one = self.integers([0]), self.integers([1])
-        rows = self.add("Gather", [self.add("Shape", [table]), first])
-        samples = self.add("Gather", [self.add("Shape", [values]), first])
-        repeats = self.add("Concat", [one, self.add("Div", [rows, samples]), one], axis=0)
-        apart = self.add("Reshape", [values, self.integers([-1, 1, width])])
-        return self.add("Reshape", [self.add("Tile", [apart, repeats]), self.integers([-1, width])])
-
-    def tallies(self, outputs: str, targets: str, weights: str, *, C: int, K: int) -> tuple[str, str]:
-        """Sums of `tallies.TALLIES`, added to an accumulator of shape (2, 1): its names before and after.
-
-        Outputs, targets and weights have shape (rows, C), (rows, K) and (rows, 1).
-        """
-        if C == 1:
-            zeros = self.add("Sub", [outputs, outputs])
-            outputs = self.add("Concat", [zeros, outputs], axis=1)
-        hit = self.add("Equal", [self.add("ArgMax", [side], axis=1) for side in (outputs, targets)])
-        # In the log of the softmax the runtime takes the largest output out first, as large ones need.
-        chosen = self.add("Mul", [self.add("LogSoftmax", [outputs], axis=1), targets])
-        loss = self.add("MatMul", [chosen, self.constant(-np.ones((K, 1)))])
-        each = self.add("Concat", [self.cast(hit, TensorProto.DOUBLE), loss], axis=1)
-        before = self.input("tallies", [2, 1])
-        after = self.add("Gemm", [each, weights, before], "tallies.next", transA=1)
-        self.output(after, 2, 1)
-        return before, after
+        shape = self.add("Concat", [self.row_count(table), self.integers([1])], axis=0)
+        return self.add("ConstantOfShape", [shape], value=numpy_helper.from_array(np.ones(1), "value"))
 
     def cast(self, tensor: str, elements: int, output: str | None = None) -> str:
+        """Cast a tensor to another element type."""
         return self.add("Cast", [tensor], output, to=elements)
 
-    def transposed(self, table: str) -> str:
+    def transpose(self, table: str) -> str:
+        """Transpose a table."""
         return self.add("Transpose", [table], perm=[1, 0])
 
-    def column(self, values: str) -> str:
-        """Values of whatever shape as a table of shape (their number, 1)."""
-        return self.add("Reshape", [values, self.integers([-1, 1])])
+    def column(self, tensor: str) -> str:
+        """Reshape a tensor to a table of one column."""
+        return self.add("Reshape", [tensor, self.integers([-1, 1])])
 
-    def concat(self, parts: list[str], *, axis: int) -> str:
-        return parts[0] if len(parts) == 1 else self.add("Concat", parts, axis=axis)
+    def concat(self, tensors: list[str], *, axis: int) -> str:
+        """Join tensors along an axis."""
+        return tensors[0] if len(tensors) == 1 else self.add("Concat", tensors, axis=axis)
 
     def split(self, tensor: str, sizes: list[int], *, axis: int) -> list[str]:
-        """A tensor cut along an axis into parts of these sizes."""
+        """Cut a tensor along an axis into parts of these sizes; returns their names."""
         if len(sizes) == 1:
             return [tensor]
-        self.count += 1
-        made = [f"{self.mark}t{self.count}.{j}" for j in range(len(sizes))]
+        name = self.new_name()
+        names = [f"{name}.{j}" for j in range(len(sizes))]
         if self.opset >= 13:
-            node: NodeProto = helper.make_node("Split", [tensor, self.integers(sizes)], made, axis=axis)
+            node: NodeProto = helper.make_node("Split", [tensor, self.integers(sizes)], names, axis=axis)
         else:
-            node = helper.make_node("Split", [tensor], made, axis=axis, split=sizes)
+            node = helper.make_node("Split", [tensor], names, axis=axis, split=sizes)
         self.graph.node.append(node)
-        return made
+        return names
 
-    def inner(self) -> Builder:
-        """Collects the nodes of a branch, which sees the tensors of this graph."""
-        return Builder(f"{self.mark}inner.", self.opset)
+    def reduce(self, operator: str, tensor: str, axes: tuple[int, ...]) -> str:
+        """Reduce axes of a tensor, which are then gone, by ReduceSum or ReduceMean."""
+        since = 13 if operator == "ReduceSum" else 18
+        if self.opset >= since:
+            return self.add(operator, [tensor, self.integers(list(axes))], keepdims=0)
+        return self.add(operator, [tensor], axes=list(axes), keepdims=0)
 
-    def when(self, condition: str, inner: Builder, made: list[str], names: list[str]) -> list[str]:
-        """What a branch makes, matrices in double, where a condition holds; where not, empty matrices."""
+    def branch(self) -> Builder:
+        """Start a branch, whose nodes can read the tensors of this graph."""
+        return Builder(f"{self.prefix}inner.", self.opset)
+
+    def compute_if(self, condition: str, branch: Builder, matrices: list[str], names: list[str]) -> list[str]:
+        """Compute double matrices of a branch where a condition holds, else empty ones; returns their names outside."""
         empty = GraphProto(name="nothing")
-        for name in made:
-            inner.output(name, None, None)
+        for matrix in matrices:
+            branch.output(matrix, None, None)
             value = numpy_helper.from_array(np.zeros((0, 0)))
-            empty.node.append(helper.make_node("Constant", [], [f"{name}.none"], value=value))
-            empty.output.append(helper.make_tensor_value_info(f"{name}.none", TensorProto.DOUBLE, [0, 0]))
-        inner.graph.name = "product"
-        after = [self.mark + name for name in names]
+            empty.node.append(helper.make_node("Constant", [], [f"{matrix}.none"], value=value))
+            empty.output.append(helper.make_tensor_value_info(f"{matrix}.none", TensorProto.DOUBLE, [0, 0]))
+        branch.graph.name = "product"
+        outputs = [self.prefix + name for name in names]
         node = helper.make_node(
-            "If", [condition], after, name=f"{self.mark}when", then_branch=inner.graph, else_branch=empty
+            "If", [condition], outputs, name=f"{self.prefix}when", then_branch=branch.graph, else_branch=empty
         )
         self.graph.node.append(node)
-        return after
+        return outputs
 
     def serialize(self) -> bytes:
+        """Serialize the patch as a ModelProto."""
         return bytes(ModelProto(graph=self.graph).SerializeToString())

@@ -1,8 +1,7 @@
-"""The patch: a small protobuf message that, appended to a model's bytes, makes it yield its head and its moments.
+"""Patches that, appended to a model's bytes, make it output the rows of its head or sum their moments.
 
-protobuf merges concatenated messages, and a repeated field is appended to. So `model bytes + patch bytes` is the model
-with further nodes, inputs and outputs: no decode and re-encode of the weights, and what was changed can be read on its
-own.
+protobuf merges concatenated messages and appends to repeated fields. So `model bytes + patch bytes` is the model with
+further nodes, inputs and outputs: no weight is decoded, and the patch shows on its own what was changed.
 """
 
 from __future__ import annotations
@@ -19,44 +18,43 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
-from onnxrich.model.head.head import Head
-from onnxrich.model.patch.builder import Builder, prefix
-from onnxrich.model.patch.cross_products import CrossProductModel as CrossProductModel
-from onnxrich.model.patch.cross_products import cross_product_model as cross_product_model
-from onnxrich.model.patch.products import accumulate, tile_shapes
-from onnxrich.model.patch.rows import Part, lay_out, row_table
-from onnxrich.moments.matrix import METADATA, TALLIES, Array, from_tiles, with_outputs
+from onnxrich.model.head.head import Head, UnmeasuredHead
+from onnxrich.model.patch.builder import Builder, unused_prefix
+from onnxrich.model.patch.products import accumulate, add_tallies, tile_shapes
+from onnxrich.model.patch.rows import Part, add_row_table, add_tables
+from onnxrich.moments.matrix import METADATA, SCORES, Array, from_tiles, with_outputs
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What to append to a model, and the names by which to drive it.
+    """The bytes to append to a model, and the names of the inputs and outputs that they add.
 
-    Each run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
-    Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix, those on and above the
-    diagonal, row by row. With `counts`, a last one of shape (2, 1) holds the sums of `tallies.TALLIES`.
+    A run takes one batch and the accumulators, and gives the next accumulators. These are the tiles
+    Σ w (z − shift)[edges[i]:edges[i+1]] (z − shift)[edges[j]:edges[j+1]]ᵀ of the moment matrix on and above the
+    diagonal, row by row. With `has_tallies`, a last accumulator of shape (2, 1) holds the sums of `SCORES`.
 
-    Where several runs are added by one product, each but the last yields its parts of z, which are to be held and given
-    to the last one; tallies are added by each run. The sums of a run that is not the last are not to be fetched.
+    One product can add the rows of several batches. Then each run but the last of a product outputs its parts of z,
+    which the caller buffers and feeds to the last run. Each run adds its own tallies. Only the last run of a product
+    computes the other sums: the caller must not fetch them from another run.
 
     Attributes:
         data: serialized ModelProto.
-        shape: output, the shape of φ before its rows are laid out.
-        weights: input, float64 of shape (samples or rows, 1): 1, or 0 for padding; None where all rows count.
+        shape: output, the shape of φ before its axes are merged into rows.
+        weights: input, float64 of shape (samples or rows, 1): 1, or 0 for padding; None when all rows count.
         targets: input, float64 of shape (samples or rows, K); None without labels.
         shift: input, float64 of shape (1, d).
         accumulators: inputs.
         accumulated: outputs, in the order of `accumulators`.
-        edges: where the tiles begin along each side, and d at the end.
-        counts: whether the tallies are summed.
-        parts: outputs: the parts of z for the rows of a run, the features second; `outputs` third where it is summed.
+        edges: indices at which the tiles begin along each side, then d.
+        has_tallies: whether the patch sums the tallies.
+        parts: outputs, the parts of z for the rows of a run: features second; `outputs` third when they are summed.
         outputs: output of shape (rows, C).
-        elements: type of its elements, float or double.
-        weight: float64 array of shape (C, p), W of f = Wφ + b, where the outputs are not summed but follow from φ.
-        held: inputs, for each run but the last: its parts, which may be of no rows.
-        last: input, a boolean: whether to add the rows of this run and those that were held; None where each run is.
-        layers: patches of hidden layers that are run with this one; their accumulators come before its own, and their
-            parts behind.
+        elements: element type of `outputs`, float or double.
+        weight: float64 array of shape (C, p), W of f = Wφ + b, when the moments of f are derived from those of φ.
+        buffered: inputs, for each batch of a product but the last: its parts, which may have no rows.
+        last: input, a boolean: whether this run adds its rows and the buffered ones; None when each run does.
+        layers: patches of hidden layers in the same model. Their accumulators come before those of this patch, and
+            their parts behind its own.
     """
 
     data: bytes
@@ -67,142 +65,138 @@ class Patch:
     accumulators: tuple[str, ...]
     accumulated: tuple[str, ...]
     edges: tuple[int, ...]
-    counts: bool
+    has_tallies: bool
     parts: tuple[Part, ...]
     outputs: str
     elements: int
     weight: Array | None = None
-    held: tuple[tuple[str, ...], ...] = ()
+    buffered: tuple[tuple[str, ...], ...] = ()
     last: str | None = None
     layers: tuple[Patch, ...] = ()
 
     @property
-    def fed(self) -> dict[str, str]:
-        """The inputs for weights and targets, by what they are, where there are such."""
-        named = {"weights": self.weights, "targets": self.targets}
-        return {what: name for what, name in named.items() if name is not None}
+    def row_inputs(self) -> dict[str, str]:
+        """Names of the inputs "weights" and "targets", those that exist."""
+        names = {"weights": self.weights, "targets": self.targets}
+        return {role: name for role, name in names.items() if name is not None}
 
     @property
     def features(self) -> str:
         """Output of shape (rows, p): φ."""
         return self.parts[1].name
 
-    def beside(self, layers: Sequence[Patch]) -> Patch:
-        """One patch of this one and those of hidden layers."""
+    @property
+    def batches_per_product(self) -> int:
+        """The most batches whose rows one product adds."""
+        return 1 + len(self.buffered)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shapes of the accumulators."""
+        of_layers = tuple(shape for layer in self.layers for shape in layer.shapes)
+        return of_layers + tuple(tile_shapes(self.edges)) + ((len(SCORES), 1),) * self.has_tallies
+
+    @property
+    def accumulator_slices(self) -> tuple[slice, ...]:
+        """Slices of the accumulators of each layer, then the slice of this patch's own."""
+        edges = np.cumsum([0, *(len(layer.accumulators) for layer in self.layers)]).tolist()
+        return tuple(slice(start, stop) for start, stop in pairwise([*edges, len(self.accumulators)]))
+
+    @property
+    def idle_feed(self) -> dict[str, NDArray[Any]]:
+        """Inputs for a run whose sums nobody uses: zero accumulators and shifts, and no buffered rows."""
+        feed: dict[str, NDArray[Any]] = {patch.shift: np.zeros((1, patch.edges[-1])) for patch in (self, *self.layers)}
+        feed |= {name: np.zeros(shape) for name, shape in zip(self.accumulators, self.shapes, strict=True)}
+        for names in self.buffered:
+            feed |= {name: part.empty for name, part in zip(names, self.parts, strict=True)}
+        return feed if self.last is None else feed | {self.last: np.array(False)}
+
+    def with_layers(self, layers: Sequence[Patch]) -> Patch:
+        """Join this patch and those of hidden layers into one."""
+        buffers = zip(self.buffered, *(layer.buffered for layer in layers), strict=True)
         return replace(
             self,
             data=b"".join([self.data, *(layer.data for layer in layers)]),
             accumulators=(*(name for layer in layers for name in layer.accumulators), *self.accumulators),
             accumulated=(*(name for layer in layers for name in layer.accumulated), *self.accumulated),
             parts=(*self.parts, *(part for layer in layers for part in layer.parts)),
-            held=tuple(tuple(chain(*run)) for run in zip(self.held, *(layer.held for layer in layers), strict=True)),
+            buffered=tuple(tuple(chain(*names)) for names in buffers),
             layers=tuple(layers),
         )
 
-    @property
-    def spans(self) -> tuple[slice, ...]:
-        """Where the accumulators of each layer lie, and then those of this patch itself."""
-        edges = np.cumsum([0, *(len(layer.accumulators) for layer in self.layers)]).tolist()
-        return tuple(slice(start, stop) for start, stop in pairwise([*edges, len(self.accumulators)]))
-
-    @property
-    def runs(self) -> int:
-        """How many runs are added by one product, at most."""
-        return 1 + len(self.held)
-
-    @property
-    def nothing(self) -> dict[str, NDArray[Any]]:
-        """What a run is fed, on top of its rows, so that its sums are of no use: zero sums and shift, nothing held."""
-        fed: dict[str, NDArray[Any]] = {each.shift: np.zeros((1, each.edges[-1])) for each in (self, *self.layers)}
-        fed |= {name: np.zeros(shape) for name, shape in zip(self.accumulators, self.shapes, strict=True)}
-        for names in self.held:
-            fed |= {name: part.empty for name, part in zip(names, self.parts, strict=True)}
-        return fed if self.last is None else fed | {self.last: np.array(False)}
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shapes of the accumulators."""
-        before = tuple(shape for layer in self.layers for shape in layer.shapes)
-        return before + tuple(tile_shapes(self.edges)) + ((len(TALLIES), 1),) * self.counts
-
     def tallies(self, accumulated: Sequence[Array]) -> dict[str, float]:
-        """The sums of `tallies.TALLIES`, where they are counted, from the patch's own sums."""
-        return dict(zip(TALLIES, accumulated[-1][:, 0].tolist(), strict=True)) if self.counts else {}
+        """Read the sums of `SCORES` from this patch's own accumulators; empty without tallies."""
+        return dict(zip(SCORES, accumulated[-1][:, 0].tolist(), strict=True)) if self.has_tallies else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
-        """The symmetric moment matrix, float64 of shape (d, d), from the accumulated tiles."""
-        summed = from_tiles(accumulated[: len(accumulated) - self.counts])
+        """Assemble the symmetric moment matrix, float64 of shape (d, d), from this patch's own accumulators."""
+        summed = from_tiles(accumulated[: len(accumulated) - self.has_tallies])
         return summed if self.weight is None else with_outputs(summed, self.weight)
 
-    def summed(self, shift: Array) -> Array:
-        """Those entries of a shift, of shape (d,), about which sums are accumulated."""
+    def summed_entries(self, shift: Array) -> Array:
+        """Select the entries of a shift, of shape (d,), that belong to the entries of z that are summed."""
         if self.weight is None:
             return shift
         C, p = self.weight.shape
         return np.delete(shift, slice(1 + p, 1 + p + C))
 
 
-def expose_raw(model: Model, head: Head) -> tuple[bytes, list[str]]:
-    """The patch that adds the tensors of a head as outputs, as they are, in double, and their names."""
+def expose_tensors(model: Model, head: UnmeasuredHead) -> tuple[bytes, list[str]]:
+    """Build the patch that outputs the tensors of a head as they are, in double; returns also their names."""
     graph = GraphProto()
-    names = []
-    for view, name in ((head.features, "features"), (head.outputs, "outputs")):
-        made = f"{prefix(model)}{name}"
-        names.append(made)
-        graph.node.append(helper.make_node("Cast", [view.tensor], [made], to=TensorProto.DOUBLE))
-        graph.output.append(ValueInfoProto(name=made))
+    names = [f"{unused_prefix(model)}{role}" for role in ("features", "outputs")]
+    for view, name in zip((head.features, head.outputs), names, strict=True):
+        graph.node.append(helper.make_node("Cast", [view.tensor], [name], to=TensorProto.DOUBLE))
+        graph.output.append(ValueInfoProto(name=name))
     return bytes(ModelProto(graph=graph).SerializeToString()), names
 
 
-def shapes(model: Model, tensors: Sequence[str]) -> tuple[bytes, list[str]]:
-    """The patch that adds the shapes of tensors as outputs, and their names."""
-    build = Builder(f"{prefix(model)}shapes.", model.opset)
+def expose_shapes(model: Model, tensors: Sequence[str]) -> tuple[bytes, list[str]]:
+    """Build the patch that outputs the shapes of tensors; returns also the names of these outputs."""
+    build = Builder(f"{unused_prefix(model)}shapes.", model.opset)
     names = [build.add("Shape", [tensor]) for tensor in tensors]
     build.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, [None]) for name in names)
     return build.serialize(), names
 
 
-def expose(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
-    """The patch that adds the head's rows as float32 outputs of shape (rows, p) and (rows, C), and their names.
+def expose_rows(model: Model, head: Head) -> tuple[bytes, tuple[str, str]]:
+    """Build the patch that outputs the head's rows, float32 of shape (rows, p) and (rows, C); returns also the names.
 
-    Requires a head whose widths p and C are known; ensures that no name of the model is taken.
+    No name of the model is reused.
     """
-    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
-    build = Builder(prefix(model), model.opset)
+    build = Builder(unused_prefix(model), model.opset)
     names = []
-    for view, width, name in ((head.features, head.p, "features"), (head.outputs, head.C, "outputs")):
-        made = build.add("Cast", [row_table(build, view, width)], name, to=TensorProto.FLOAT)
-        build.output(made, "rows", width, elements=TensorProto.FLOAT)
-        names.append(made)
+    for view, width, role in ((head.features, head.p, "features"), (head.outputs, head.C, "outputs")):
+        name = build.add("Cast", [add_row_table(build, view, width)], role, to=TensorProto.FLOAT)
+        build.output(name, "rows", width, elements=TensorProto.FLOAT)
+        names.append(name)
     return build.serialize(), (names[0], names[1])
 
 
-def portable(model: Model, head: Head, shift: Array | None, residual: float | None) -> Patch:
-    """The patch that adds moments as accumulators, for any runtime: no input but these, the shift a constant.
+def instrument_portable(model: Model, head: Head, shift: Array | None, residual: float | None) -> Patch:
+    """Build the patch that sums moments in any runtime: its only inputs are the accumulators, the shift is a constant.
 
-    What is needed to read the moments stands in the model's metadata, see `Moments.from_accumulators`.
+    `Moments.from_accumulators` finds in the model's metadata what it needs to read the moments.
 
     Args:
         model: the model.
-        head: its head, with p and C known.
+        head: its head.
         shift: float64 array of shape (1 + p + C,), the mean of some rows; zero when left out.
         residual: relative residual of the head's check.
     """
-    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
-    about = np.zeros(1 + head.p + head.C) if shift is None else shift
-    # Fewer and larger tiles: whoever drives the model carries each of them from run to run.
-    patch = instrument(model, head, shift=about, memory="cuda")
-    affine = head.affine
-    told = {
+    shift = np.zeros(1 + head.p + head.C) if shift is None else shift
+    # Fewer and larger tiles, because the program that drives the model carries each of them from run to run.
+    patch = instrument(model, head, shift=shift, memory="cuda")
+    description = {
         "sizes": [head.p, head.C],
-        "shift": about.tolist(),
-        "dtype": affine.dtype if affine else "float32",
+        "shift": shift.tolist(),
+        "dtype": head.affine.dtype if head.affine else "float32",
         "residual": residual or 0.0,
         "features": head.features.tensor,
         "outputs": head.outputs.tensor,
     }
     metadata = ModelProto()
-    metadata.metadata_props.add(key=METADATA, value=json.dumps(told))
+    metadata.metadata_props.add(key=METADATA, value=json.dumps(description))
     return replace(patch, data=patch.data + metadata.SerializeToString())
 
 
@@ -210,13 +204,13 @@ def check_not_instrumented(model: Model) -> None:
     """Check that a model has no accumulators, which no data feed.
 
     Raises:
-        ModelError: when `portable` made it.
+        ModelError: when `instrument_portable` patched the model.
     """
     if any(entry.key == METADATA for entry in model.proto.metadata_props):
         raise ModelError(
             f"{model.path} is instrumented already",
             "a model without accumulators",
-            "Pass the model that it was made of, or run this one in any ONNX runtime.",
+            "Pass the model from which it was made, or run this one in any ONNX runtime.",
         )
 
 
@@ -225,70 +219,69 @@ def instrument(
     head: Head,
     *,
     K: int = 0,
-    count: bool = False,
+    with_tallies: bool = False,
     masked: bool = False,
     mask: str | None = None,
     by_row: bool = False,
     shift: Array | None = None,
-    runs: int = 1,
+    batches_per_product: int = 1,
     derived: bool = False,
     memory: str = "cpu",
-    beside: Patch | None = None,
+    base: Patch | None = None,
     name: str = "",
 ) -> Patch:
-    """The patch that adds the head's rows as outputs, and the moments as accumulators.
+    """Build the patch that outputs the head's rows and sums their moments in accumulators.
 
-    Requires a head whose widths p and C are known; ensures that no name of the model is taken.
+    No name of the model is reused.
 
     Args:
         model: the model.
-        head: its head, with p and C known.
+        head: its head.
         K: number of targets.
-        count: whether to sum the tallies as well: outputs and targets are those of a classifier.
+        with_tallies: whether to sum the tallies too: outputs and targets are those of a classifier.
         masked: whether rows can have weight 0; costs one more pass over the rows.
-        mask: input of the model that is 0 for rows to be left out, 1 for the others.
-        by_row: whether weights and targets come for each row, not for each sample.
+        mask: input of the model that is 0 for rows to leave out and 1 for the others.
+        by_row: whether weights and targets come for each row instead of for each sample.
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
-        runs: how many runs are added by one product; more than one pays where a run has few rows.
-        derived: whether the moments of the outputs are to follow from those of φ, by W of the head; needs `affine`.
-        memory: kind of memory in which the sums lie, "cpu" or "cuda": there are fewer and larger tiles for the latter.
-        beside: another patch of the model, whose inputs are used.
-        name: what tells this patch from others of the same model.
+        batches_per_product: the most batches whose rows one product adds; more than one pays when batches are short.
+        derived: whether the moments of the outputs will be derived from those of φ by W of the head; needs `affine`.
+        memory: kind of memory that holds the sums, "cpu" or "cuda": the latter gets fewer and larger tiles.
+        base: patch of the model's head, whose inputs this one shares when it is the patch of a hidden layer.
+        name: distinguishes this patch from others of the same model.
     """
-    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
-    build = Builder(f"{prefix(model)}{name}", model.opset)
-    tables = lay_out(
-        build, head, K=K, masked=masked, mask=mask, by_row=by_row, fed=beside.fed if beside else None,
-        elements=beside.elements if beside else None,
+    build = Builder(f"{unused_prefix(model)}{name}", model.opset)
+    tables = add_tables(
+        build, head, K=K, masked=masked, mask=mask, by_row=by_row, row_inputs=base.row_inputs if base else None,
+        elements=base.elements if base else None,
     )  # fmt: skip
     parts = tuple(part for part in tables.parts if not (derived and part is tables.outputs))
     d = sum(part.width for part in parts)
-    about = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
-    last = beside.last if beside else None
-    sums = accumulate(build, parts, about, masked=masked, memory=memory, runs=runs, last=last)
-    tallies: tuple[str, ...] = ()
-    if count:
-        logits = build.cast(tables.outputs.name, TensorProto.DOUBLE)
-        tallies = build.tallies(logits, tables.labels, tables.one.name, C=tables.outputs.width, K=K)
+    shift_name = build.input("shift", [1, d]) if shift is None else build.constant(shift.reshape(1, d))
+    sums = accumulate(
+        build, parts, shift_name, masked=masked, memory=memory, batches_per_product=batches_per_product,
+        last=base.last if base else None,
+    )  # fmt: skip
+    tallies = add_tallies(build, tables) if with_tallies else ()
     shape = ""
     if shift is None:
-        shape = build.shape_output()
-        for part in tables.parts if sums.held else (tables.features, tables.outputs):
+        shape = build.add("Shape", [tables.unmerged], "shape")
+        build.output(shape, "rank", elements=TensorProto.INT64)
+        for part in tables.parts if sums.buffered else (tables.features, tables.outputs):
             build.output(part.name, "rows", part.width, elements=part.elements)
     return Patch(
         data=build.serialize(),
         shape=shape,
-        weights=tables.fed.get("weights"),
-        targets=tables.fed.get("targets"),
-        shift=about,
+        weights=tables.row_inputs.get("weights"),
+        targets=tables.row_inputs.get("targets"),
+        shift=shift_name,
         accumulators=(*sums.before, *tallies[:1]),
         accumulated=(*sums.after, *tallies[1:]),
         edges=sums.edges,
-        counts=count,
+        has_tallies=with_tallies,
         parts=parts,
         outputs=tables.outputs.name,
         elements=tables.outputs.elements,
         weight=head.affine.weight if derived and head.affine else None,
-        held=sums.held,
+        buffered=sums.buffered,
         last=sums.last,
     )

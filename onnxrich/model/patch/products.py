@@ -1,12 +1,12 @@
-"""The product of a patch: entries of z for the rows of a batch in, tiles of the moment matrix out.
+"""Sums of a patch: parts of z for the rows of a batch in, tiles of the moment matrix and tallies out.
 
-ONNX has no product that knows that its result is symmetric, so the matrix is cut into tiles, of which those on and
-above the diagonal are computed. What is multiplied are blocks of some entries, (entries, rows): then the product takes
-both its factors as they lie in memory. They are cut before they are transposed, so that each fits into a cache.
-`benchmarks/RESULTS.md` has what other ways cost.
+ONNX has no product that exploits the symmetry of its result. So the matrix is cut into tiles, and only those on and
+above the diagonal are computed. The factors are blocks of some entries, of shape (entries, rows): then the product
+reads both as they lie in memory. The blocks are cut before they are transposed, so that each fits into a cache.
+`benchmarks/RESULTS.md` has the cost of other ways.
 
-Each product reads and writes all sums, d²/2 numbers, however few rows it adds. So the rows of several short runs can be
-kept on the device, to be added by one product with those of the last.
+Each product reads and writes all sums, d²/2 numbers, however few rows it adds. So the device can buffer the rows of
+several short batches, and the product of the last one adds them all.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ import numpy as np
 from onnx import TensorProto
 
 from onnxrich.model.patch.builder import Builder
-from onnxrich.model.patch.rows import Part
+from onnxrich.model.patch.rows import Part, Tables
 
-# Rows and columns of a tile, by the kind of memory. With b along each side (b + 1)/2b of the product is computed, but
-# products that are too small for the device are slow, and more than this many save little.
+# Rows and columns of a tile, by the kind of memory. With b tiles along each side (b + 1)/2b of the product is computed.
+# But products that are too small for the device are slow, and more tiles than this save little.
 TILE = {"cpu": 176, "cuda": 320}
 MOST_TILES = 12
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Names by which the sums are driven, as `rewrite.Patch` describes them."""
+    """Names of the inputs and outputs of the sums, as `Patch` describes them."""
 
     edges: tuple[int, ...]
     before: tuple[str, ...]
     after: tuple[str, ...]
-    held: tuple[tuple[str, ...], ...]
+    buffered: tuple[tuple[str, ...], ...]
     last: str | None
 
 
 def tile_edges(d: int, memory: str) -> tuple[int, ...]:
-    """Where the tiles of a d × d moment matrix begin along each side, and d at the end.
+    """Compute the indices at which the tiles of a d × d moment matrix begin along each side, with d at the end.
 
     Args:
         d: width of the matrix.
-        memory: kind of memory in which it lies, "cpu" or "cuda".
+        memory: kind of memory that holds it, "cpu" or "cuda".
     """
     count = min(MOST_TILES, max(1, round(d / TILE[memory])))
     return tuple(int(edge) for edge in np.linspace(0, d, count + 1))
 
 
 def tile_shapes(edges: Sequence[int]) -> list[tuple[int, int]]:
-    """Shapes of the tiles on and above the diagonal, row by row."""
+    """List the shapes of the tiles on and above the diagonal, row by row."""
     return list(combinations_with_replacement(np.diff(edges).tolist(), 2))
 
 
@@ -62,48 +62,69 @@ def accumulate(
     *,
     masked: bool,
     memory: str,
-    runs: int = 1,
+    batches_per_product: int = 1,
     last: str | None = None,
 ) -> Sums:
-    """Adds the nodes that sum (z − shift)(z − shift)ᵀ over the rows.
+    """Add the nodes that sum (z − shift)(z − shift)ᵀ over the rows.
 
     Args:
         build: collects the nodes.
         parts: of z, in order; the first is a one, or the weight of each row, 0 or 1.
         shift: name of a tensor of shape (1, d).
-        masked: whether there are rows of weight 0.
-        memory: kind of memory in which the sums lie.
-        runs: how many runs are to be added by one product; each is where the operator set knows no other way.
-        last: the input that says whether a run is the last of these, where there is one already.
+        masked: whether rows can have weight 0.
+        memory: kind of memory that holds the sums.
+        batches_per_product: the most batches whose rows one product adds; 1 before operator set 11, where both branches
+            of an If must have the same shape.
+        last: existing input that says whether a batch is the last of a product.
     """
     edges = tile_edges(sum(part.width for part in parts), memory)
     sizes = tile_shapes(edges)
     before = [build.input(f"moments.{j:02d}", list(size)) for j, size in enumerate(sizes)]
     after = [f"moments.{j:02d}.next" for j in range(len(sizes))]
-    # Before operator set 11 both branches of an If had to have the same shape.
-    held = [_held(build, parts, run) for run in range(runs - 1 if build.opset >= 11 else 0)]
-    if not held:
-        made = _products(build, parts, shift, before=before, after=after, edges=edges, masked=masked)
+    buffer_count = batches_per_product - 1 if build.opset >= 11 else 0
+    buffered = [_add_buffer(build, parts, number) for number in range(buffer_count)]
+    if not buffered:
+        sums = _add_products(build, parts, shift, before=before, after=after, edges=edges, masked=masked)
     else:
         last = last or build.input("last", [], TensorProto.BOOL)
-        inner = build.inner()
-        rows = [inner.concat([*side, part.name], axis=0) for *side, part in zip(*held, parts, strict=True)]
-        whole = [replace(part, name=name) for part, name in zip(parts, rows, strict=True)]
+        branch = build.branch()
+        tables = [branch.concat([*names, part.name], axis=0) for *names, part in zip(*buffered, parts, strict=True)]
+        joined = [replace(part, name=table) for part, table in zip(parts, tables, strict=True)]
         inside = [f"product.{j}" for j in range(len(sizes))]
-        inside = _products(inner, whole, shift, before=before, after=inside, edges=edges, masked=masked)
-        made = build.when(last, inner, inside, after)
-    for name, size in zip(made, sizes, strict=True):
+        inside = _add_products(branch, joined, shift, before=before, after=inside, edges=edges, masked=masked)
+        sums = build.compute_if(last, branch, inside, after)
+    for name, size in zip(sums, sizes, strict=True):
         build.output(name, *size)
-    return Sums(edges, tuple(before), tuple(made), tuple(held), last)
+    return Sums(edges, tuple(before), tuple(sums), tuple(buffered), last)
 
 
-def _held(build: Builder, parts: Sequence[Part], run: int) -> tuple[str, ...]:
-    """Inputs for the parts of z that an earlier run gave, which may be of no rows."""
-    rows = f"{build.mark}held.{run}"
-    return tuple(build.input(f"held.{run}.{i}", [rows, part.width], part.elements) for i, part in enumerate(parts))
+def add_tallies(build: Builder, tables: Tables) -> tuple[str, str]:
+    """Add the nodes that sum `SCORES` in an accumulator of shape (2, 1); returns its names before and after."""
+    outputs = build.cast(tables.outputs.name, TensorProto.DOUBLE)
+    if tables.outputs.width == 1:
+        zeros = build.add("Sub", [outputs, outputs])
+        outputs = build.add("Concat", [zeros, outputs], axis=1)
+    hits = build.add("Equal", [build.add("ArgMax", [table], axis=1) for table in (outputs, tables.labels)])
+    # The runtime's LogSoftmax subtracts the largest output first, so that large outputs do not overflow.
+    chosen = build.add("Mul", [build.add("LogSoftmax", [outputs], axis=1), tables.labels])
+    K = tables.targets.width if tables.targets else 0
+    losses = build.add("MatMul", [chosen, build.constant(-np.ones((K, 1)))])
+    tallies = build.add("Concat", [build.cast(hits, TensorProto.DOUBLE), losses], axis=1)
+    before = build.input("tallies", [2, 1])
+    after = build.add("Gemm", [tallies, tables.one.name, before], "tallies.next", transA=1)
+    build.output(after, 2, 1)
+    return before, after
 
 
-def _products(
+def _add_buffer(build: Builder, parts: Sequence[Part], number: int) -> tuple[str, ...]:
+    """Add inputs for the parts of z of an earlier batch, which may have no rows."""
+    rows = f"{build.prefix}buffered.{number}"
+    return tuple(
+        build.input(f"buffered.{number}.{i}", [rows, part.width], part.elements) for i, part in enumerate(parts)
+    )
+
+
+def _add_products(
     build: Builder,
     parts: Sequence[Part],
     shift: str,
@@ -113,10 +134,10 @@ def _products(
     edges: Sequence[int],
     masked: bool,
 ) -> list[str]:
-    """Adds the product of each two blocks of z − shift to the sum of its tile; gives the names of the sums."""
-    blocks = _blocks(build, parts, shift, edges)
+    """Add the product of each two blocks of z − shift to the sum of its tile; returns the names of the new sums."""
+    blocks = _add_blocks(build, parts, shift, edges)
     if masked:
-        weights = build.transposed(parts[0].name)
+        weights = build.transpose(parts[0].name)
         blocks = [build.add("Mul", [block, weights]) for block in blocks]
     return [
         build.add("Gemm", [*pair, before[j]], after[j], transB=1)
@@ -124,19 +145,19 @@ def _products(
     ]
 
 
-def _blocks(build: Builder, parts: Sequence[Part], shift: str, edges: Sequence[int]) -> list[str]:
-    """z − shift in double, cut at the edges and transposed: (entries, rows)."""
+def _add_blocks(build: Builder, parts: Sequence[Part], shift: str, edges: Sequence[int]) -> list[str]:
+    """Cut z − shift at the edges, in double and transposed to (entries, rows)."""
     pieces: list[list[str]] = [[] for _ in edges[1:]]
     start = 0
     for part in parts:
-        inner = [edge for edge in edges if start < edge < start + part.width]
-        cuts = [start, *inner, start + part.width]
-        for at, piece in zip(cuts, build.split(part.name, np.diff(cuts).tolist(), axis=1), strict=False):
-            # In double only now: cutting and transposing move half the bytes.
-            block = build.transposed(piece)
-            whole = block if part.elements == TensorProto.DOUBLE else build.cast(block, TensorProto.DOUBLE)
-            pieces[bisect_right(edges, at) - 1].append(whole)
+        inner_edges = [edge for edge in edges if start < edge < start + part.width]
+        cuts = [start, *inner_edges, start + part.width]
+        for position, piece in zip(cuts, build.split(part.name, np.diff(cuts).tolist(), axis=1), strict=False):
+            block = build.transpose(piece)
+            # Cast last, because cutting and transposing then move half the bytes.
+            block = block if part.elements == TensorProto.DOUBLE else build.cast(block, TensorProto.DOUBLE)
+            pieces[bisect_right(edges, position) - 1].append(block)
         start += part.width
-    column = build.add("Reshape", [shift, build.integers([-1, 1])])
-    shifts = build.split(column, np.diff(edges).tolist(), axis=0)
-    return [build.add("Sub", [build.concat(piece, axis=0), about]) for piece, about in zip(pieces, shifts, strict=True)]
+    shifts = build.split(build.column(shift), np.diff(edges).tolist(), axis=0)
+    blocks = [build.concat(block_pieces, axis=0) for block_pieces in pieces]
+    return [build.add("Sub", [block, block_shift]) for block, block_shift in zip(blocks, shifts, strict=True)]

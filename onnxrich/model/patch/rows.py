@@ -1,4 +1,4 @@
-"""The tables of a patch: z = [1, φ, f, y] for the rows of a run, part by part."""
+"""Tables of a patch: the nodes that lay out z = [1, φ, f, y] for the rows of a run, part by part."""
 
 from __future__ import annotations
 
@@ -14,64 +14,15 @@ from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.builder import Builder
 
 
-def pooled(build: Builder, tensor: str, how: Pool, width: int) -> str:
-    """A layer's tensor as a table of shape (rows, width)."""
-    element = TensorProto.DOUBLE if how.double else TensorProto.FLOAT
-    tensor = build.add("Cast", [tensor], to=element)
-    if how.kind == "mean over positions":
-        return _table(build, _over_positions(build, tensor, how), width)
-    if how.kind == "mean over tokens":
-        return _ordered(build, reduced(build, "ReduceMean", tensor, how.others), how)
-    if how.token is not None:
-        (axis,) = how.others
-        return _ordered(build, build.add("Gather", [tensor, build.constant(np.array(how.token))], axis=axis), how)
-    order = [how.samples, *how.others, how.features]
-    if order != list(range(how.rank)):
-        tensor = build.add("Transpose", [tensor], perm=order)
-    if how.mask is not None:
-        tensor = build.add("MatMul", [_shares(build, how.mask, element), tensor])
-    return tensor if how.rank == 2 else _table(build, tensor, width)
-
-
-def reduced(build: Builder, operator: str, tensor: str, axes: tuple[int, ...]) -> str:
-    """A tensor without some axes, over which a sum or mean is taken."""
-    since = 13 if operator == "ReduceSum" else 18
-    if build.opset >= since:
-        return build.add(operator, [tensor, build.integers(list(axes))], keepdims=0)
-    return build.add(operator, [tensor], axes=list(axes), keepdims=0)
-
-
-def _over_positions(build: Builder, tensor: str, how: Pool) -> str:
-    if (how.samples, how.features) == (0, 1) and not how.double:
-        # The runtime keeps maps in blocks of channels, which this operator takes as they lie.
-        return build.add("GlobalAveragePool", [tensor])
-    return _ordered(build, reduced(build, "ReduceMean", tensor, how.others), how)
-
-
-def _ordered(build: Builder, table: str, how: Pool) -> str:
-    return table if how.samples < how.features else build.add("Transpose", [table], perm=[1, 0])
-
-
-def _table(build: Builder, tensor: str, width: int) -> str:
-    return build.add("Reshape", [tensor, build.integers([-1, width])])
-
-
-def _shares(build: Builder, mask: str, element: int) -> str:
-    """What each token weighs in the mean of its sample, of shape (samples, 1, tokens); 0 in one of padding alone."""
-    counted = build.add("Cast", [mask], to=element)
-    apart = build.add("Reshape", [counted, build.integers([0, 1, -1])])
-    totals = build.add("Reshape", [reduced(build, "ReduceSum", apart, (2,)), build.integers([0, 1, 1])])
-    one = np.array(1, np.float64 if element == TensorProto.DOUBLE else np.float32)
-    if build.opset >= 11:
-        most = build.add("Clip", [totals, build.constant(one)])
-    else:
-        most = build.add("Clip", [totals], min=1.0)
-    return build.add("Div", [apart, most])
-
-
 @dataclass(frozen=True)
 class Part:
-    """Consecutive entries of z: a tensor of shape (rows, width), of float or double elements."""
+    """Consecutive entries of z.
+
+    Attributes:
+        name: of a tensor of shape (rows, width).
+        width: number of entries.
+        elements: element type, float or double.
+    """
 
     name: str
     width: int
@@ -85,15 +36,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Tables:
-    """z, and what else is known of the rows.
+    """The parts of z, and what else the patch reads of the rows.
 
     Attributes:
         one: the weight of each row, or ones.
         features: φ.
         outputs: f.
         targets: y; None without labels.
-        labels: y, of shape (rows, K).
-        fed: inputs by what they are, "weights" and "targets", where there are such.
+        labels: name of y, of shape (rows, K); empty without labels.
+        unmerged: φ before its axes are merged into rows, features last.
+        row_inputs: names of the inputs "weights" and "targets", those that exist.
     """
 
     one: Part
@@ -101,7 +53,8 @@ class Tables:
     outputs: Part
     targets: Part | None
     labels: str
-    fed: dict[str, str]
+    unmerged: str
+    row_inputs: dict[str, str]
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -109,7 +62,7 @@ class Tables:
         return (self.one, self.features, self.outputs, *([self.targets] if self.targets else []))
 
 
-def lay_out(
+def add_tables(
     build: Builder,
     head: Head,
     *,
@@ -117,82 +70,152 @@ def lay_out(
     masked: bool,
     mask: str | None,
     by_row: bool,
-    fed: dict[str, str] | None = None,
+    row_inputs: dict[str, str] | None = None,
     elements: int | None = None,
 ) -> Tables:
-    """Adds the nodes that lay z out.
+    """Add the nodes that lay out z.
 
-    Arguments are those of `rewrite.instrument`, inputs that are there already, and the type of the outputs' elements.
+    Args:
+        build: collects the nodes.
+        head: the head.
+        K: number of targets.
+        masked: whether rows can have weight 0.
+        mask: input of the model that is 0 for rows to leave out.
+        by_row: whether weights and targets come for each row instead of for each sample.
+        row_inputs: names of existing inputs for "weights" and "targets".
+        elements: element type of the outputs; the head's arithmetic decides when left out.
     """
-    assert head.p is not None and head.C is not None  # noqa: S101 - the caller measured them
-    # As wide as the head computes: float16 and bfloat16 are contained in float, and float moves half of double's bytes.
+    # As wide as the head computes: float holds float16 and bfloat16, and moves half the bytes of double.
     exact = head.affine is None or head.affine.dtype == "float64"
     elements = elements or (TensorProto.DOUBLE if exact else TensorProto.FLOAT)
     pool = head.features.pool
-    inner = elements if pool is None else TensorProto.DOUBLE if pool.double else TensorProto.FLOAT
-    phi = build.cast(row_table(build, head.features, head.p), inner, "features")
-    f = build.cast(row_table(build, head.outputs, head.C), elements, "outputs")
-    given = "rows" if by_row else "samples"
-    fed = dict(fed or {})
-    if masked and "weights" not in fed:
-        fed["weights"] = build.input("weights", [given, 1])
-    if K and "targets" not in fed:
-        fed["targets"] = build.input("targets", [given, K])
-    y = build.per_row(fed["targets"], phi, K, by_row=by_row) if K else ""
+    features_elements = elements if pool is None else _elements(pool)
+    unmerged = _add_unmerged(build, head.features, head.p)
+    features = build.cast(_merge_rows(build, head.features, unmerged, head.p), features_elements, "features")
+    outputs = build.cast(add_row_table(build, head.outputs, head.C), elements, "outputs")
+    names, rows = dict(row_inputs or {}), "rows" if by_row else "samples"
+    if masked and "weights" not in names:
+        names["weights"] = build.input("weights", [rows, 1])
+    if K and "targets" not in names:
+        names["targets"] = build.input("targets", [rows, K])
+    targets = _per_row(build, names["targets"], features, K, by_row=by_row) if K else ""
     return Tables(
-        one=Part(_weights(build, phi, fed.get("weights"), mask, by_row=by_row), 1),
-        features=Part(phi, head.p, inner),
-        outputs=Part(f, head.C, elements),
-        targets=Part(y, K) if K else None,
-        labels=y,
-        fed=fed,
+        one=Part(_row_weights(build, features, names.get("weights"), mask, by_row=by_row), 1),
+        features=Part(features, head.p, features_elements),
+        outputs=Part(outputs, head.C, elements),
+        targets=Part(targets, K) if K else None,
+        labels=targets,
+        unmerged=unmerged,
+        row_inputs=names,
     )
 
 
-def _weights(build: Builder, table: str, weights: str | None, mask: str | None, *, by_row: bool) -> str:
-    """Weights of the rows, of shape (rows, 1): those that are fed, times the mask of the model's own inputs."""
-    fed = None if weights is None else build.per_row(weights, table, 1, by_row=by_row)
-    one = build.ones(table) if fed is None else build.column(fed)
-    if mask is not None:
-        one = build.add("Mul", [one, build.cast(build.column(mask), TensorProto.DOUBLE)])
-    return one
+def add_row_table(build: Builder, view: View, width: int) -> str:
+    """Add the nodes that read a view as a table of shape (rows, width), in the model's own type."""
+    return _merge_rows(build, view, _add_unmerged(build, view, width), width)
 
 
-def row_table(build: Builder, view: View, width: int) -> str:
-    """The view as a table of shape (rows, width), in the model's own type."""
+def _add_unmerged(build: Builder, view: View, width: int) -> str:
+    """Bring a view's tensor into the order samples, tokens or positions, features."""
     if view.pool is not None:
-        build.laid_out = pooled(build, view.tensor, view.pool, width)
-        return build.laid_out
+        return _add_pooled(build, view.tensor, view.pool, width)
     tensor = view.tensor
     if view.scale:
         tensor = build.add("DequantizeLinear", [tensor, *filter(None, view.scale)])
-    if view.flat:
+    if view.flattened:
         tensor = build.add("Flatten", [tensor], axis=1)
     for step in view.steps:
-        tensor = repeat_step(build, step, tensor, width)
-    rank, features = view.axes.rank, view.axes.features
-    if not view.flat and not view.axes.last and rank is not None:
-        order = [axis for axis in range(rank) if axis != features]
-        tensor = build.add("Transpose", [tensor], perm=[*order, features])
-    if view.samples and rank is not None:
-        order = [axis for axis in range(rank) if axis != view.samples]
-        tensor = build.add("Transpose", [tensor], perm=[view.samples, *order])
-    build.laid_out = build.laid_out or tensor
-    if not view.flat and rank != 2:
-        tensor = build.add("Reshape", [tensor, build.integers([-1, width])])
+        tensor = _repeat_step(build, step, tensor, width)
+    rank, features_axis = view.axes.rank, view.axes.features
+    if not view.flattened and not view.axes.last and rank is not None:
+        others = [axis for axis in range(rank) if axis != features_axis]
+        tensor = build.add("Transpose", [tensor], perm=[*others, features_axis])
+    if view.samples_axis and rank is not None:
+        others = [axis for axis in range(rank) if axis != view.samples_axis]
+        tensor = build.add("Transpose", [tensor], perm=[view.samples_axis, *others])
     return tensor
 
 
-def repeat_step(build: Builder, step: NodeProto, tensor: str, width: int) -> str:
-    """A step that the outputs went through, applied to a tensor with another number of features."""
-    if step.op_type == "Reshape":
-        # The target is that of the outputs: its last entry, the number of features, is replaced.
-        kept = build.leading(step.input[1])
-        return build.add("Reshape", [tensor, build.add("Concat", [kept, build.integers([width])], axis=0)])
-    node = NodeProto()
-    node.CopyFrom(step)
-    build.count += 1
-    made = f"{build.mark}t{build.count}"
-    node.input[0], node.output[:], node.name = tensor, [made], f"{made}/{step.op_type}"
-    build.graph.node.append(node)
-    return made
+def _merge_rows(build: Builder, view: View, tensor: str, width: int) -> str:
+    """Merge all axes of a view's tensor but the features into rows."""
+    is_table = view.pool is not None or view.flattened or view.axes.rank == 2
+    return tensor if is_table else _reshape_to_rows(build, tensor, width)
+
+
+def _reshape_to_rows(build: Builder, tensor: str, width: int) -> str:
+    return build.add("Reshape", [tensor, build.integers([-1, width])])
+
+
+def _repeat_step(build: Builder, step: NodeProto, tensor: str, width: int) -> str:
+    """Apply to a tensor of another number of features a step that the outputs went through."""
+    if step.op_type != "Reshape":
+        return build.copy(step, tensor)
+    # The target is that of the outputs, whose last entry is the number of features.
+    rows = build.without_last(step.input[1])
+    return build.add("Reshape", [tensor, build.add("Concat", [rows, build.integers([width])], axis=0)])
+
+
+def _per_row(build: Builder, values: str, table: str, width: int, *, by_row: bool) -> str:
+    """Repeat values of shape (samples, width) for each row of a sample; as many rows as a table has."""
+    if by_row:
+        return values
+    one, rows, samples = build.integers([1]), build.row_count(table), build.row_count(values)
+    repeats = build.add("Concat", [one, build.add("Div", [rows, samples]), one], axis=0)
+    by_sample = build.add("Reshape", [values, build.integers([-1, 1, width])])
+    return _reshape_to_rows(build, build.add("Tile", [by_sample, repeats]), width)
+
+
+def _row_weights(build: Builder, table: str, weights: str | None, mask: str | None, *, by_row: bool) -> str:
+    """Weigh the rows, as a table of shape (rows, 1): by the input for weights, times the model's own mask."""
+    per_row = None if weights is None else _per_row(build, weights, table, 1, by_row=by_row)
+    column = build.ones(table) if per_row is None else build.column(per_row)
+    if mask is None:
+        return column
+    return build.add("Mul", [column, build.cast(build.column(mask), TensorProto.DOUBLE)])
+
+
+def _add_pooled(build: Builder, tensor: str, pool: Pool, width: int) -> str:
+    """Read a layer's tensor as a table of shape (rows, width)."""
+    tensor = build.cast(tensor, _elements(pool))
+    if pool.kind == "mean over positions":
+        return _reshape_to_rows(build, _mean_over_positions(build, tensor, pool), width)
+    if pool.kind == "mean over tokens":
+        return _samples_first(build, build.reduce("ReduceMean", tensor, pool.position_axes), pool)
+    if pool.token is not None:
+        (axis,) = pool.position_axes
+        return _samples_first(
+            build, build.add("Gather", [tensor, build.constant(np.array(pool.token))], axis=axis), pool
+        )
+    order = [pool.samples_axis, *pool.position_axes, pool.features_axis]
+    if order != list(range(pool.rank)):
+        tensor = build.add("Transpose", [tensor], perm=order)
+    if pool.mask is not None:
+        tensor = build.add("MatMul", [_token_shares(build, pool.mask, _elements(pool)), tensor])
+    return tensor if pool.rank == 2 else _reshape_to_rows(build, tensor, width)
+
+
+def _elements(pool: Pool) -> int:
+    return int(TensorProto.DOUBLE if pool.is_double else TensorProto.FLOAT)
+
+
+def _mean_over_positions(build: Builder, tensor: str, pool: Pool) -> str:
+    if (pool.samples_axis, pool.features_axis) == (0, 1) and not pool.is_double:
+        # The runtime stores maps in blocks of channels, which this operator reads without reordering them.
+        return build.add("GlobalAveragePool", [tensor])
+    return _samples_first(build, build.reduce("ReduceMean", tensor, pool.position_axes), pool)
+
+
+def _samples_first(build: Builder, table: str, pool: Pool) -> str:
+    return table if pool.samples_axis < pool.features_axis else build.transpose(table)
+
+
+def _token_shares(build: Builder, mask: str, elements: int) -> str:
+    """Weigh each token in the mean of its sample, shape (samples, 1, tokens); 0 in a sample of padding alone."""
+    weights = build.add("Reshape", [build.cast(mask, elements), build.integers([0, 1, -1])])
+    totals = build.add("Reshape", [build.reduce("ReduceSum", weights, (2,)), build.integers([0, 1, 1])])
+    if build.opset >= 11:
+        one = np.array(1, np.float64 if elements == TensorProto.DOUBLE else np.float32)
+        divisors = build.add("Clip", [totals, build.constant(one)])
+    else:
+        divisors = build.add("Clip", [totals], min=1.0)
+    return build.add("Div", [weights, divisors])

@@ -39,7 +39,7 @@ def source(folder: Path, data: Any = None, metadata: dict[str, str] | None = Non
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.save_model(proto, folder / "net.onnx")
     return open_source(
-        model.read(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
+        model.read_model(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
     )
 
 
@@ -187,11 +187,11 @@ def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
     proto.metadata_props.add(key="Image.NominalPixelRange", value="Normalized_0_1")
     (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
     flat = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    found = open_source(model.read(tmp_path / "net.onnx"), flat)
+    found = open_source(model.read_model(tmp_path / "net.onnx"), flat)
     assert found.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
     (tmp_path / "onnxrich.toml").write_text("[preprocessing]\nresize = 4")
     with refused(DataError, "resize in onnxrich.toml for 'array', whose rows are 6; needed", "Leave out resize in "):
-        open_source(model.read(tmp_path / "net.onnx"), flat)
+        open_source(model.read_model(tmp_path / "net.onnx"), flat)
 
 
 def test_settings_without_data(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_settings_without_data(folder: Path) -> None:
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5")
     np.savez(folder / "net.npz", x=PIXELS.transpose(0, 3, 1, 2))
     source(folder)
-    found = open_source(model.read(folder / "net.onnx"), None)
+    found = open_source(model.read_model(folder / "net.onnx"), None)
     np.testing.assert_array_equal(read_all(found, 2)[0]["x"], PIXELS.transpose(0, 3, 1, 2) * np.float32(0.5))
 
 

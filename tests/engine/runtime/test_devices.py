@@ -8,24 +8,22 @@ import onnxruntime as ort
 import pytest
 from zoo_text import refused
 
-from onnxrich.engine import runtime as session
-from onnxrich.engine.runtime import devices
-from onnxrich.engine.runtime.session import native_errors
-from onnxrich.errors import DeviceError, ModelError
+from onnxrich.engine.runtime import Device, choose_device, cuda_missing, devices
+from onnxrich.errors import DeviceError
 
 
 def test_cpu() -> None:
     """The CPU is there always, and `auto` says why it was taken where it was."""
-    assert session.choose("cpu") == session.Choice("cpu", "asked for")
-    chosen, missing = session.choose("auto"), session.cuda_missing()
-    assert (chosen.device, chosen.reason) == ("cpu", missing) if missing else chosen.device == "cuda"
+    assert choose_device("cpu") == Device("cpu", "asked for")
+    chosen, missing = choose_device("auto"), cuda_missing()
+    assert (chosen.name, chosen.reason) == ("cpu", missing) if missing else chosen.name == "cuda"
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:x", "cpu:0", "auto:all", "cuda:0,", "CPU"])
 def test_unknown_device(device: str) -> None:
     """What is no device is refused with the list of those that are."""
-    with refused(DeviceError, f"device {device!r}; needed: auto, cpu, cuda, cuda:N, cuda:N,M or cuda:all"):
-        session.choose(device)
+    with refused(DeviceError, f"device {device!r} is unknown; needed: auto, cpu, cuda, cuda:N, cuda:N,M or cuda:all"):
+        choose_device(device)
 
 
 @pytest.mark.parametrize(
@@ -33,46 +31,50 @@ def test_unknown_device(device: str) -> None:
 )
 def test_numbers(asked: str, numbers: tuple[int, ...]) -> None:
     """Each device is named once; `all` are all."""
-    assert devices._numbers(asked, 3) == numbers
+    assert devices._parse_numbers(asked, 3) == numbers
 
 
 def test_number_that_is_not_there() -> None:
     """The error says which there are."""
-    with refused(DeviceError, "CUDA device 3; needed: one from 0 to 2"):
-        devices._numbers("0,3", 3)
+    with refused(DeviceError, "CUDA device 3 does not exist; needed: a number from 0 to 2"):
+        devices._parse_numbers("0,3", 3)
 
 
-@pytest.mark.skipif(session.cuda_missing() is None, reason="a CUDA device is there")
+@pytest.mark.skipif(cuda_missing() is None, reason="a CUDA device is there")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:all"])
 def test_no_silent_fallback(device: str) -> None:
     """CUDA that is asked for and is not there is an error, and not the CPU."""
-    with refused(DeviceError, "no CUDA device: ", "onnxrich doctor"):
-        session.choose(device)
+    with refused(DeviceError, "no CUDA device is usable: ", "onnxrich doctor"):
+        choose_device(device)
 
 
 def test_provider() -> None:
     """A provider is found by its full or its short name, in any case."""
     for name in ("cpu", "CPU", "CPUExecutionProvider"):
-        assert session.choose(provider=name).provider == "CPUExecutionProvider"
+        assert choose_device(provider=name).provider == "CPUExecutionProvider"
 
 
 def test_provider_options(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of a provider are kept as they are."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["OpenVINOExecutionProvider", "CPUExecutionProvider"])
-    made = session.choose(provider="openvino:a=1,b=x=y")
-    assert (made.provider, made.options) == ("OpenVINOExecutionProvider", (("a", "1"), ("b", "x=y")))
+    device = choose_device(provider="openvino:a=1,b=x=y")
+    assert (device.provider, device.options) == ("OpenVINOExecutionProvider", (("a", "1"), ("b", "x=y")))
 
 
 def test_provider_that_is_not_there() -> None:
     """The error lists those that are there, and names the wheel where one is known."""
     with refused(
-        DeviceError, "no execution provider 'openvino' in this onn", "Install onnxruntime-openvino in place of"
+        DeviceError,
+        "this onnxruntime is built without the execution provider 'openvino'",
+        "Install onnxruntime-openvino in place of",
     ):
-        session.choose(provider="openvino:device_type=CPU")
+        choose_device(provider="openvino:device_type=CPU")
     with refused(
-        DeviceError, "no execution provider 'nothing' in ONNX Runtime; needed: one of cpu", "Pass one of them."
+        DeviceError,
+        "ONNX Runtime has no execution provider 'nothing'; needed: one of cpu",
+        "Pass one of them to --provider.",
     ):
-        session.choose(provider="nothing")
+        choose_device(provider="nothing")
 
 
 @pytest.fixture
@@ -85,44 +87,48 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("built")
 def test_providers_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that can't run here are told as such, behind those that can, and refused before the runtime loads them."""
-    monkeypatch.setattr(devices, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(devices, "_cuda_device_count", lambda: 0)
     none = "the NVIDIA driver sees no GPU"
-    listed = f"needed: one of cpu; not on this machine tensorrt ({none}), cuda ({none}). Pass one of them."
+    listed = (
+        f"needed: one of cpu; not on this machine tensorrt ({none}), cuda ({none}). Pass one of them to --provider."
+    )
     with refused(DeviceError, listed):
-        session.choose(provider="nothing")
+        choose_device(provider="nothing")
     for name in ("tensorrt", "cuda"):
         with refused(DeviceError, f"execution provider '{name}' can't be loaded here: {none}; needed: an NVIDIA GPU"):
-            session.choose(provider=name)
+            choose_device(provider=name)
 
 
 @pytest.mark.usefixtures("built")
 def test_tensorrt_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the library and where it comes from; CUDA itself is not in its way."""
-    monkeypatch.setattr(devices, "_cuda_devices", lambda: 1)
+    monkeypatch.setattr(devices, "_cuda_device_count", lambda: 1)
     monkeypatch.setattr(devices, "TENSORRT_LIBRARY", "libnothing.so.10")
     with refused(DeviceError, "'tensorrt' can't be loaded here: libnvinfer.so.10 of TensorRT 10", "tensorrt-cu13<11"):
-        session.choose(provider="tensorrt:device_id=0")
-    assert session.choose(provider="cuda").device == "cuda"
+        choose_device(provider="tensorrt:device_id=0")
+    assert choose_device(provider="cuda").name == "cuda"
     monkeypatch.setattr(devices, "TENSORRT_LIBRARY", "libc.so.6" if sys.platform == "linux" else "libc.dylib")
-    assert session.choose(provider="tensorrt").provider == "TensorrtExecutionProvider"
+    assert choose_device(provider="tensorrt").provider == "TensorrtExecutionProvider"
 
 
 def test_provider_options_are_pairs() -> None:
     """An option without a value is refused."""
-    with refused(DeviceError, "provider option 'fast'; needed: key=value"):
-        session.choose(provider="cpu:fast")
+    with refused(DeviceError, "provider option 'fast' has no value; needed: key=value"):
+        choose_device(provider="cpu:fast")
 
 
 def test_the_cpu_takes_no_options() -> None:
     """Options that nothing would read are refused."""
-    with refused(DeviceError, "options 'arena=0' of the CPU; needed: none"):
-        session.choose(provider="cpu:arena=0")
+    with refused(
+        DeviceError, "the CPU takes no provider options, and 'arena=0' are given; needed: a provider without options"
+    ):
+        choose_device(provider="cpu:arena=0")
 
 
 @pytest.fixture
 def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime that is built with CUDA on a machine that has it, whatever this one is."""
-    monkeypatch.setattr(devices, "_cuda_devices", lambda: 4)
+    monkeypatch.setattr(devices, "_cuda_device_count", lambda: 4)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
 
 
@@ -130,47 +136,27 @@ def with_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_as_a_provider_rounds_no_more_than_as_a_device() -> None:
     """TF32 is off unless it is asked for, and kernels are not chosen by a race."""
     kernels = ("cudnn_conv_algo_search", "HEURISTIC")
-    assert session.choose(provider="cuda").options == (("use_tf32", "0"), kernels)
-    assert session.choose(provider="cuda:use_tf32=1").options == (kernels, ("use_tf32", "1"))
+    assert choose_device(provider="cuda").options == (("use_tf32", "0"), kernels)
+    assert choose_device(provider="cuda:use_tf32=1").options == (kernels, ("use_tf32", "1"))
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_cuda_graphs_are_refused() -> None:
     """They replay the first run, whose sums lie elsewhere than those of the second."""
     with refused(DeviceError, "a CUDA graph", "Leave enable_cuda_graph out."):
-        session.choose(provider="cuda:enable_cuda_graph=1")
-    assert session.choose(provider="cuda:enable_cuda_graph=0").options[-1] == ("enable_cuda_graph", "0")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Failed to allocate memory for requested buffer of size 4096",
-        "CUDA failure 2: out of memory ; GPU=0",
-        "std::bad_alloc",
-        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
-        "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "Available memory of 1024 is smaller than requested bytes of 4096",
-    ],
-)
-def test_memory_that_runs_out(text: str) -> None:
-    """What the runtime says of it asks for a smaller batch, but where none would help."""
-    with refused(session.OutOfMemoryError, "m.onnx: memory ran out", "room for a batch"), native_errors("m.onnx", ""):
-        raise RuntimeError(text)
-    room = ("memory for the model", "Free some.")
-    with refused(ModelError, "m.onnx: memory ran out", "Free some."), native_errors("m.onnx", "", room=room):
-        raise RuntimeError(text)
+        choose_device(provider="cuda:enable_cuda_graph=1")
+    assert choose_device(provider="cuda:enable_cuda_graph=0").options[-1] == ("enable_cuda_graph", "0")
 
 
 @pytest.mark.usefixtures("with_cuda")
 def test_tensors_lie_on_the_device_of_the_provider() -> None:
     """The number of the device is that of the provider's option."""
-    assert session.choose(provider="cuda:device_id=3").numbers == (3,)
-    with refused(DeviceError, "device_id 'x'"):
-        session.choose(provider="cuda:device_id=x")
+    assert choose_device(provider="cuda:device_id=3").numbers == (3,)
+    with refused(DeviceError, "device_id 'x' is not a device number"):
+        choose_device(provider="cuda:device_id=x")
 
 
 def test_device_or_provider() -> None:
     """Two answers to one question are refused."""
-    with refused(DeviceError, "device 'cpu' and provider 'cpu'; needed: one of the two"):
-        session.choose("cpu", "cpu")
+    with refused(DeviceError, "device 'cpu' and provider 'cpu' are both given; needed: one of the two"):
+        choose_device("cpu", "cpu")

@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build
 
 import onnxrich
-from onnxrich.engine import checkpoint as keeping
-from onnxrich.engine import runtime as session
+from onnxrich.engine import checkpoint
+from onnxrich.engine.runtime import Session, choose_device, cuda_missing
 from onnxrich.model import file as model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
-WITHOUT = session.cuda_missing()
+WITHOUT = cuda_missing()
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(WITHOUT is not None, reason=f"no GPU: {WITHOUT}"))
 DEVICES = ["cpu", GPU]
 
@@ -40,8 +40,8 @@ def network(dtype: type = np.float32) -> onnx.ModelProto:
     body = (
         f"c = Cast<to = {kind}>(x)\n{body} h = Flatten(m)\n l = Gemm(h, w, b)\n y = Cast<to = {TensorProto.FLOAT}>(l)"
     )
-    given = {name: value.astype(dtype) for name, value in weights.items()}
-    return build(body, x="float[N,3,12,12] x", y="float[N,5] y", **given)
+    tensors = {name: value.astype(dtype) for name, value in weights.items()}
+    return build(body, x="float[N,3,12,12] x", y="float[N,5] y", **tensors)
 
 
 def exact(dtype: type) -> float:
@@ -61,21 +61,21 @@ def convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("device", DEVICES)
 def test_d_lr_is_that_of_the_definition(device: str, dtype: type) -> None:
     """Whatever the device and the model's type, up to what that rounds."""
-    found = onnxrich.run(network(dtype), X, Y, device=device, batch_size=64)
-    assert found.metrics["d_lr"] == pytest.approx(exact(dtype), abs=WITHIN[dtype])
-    assert found.record.runtime.device == device
+    analysis = onnxrich.run(network(dtype), X, Y, device=device, batch_size=64)
+    assert analysis.metrics["d_lr"] == pytest.approx(exact(dtype), abs=WITHIN[dtype])
+    assert analysis.record.runtime.device == device
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_device_runs_what_is_appended(device: str) -> None:
     """Of the patch, no product and no conversion of rows is left to another provider."""
     read = model.read(network())
-    chosen = session.choose(device)
+    chosen = choose_device(device)
     patch = rewrite.instrument(read, head.find(read), K=5, count=True, memory=chosen.memory)
-    live = session.Session([read.data, patch.data], folder=None, device=chosen, name="network").live
+    session = Session([read.data, patch.data], folder=None, device=chosen, name="network").inference_session
     elsewhere = {
         node.op_type
-        for part in live.get_provider_graph_assignment_info()
+        for part in session.get_provider_graph_assignment_info()
         if part.ep_name != chosen.provider
         for node in part.get_nodes()
     }
@@ -94,8 +94,8 @@ def test_a_pass_that_broke_off_gives_the_same_bits(
                 raise KeyboardInterrupt
             yield {"x": X[at : at + 32], "labels": Y[at : at + 32]}
 
-    monkeypatch.setattr(keeping, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(keeping, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SAVE_SHARE", 1e9)
     saved = tmp_path / "saved"
     with pytest.raises(KeyboardInterrupt):
         onnxrich.run(network(), batches(14), device=device, batch_size=32, checkpoint=saved)
@@ -112,6 +112,6 @@ def test_a_batch_that_the_gpu_does_not_hold_is_run_in_parts() -> None:
     body += "u = Mul(x, m)\n a = MatMul(u, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     rows = RNG.standard_normal((8000, 6)).astype(np.float32)
     limited = {"provider": f"cuda:gpu_mem_limit={1 << 30}", "batch_size": 8000}
-    found = onnxrich.run(build(body, s=np.array([1, 100_000])), rows, **limited)
-    assert found.moments.n == 8000
-    assert "batch_halved" in {notice.code for notice in found.notices}
+    analysis = onnxrich.run(build(body, s=np.array([1, 100_000])), rows, **limited)
+    assert analysis.moments.n == 8000
+    assert "batch_halved" in {notice.code for notice in analysis.notices}

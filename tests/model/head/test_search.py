@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnxrich.engine import runtime as session
+from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import HeadError
 from onnxrich.model import file as model
 from onnxrich.model.file import Model
@@ -50,13 +50,13 @@ def build(body: str, *, out: str = "float[N,3] y", x: str = "float[N,6] x", opse
     ]
     proto.graph.initializer.extend(tensors)
     onnx.checker.check_model(proto)
-    return model.read(proto)
+    return model.read_model(proto)
 
 
 def rows_of(read: Model, found: head.Head, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Features and outputs that the patched model gives."""
     patch = rewrite.instrument(read, found)
-    live = session.Session([read.data, patch.data], folder=None, device=session.choose("cpu"), name="test")
+    live = Session([read.data, patch.data], folder=None, device=choose_device("cpu"), name="test")
     feed = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     feed |= {"x": x, patch.shift: np.zeros((1, patch.edges[-1]))}
     features, outputs = live.run([patch.features, patch.outputs], feed)
@@ -110,14 +110,14 @@ def test_styles(style: str) -> None:
     """Features are the hidden layer, outputs are what NumPy computes, and W φ + b explains them."""
     body, outputs, expected = STYLES[style]
     read = build(HIDDEN + body)
-    found = head.find(read)
+    found = head.find_head(read)
     assert found.outputs.tensor == outputs
     x = np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32)
     features, f = rows_of(read, found, x)
     hidden = relu(x.astype(float) @ W1)
     np.testing.assert_allclose(features, hidden, atol=FLOAT32)
     np.testing.assert_allclose(f, expected(hidden), atol=10 * FLOAT32)
-    distance = head.residual(found, features, f)
+    distance = head.affine_residual(found, features, f)
     assert distance is not None
     assert distance < head.allowed_residual(found) < 1e-3
 
@@ -147,7 +147,7 @@ def test_pooled_convolution(style: str) -> None:
     """A 1 × 1 convolution and global average pooling commute: rows are samples, features are pooled."""
     read = build(MAPS + POOLED[style], x="float[N,2,5,4] x")
     x = np.random.default_rng(0).standard_normal((6, 2, 5, 4)).astype(np.float32)
-    features, f = rows_of(read, head.find(read), x)
+    features, f = rows_of(read, head.find_head(read), x)
     expected = convolve(x).mean(axis=(2, 3))
     np.testing.assert_allclose(features, expected, atol=FLOAT32)
     np.testing.assert_allclose(f, expected @ K1.T + B2, atol=10 * FLOAT32)
@@ -157,7 +157,7 @@ def test_positions() -> None:
     """A 1 × 1 convolution that nothing pools makes every position a row."""
     read = build(MAPS + "f = Conv(r, k1)\n y = Softmax<axis=1>(f)", x="float[N,2,5,4] x", out="float[N,3,5,4] y")
     x = np.random.default_rng(0).standard_normal((6, 2, 5, 4)).astype(np.float32)
-    features, f = rows_of(read, head.find(read), x)
+    features, f = rows_of(read, head.find_head(read), x)
     expected = convolve(x).transpose(0, 2, 3, 1).reshape(-1, 8)
     np.testing.assert_allclose(features, expected, atol=FLOAT32)
     np.testing.assert_allclose(f, expected @ K1.T, atol=10 * FLOAT32)
@@ -179,7 +179,7 @@ def test_refused(case: str) -> None:
     body, reason = REFUSED[case]
     read = build(HIDDEN + body)
     with pytest.raises(HeadError) as caught:
-        head.find(read)
+        head.find_head(read)
     assert reason in str(caught.value)
     assert "--features NAME" in caught.value.remedy
     assert "MatMul: --features 'r'" in caught.value.remedy or "MatMul: --features 'x'" in caught.value.remedy
@@ -191,39 +191,42 @@ TWO = HIDDEN + "y = Gemm(r, w2, b2)\n z = Gemm<transB=1>(r, w2t, b2)"
 def test_several_heads_are_listed() -> None:
     """Two heads are an error that names both; --outputs chooses."""
     read = build(TWO, out="float[N,3] y, float[N,3] z")
-    with pytest.raises(HeadError, match="2 possible heads") as caught:
-        head.find(read)
+    with pytest.raises(HeadError, match="The model has 2 possible heads") as caught:
+        head.find_head(read)
     assert "'y'" in str(caught.value)
     assert "'z'" in str(caught.value)
-    assert head.find(read, outputs="z").outputs.tensor == "z"
+    assert head.find_head(read, outputs="z").outputs.tensor == "z"
 
 
 def test_hidden_layer_as_output() -> None:
     """A model that also shows a hidden layer has one head all the same: the last."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)", out="float[N,3] y, float[N,8] h")
-    assert head.find(read).outputs.tensor == "y"
+    assert head.find_head(read).outputs.tensor == "y"
 
 
 def test_chosen_features() -> None:
     """A tensor that the user names is taken as it is, without the claim that W and b explain the outputs."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)")
-    found = head.find(read, features="h")
-    assert (found.features.tensor, found.outputs.tensor, found.affine) == ("h", "y", None)
-    assert head.find(read, features="r").affine is not None
-    assert head.find(read, features="r", number=1).affine is not None
+    found = head.find_head(read, features="h")
+    assert isinstance(found, head.UnmeasuredHead)
+    assert (found.features.tensor, found.outputs.tensor) == ("h", "y")
+    assert head.find_head(read, features="r").affine is not None
+    assert head.find_head(read, features="r", number=1).affine is not None
 
 
 def test_chosen_features_of_a_numbered_head() -> None:
     """A number and features that belong to no head are two answers to one question."""
-    with pytest.raises(HeadError, match=r"head 1 with features 'h', which belong to no head.*Leave out --head"):
-        head.find(build(HIDDEN + "y = Gemm(r, w2, b2)"), features="h", number=1)
+    with pytest.raises(
+        HeadError, match=r"Head 1 was asked for with features 'h', which belong to no head.*Leave out --head"
+    ):
+        head.find_head(build(HIDDEN + "y = Gemm(r, w2, b2)"), features="h", number=1)
 
 
 def test_unknown_name() -> None:
     """A name that is not there is met with names that are like it."""
     read = build(HIDDEN + "logits = Gemm(r, w2, b2)", out="float[N,3] logits")
-    with pytest.raises(HeadError, match=r"no tensor 'logit' in the model.*'logits'"):
-        head.find(read, features="logit")
+    with pytest.raises(HeadError, match=r"The model has no tensor 'logit'; .*'logits'"):
+        head.find_head(read, features="logit")
 
 
 @pytest.mark.parametrize("wrap", ["Identity", "Cast<to=1>", "Reshape", "Transpose"])
@@ -246,17 +249,17 @@ def test_inserted_operators_change_nothing(wrap: str, where: str) -> None:
         body = HIDDEN + "q = Gemm(r, w2, b2)\n" + pass_through("q", "y")
     other = build(body)
     x = np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32)
-    for a, b in zip(rows_of(plain, head.find(plain), x), rows_of(other, head.find(other), x), strict=True):
+    for a, b in zip(rows_of(plain, head.find_head(plain), x), rows_of(other, head.find_head(other), x), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_wrong_constants_are_noticed() -> None:
     """The residual of a head whose W is not the graph's is large: the check can fail."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)")
-    found = head.find(read)
+    found = head.find_head(read)
     x = np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32)
     features, outputs = rows_of(read, found, x)
-    distance = head.residual(found, features, outputs * 1.001)
+    distance = head.affine_residual(found, features, outputs * 1.001)
     assert distance is not None
     assert distance > head.allowed_residual(found)
 
@@ -264,7 +267,7 @@ def test_wrong_constants_are_noticed() -> None:
 def test_patch_is_checker_clean() -> None:
     """The patched model passes the checker with full shape inference, and its weights are untouched."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)")
-    patch = rewrite.instrument(read, head.find(read), K=3, count=True, masked=True)
+    patch = rewrite.instrument(read, head.find_head(read), K=3, with_tallies=True, masked=True)
     patched = onnx.load_model_from_string(read.data + patch.data)
     onnx.checker.check_model(patched, full_check=True)
     assert patched.graph.initializer[: len(read.proto.graph.initializer)] == list(read.proto.graph.initializer)
@@ -273,7 +276,7 @@ def test_patch_is_checker_clean() -> None:
 def test_names_of_the_patch_are_free() -> None:
     """A model that already uses onnxrich's names is patched under others."""
     read = build(HIDDEN + "y = Gemm(r, w2, b2)")
-    found = head.find(read)
+    found = head.find_head(read)
     once = read.data + rewrite.instrument(read, found).data
-    twice = rewrite.instrument(model.read(once), found)
+    twice = rewrite.instrument(model.read_model(once), found)
     onnx.checker.check_model(onnx.load_model_from_string(once + twice.data), full_check=True)

@@ -30,7 +30,7 @@ def session_of(
         for i, (width, kind) in enumerate(zip(widths, elements, strict=True))
     ]
     shift = build.input("shift", [1, sum(widths)])
-    sums = product.accumulate(build, parts, shift, masked=masked, runs=runs, memory="cpu")
+    sums = product.accumulate(build, parts, shift, masked=masked, batches_per_product=runs, memory="cpu")
     build.graph.name = "sums"
     model = helper.make_model(build.graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     checker.check_model(model, full_check=True)
@@ -52,7 +52,7 @@ def summed(
         feed = dict(zip(sums.before, matrices, strict=True)) | {"m.shift": shift[None]}
         feed |= {f"m.part.{i}": table for i, table in enumerate(runs[-1])}
         none = [table[:0] for table in runs[-1]]
-        for names, parts in zip(sums.held, [*runs[:-1], *[none] * len(sums.held)], strict=False):
+        for names, parts in zip(sums.buffered, [*runs[:-1], *[none] * len(sums.buffered)], strict=False):
             feed |= dict(zip(names, parts, strict=True))
         feed |= {} if sums.last is None else {sums.last: np.array(True)}
         matrices = live.run(list(sums.after), feed)
@@ -80,7 +80,7 @@ def test_sums_do_not_depend_on_how_they_are_cut(widths, tile, most, groups, mask
         patched.setitem(product.TILE, "cpu", tile)
         patched.setattr(product, "MOST_TILES", most)
         live, sums = session_of(widths, opset=opset, runs=max(map(len, groups)), masked=masked)
-    if not sums.held:
+    if not sums.buffered:
         groups = [[size] for group in groups for size in group]
     centred = (z - shift) * weights[:, None]
     # A sum of n products in double is off by n eps of the sum of their sizes at most (Higham 2002, eq. 3.5).
@@ -103,7 +103,7 @@ def test_edges_cover_the_matrix(memory: str, width: int) -> None:
 def test_rows_are_held_until_the_last_run() -> None:
     """Where runs are added together, a run that is not the last computes no product."""
     live, sums = session_of((1, 4, 2), opset=17, runs=3, masked=False)
-    assert len(sums.held) == 2
+    assert len(sums.buffered) == 2
     feed = {
         entry.name: np.ones(
             [1 if isinstance(size, str) else size for size in entry.shape],

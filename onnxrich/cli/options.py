@@ -1,0 +1,242 @@
+"""Options of the commands: those of the public functions, and those of the command line alone."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, Field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxrich._utils.validation import KINDS, LEAST
+from onnxrich.errors import DataError, DeviceError
+from onnxrich.pipelines.options import WorkOptions, described
+
+Command = Callable[..., Any]
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[None]:
+    """Report what is wrong with arguments, whatever the files and the machine hold, as wrong usage."""
+    try:
+        yield
+    except (DataError, DeviceError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, such as 512M or 4G."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+        size = 0 if match is None else int(float(match[1]) * UNITS[match[2].upper()])
+        return size or self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
+
+
+class Device(click.ParamType[str]):
+    """A device, or several of a kind."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the device as it was written."""
+        if not re.fullmatch(r"auto|cpu|cuda(:(all|\d{1,4}(,\d{1,4})*))?", str(value)):
+            self.fail(f"{value!r} is none of auto, cpu, cuda, cuda:N, cuda:N,M and cuda:all", param, ctx)
+        return str(value)
+
+
+class Provider(click.ParamType[str]):
+    """An execution provider of ONNX Runtime, with options."""
+
+    name = "provider"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the provider as it was written, when ONNX Runtime knows its name."""
+        from onnxrich.engine.runtime import devices
+
+        with usage():
+            devices.parse_provider(str(value))
+        return str(value)
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names."""
+        names = tuple(name for part in str(value).split(",") if (name := part.strip()))
+        return names or self.fail("no name is given", param, ctx)
+
+
+class Metrics(Names):
+    """Names of metrics or of families."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names, when each is known."""
+        from onnxrich.metrics.registry import select
+
+        names = super().convert(value, param, ctx)
+        with usage():
+            select(names)
+        return names
+
+
+class HeadNumber(click.ParamType[int]):
+    """The number of a head; 0 stands for the word `all`, where the command takes it."""
+
+    name = "head"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of the head, 0 for all."""
+        if value == "all":
+            return 0
+        if not str(value).isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a number from 1 nor `all`", param, ctx)
+        return int(value)
+
+
+# Types of options that their declaration doesn't tell.
+TYPES: dict[str, click.ParamType[Any]] = {
+    "checkpoint": click.Path(dir_okay=False),
+    "device": Device(),
+    "evaluation": click.Path(path_type=Path),
+    "init": click.Path(path_type=Path),
+    "layers": Names(),
+    "max_memory": Size(),
+    "metrics": Metrics(),
+    "output": click.Path(path_type=Path),
+    "provider": Provider(),
+    "timeout": click.FloatRange(min=0, min_open=True),
+    "token": click.INT,
+}
+# Names of options that differ from those of the keyword arguments.
+FLAGS = {"example": "--data", "output": "-o/--output"}
+
+# How rows are read and prepared: fields of `Selection` and of `Preprocessing`.
+READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
+PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
+_ROWS = (
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read N rows at most."),
+    click.option("--shuffle", is_flag=True, help="Draw the rows at random, by --seed."),
+    click.option("--balanced", is_flag=True, help="Take the same number of rows of each class."),
+    click.option(
+        "--max-errors", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+        help="Leave out up to N items that can't be read.",
+    ),
+    click.option("--text", metavar="COLUMN", help="Column of texts, which --tokenizer turns into the inputs."),
+    click.option("--tokenizer", metavar="FILE", help="The tokenizer.json that the model was trained with."),
+    click.option("--resize", metavar="S|HxW", help="Scale images: the shorter side, or both."),
+    click.option("--crop", metavar="S|HxW", help="Cut this out of the middle of images."),
+    click.option(
+        "--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+        help="Filter of --resize; bilinear when left out.",
+    ),
+    click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of colours that the model takes."),
+    click.option("--scale", metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."),
+    click.option("--mean", metavar="M,…", help="Subtract, one number or one a channel."),
+    click.option("--std", metavar="S,…", help="Divide by, one number or one a channel."),
+    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the model takes the channels of images."),
+)  # fmt: skip
+
+force_option = click.option("--force", is_flag=True, help="Replace existing files, or an earlier report.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
+in_process_option = click.option(
+    "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
+)
+
+
+def directory_option(files: str) -> Callable[[Command], Command]:
+    """Declare --output of a command that writes such files into a folder."""
+    return click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help=f"Write {files} there.")
+
+
+def takes(kind: type[WorkOptions], *, own: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of a public function; it gets them as a mapping `options` of keyword arguments.
+
+    Args:
+        kind: class of the options.
+        own: names of options that the command declares itself, or takes by other means.
+    """
+    names = [field.name for field in described(kind)]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def parsed(**values: Any) -> Any:
+            options = {name: values.pop(name) for name in names if name in values and name not in own}
+            options["isolate"] = not values.pop("in_process")
+            if "reading" in names:
+                options |= _row_options(values)
+            _check_limits(options)
+            if options.get("provider") is not None and options["device"] != "auto":
+                raise click.UsageError(
+                    f"--device {options['device']} and --provider {options['provider']} are two answers: leave one out."
+                )
+            return command(options=options, **values)
+
+        declared = [
+            _option(field) for field in described(kind) if field.name not in own and _is_for_command_line(field)
+        ]
+        for option in (in_process_option, *reversed([*declared, *(_ROWS if "reading" in names else ())])):
+            parsed = option(parsed)
+        return parsed
+
+    return decorate
+
+
+def _is_for_command_line(field: Field[Any]) -> bool:
+    return field.metadata["metavar"] is not None or (field.type == "bool" and field.name not in ("isolate", "verify"))
+
+
+def _option(field: Field[Any]) -> Callable[[Command], Command]:
+    """Declare an option of the command line from a field of an options class."""
+    meaning, metavar = field.metadata["meaning"], field.metadata["metavar"]
+    flags = FLAGS.get(field.name, f"--{field.name.replace('_', '-')}").split("/")
+    if field.type == "bool":
+        return click.option(*flags, field.name, is_flag=True, help=meaning)
+    whole = field.name in KINDS and field.name in LEAST
+    kind = TYPES.get(field.name) or (click.IntRange(min=LEAST[field.name]) if whole else click.STRING)
+    required, default = field.default is MISSING, field.default
+    return click.option(
+        *flags,
+        field.name,
+        type=kind,
+        metavar=metavar,
+        help=meaning,
+        required=required,
+        default=None if required else default,
+        show_default=not required and default is not None,
+    )
+
+
+def _row_options(values: dict[str, Any]) -> dict[str, Any]:
+    """How rows are read and prepared, as two mappings of what was passed."""
+    from onnxrich.data.preprocessing.steps import Preprocessing
+
+    reading, steps = (
+        {name: value for name in names if (value := values.pop(name)) is not None} for names in (READING, PREPROCESSING)
+    )
+    if ("text" in reading) != ("tokenizer" in reading):
+        raise click.UsageError("--text COLUMN and --tokenizer FILE belong together: pass both, or none of them.")
+    with usage():
+        return {"reading": reading, "preprocessing": Preprocessing.of(steps).declared()}
+
+
+def _check_limits(options: dict[str, Any]) -> None:
+    if options["timeout"] is not None and not math.isfinite(options["timeout"]):
+        raise click.UsageError(
+            f"--timeout {options['timeout']} is no number of seconds: pass one such as 600, or none."
+        )
+    if not options["isolate"] and (options["timeout"] or options["max_memory"]):
+        raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
