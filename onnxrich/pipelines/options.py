@@ -72,7 +72,12 @@ class WorkOptions:
     def given(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
         values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
-        return {name: value for name, (value, default) in values.items() if value is not default and value != default}
+        # Arrays are compared with no default: what == gives for them is an array too.
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if value is not default and not (type(value) is type(default) and value == default)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
