@@ -70,13 +70,12 @@ class WorkOptions:
         return self.progress or (lambda _: None)
 
     def given(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by name."""
+        """Return the options that differ from their defaults, by name. Data may be arrays, which have no truth value."""
         values = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
-        # Arrays are compared with no default: what == gives for them is an array too.
         return {
             name: value
             for name, (value, default) in values.items()
-            if value is not default and not (type(value) is type(default) and value == default)
+            if value is not default and not (isinstance(value, str | int) and value == default)
         }
 
 

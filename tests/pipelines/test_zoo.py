@@ -45,7 +45,7 @@ def truth_of(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np
 def rows_of(read: Model, found: Head, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Features and outputs that the patched model gives, in batches of the model's own size."""
     patch = rewrite.instrument(read, found)
-    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="zoo")
+    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose_device("cpu"), name="zoo")
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     zeros[patch.shift] = np.zeros((1, patch.edges[-1]))
     n = len(next(iter(inputs.values())))
@@ -81,11 +81,10 @@ def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> f
     return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def analyze(entry: dict[str, Any]) -> Any:
-    """The results through the whole pipeline."""
+def analyze(entry: dict[str, Any]) -> onnxrich.Analysis:
+    """The analysis through the whole pipeline."""
     inputs, _ = truth_of(entry)
-    options: dict[str, Any] = {"features": None, "outputs": None, "mask": None, "batch_size": 8, "device": "cpu"}
-    return onnxrich.run(ZOO / entry["file"], inputs, None, seed=0, **options)
+    return onnxrich.run(ZOO / entry["file"], inputs, batch_size=8, device="cpu")
 
 
 @pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
