@@ -1,4 +1,7 @@
 # Everything runs in .venv, which the first target makes. `make demo` and `make test` are all that a newcomer needs.
+#   make test-fast   the everyday suite, below 5 minutes on two cores
+#   make test        lint, types, the core suite and the built wheel, below 10 minutes
+#   make test-all    what `make test` leaves out: tests marked `extensive`, and each framework in its own environment
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 # Each framework has an environment of its own, .venv-<framework>, and a marker of pytest of its name.
 FRAMEWORKS := torch tensorflow jax sklearn
-WITHOUT := not torch and not tensorflow and not jax and not sklearn
+CORE := not torch and not tensorflow and not jax and not sklearn
 PACKAGES_torch := torch==2.13.0 onnxscript
 # What trains with it, and where callbacks log to; installed behind it, so that it stays what it is.
 THEN_torch := lightning pytorch-lightning transformers accelerate pillow \
@@ -17,19 +20,24 @@ PACKAGES_sklearn := scikit-learn==1.9.* skl2onnx==1.20.*
 # jax2onnx requires the CPU runtime, whose files lie where those of onnxruntime-gpu do.
 ALONE_jax := jax2onnx==0.17.1
 
-.PHONY: demo test test-fast lint wheel-test framework-test $(FRAMEWORKS:%=framework-test-%) benchmark clean
+.PHONY: demo test test-all test-fast lint extensive-test wheel-test framework-test $(FRAMEWORKS:%=framework-test-%)
+.PHONY: benchmark clean
 
 demo: $(STAMP)
 	$(BIN)/onnxrich demo --output onnxrich-demo --force
 	@echo "Open onnxrich-demo/report.html in a browser to see the curves of both models."
 
 test: lint $(STAMP)
-	$(BIN)/pytest -n auto -m "$(WITHOUT)"
+	$(BIN)/pytest -n auto -m "not extensive and $(CORE)"
 	$(MAKE) wheel-test
-	$(MAKE) framework-test
+
+test-all: extensive-test framework-test
 
 test-fast: $(STAMP)
-	$(BIN)/pytest -n auto -m "not slow and $(WITHOUT)"
+	$(BIN)/pytest -n auto -m "not slow and not extensive and $(CORE)"
+
+extensive-test: $(STAMP)
+	$(BIN)/pytest -n auto -m "extensive and $(CORE)"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

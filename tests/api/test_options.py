@@ -121,7 +121,9 @@ def test_checkpoints_that_are_no_paths(checkpoints: Any) -> None:
 
 def test_no_model() -> None:
     """What is no model is refused by its type, with what is one."""
-    with refused(AdapterError, "a model of type builtins.int; needed: an ONNX model, or one of ", " sklearn, "):
+    with refused(
+        AdapterError, "a model of type builtins.int is taken by no adapter; needed: an ONNX model", " sklearn, "
+    ):
         onnxrich.run(3, DATA)
     for function in (onnxrich.inspect, partial(onnxrich.expose, output="e.onnx")):
         with refused(
@@ -173,7 +175,11 @@ def test_arrays_that_are_none(values: Any) -> None:
     """Features and outputs that can't become numbers are refused by their name."""
     good = np.ones((4, 2))
     for name, pair in (("features", (values, good)), ("outputs", (good, values))):
-        with refused(DataError, f"{name} of type {type(values).__name__}: ", "; needed: a table of real numbers"):
+        with refused(
+            DataError,
+            f"the {name} of type {type(values).__name__} are no real numbers: ",
+            "; needed: a table of real numbers",
+        ):
             onnxrich.richness(*pair)
 
 

@@ -10,6 +10,17 @@ import onnx.parser
 
 ROWS = 64
 
+# The scalar t, which is the scalar a after a loop of 150,000 years.
+LOOP = (
+    "t = Loop<body = body (int64 i, bool c, float a1) => (bool c2, float a2) { c2 = Identity(c)  a2 = Add(a1, a1) }>"
+    "(ages, yes, a)"
+)
+# b is read before the loop and after it.
+HELD = (
+    f"r = ReduceMax<keepdims=0>(x)  s = ReduceSum<keepdims=0>(b)  q = Add(r, s)  a = Sub(q, q)  {LOOP}"
+    "  e = Add(b, t)  u = ReduceMax<keepdims=0>(e)  z = Add(x, u)"
+)
+
 # What stands between the input x and the first layer, which reads z.
 TROUBLE = {
     "none": "z = Identity(x)",
@@ -21,23 +32,22 @@ TROUBLE = {
     # The same for a batch whose largest value is −1.
     "crash_late": "s = ReduceMax<keepdims=0>(x)  i = Cast<to=6>(s)  q = Div(least, i)  f = Cast<to=1>(q)"
     "  e = Mul(f, nought)  z = Add(x, e)",
-    # 4 GiB, touched page by page.
-    "bomb_loading": "b = ConstantOfShape<value = float[1] {1.0}>(huge)  s = ReduceSum<keepdims=0>(b)  z = Add(x, s)",
-    "bomb_running": "n = Shape(x)  m = Mul(n, wide)  b = ConstantOfShape<value = float[1] {1.0}>(m)"
-    "  s = ReduceSum<keepdims=0>(b)  z = Add(x, s)",
-    # Forty products of 4096 × 4096 matrices to fold: about a minute of native code.
+    # 4 GiB, touched page by page, and held by an endless loop, so that they are seen however late somebody looks.
+    "bomb_loading": "b = ConstantOfShape<value = float[1] {1.0}>(huge)  " + HELD,
+    "bomb_running": "n = Shape(x)  o = Sub(n, n)  m = Add(o, wide)  "
+    "b = ConstantOfShape<value = float[1] {1.0}>(m)  " + HELD,
+    # 400 products of 4096 × 4096 matrices to fold: many minutes of native code.
     "slow_loading": "m0 = ConstantOfShape<value = float[1] {0.0}>(square)  "
-    + "  ".join(f"m{i + 1} = MatMul(m{i}, m{i})" for i in range(40))
-    + "  s = ReduceMax<keepdims=0>(m40)  z = Add(x, s)",
-    "endless_running": "s = ReduceMax<keepdims=0>(x)  a = Sub(s, s)  t = Loop<body = body (int64 i, bool c, float a1)"
-    " => (bool c2, float a2) { c2 = Identity(c)  a2 = Add(a1, a1) }>(ages, yes, a)  z = Add(x, t)",
+    + "  ".join(f"m{i + 1} = MatMul(m{i}, m{i})" for i in range(400))
+    + "  s = ReduceMax<keepdims=0>(m400)  z = Add(x, s)",
+    "endless_running": f"s = ReduceMax<keepdims=0>(x)  a = Sub(s, s)  {LOOP}  z = Add(x, t)",
 }
 
 TEXT = """
 <ir_version: 8, opset_import: ["" : 17]>
 network (float[N, 4] x) => (float[N, 3] y)
 <float[4, 6] w = {%s}, float[6, 3] v = {%s}, int32 least = {-2147483648}, int32 minus = {-1},
- int64[3] huge = {1024, 1024, 1024}, int64[2] wide = {1, 4194304}, int64[2] square = {4096, 4096},
+ int64[3] huge = {1024, 1024, 1024}, int64[2] wide = {1024, 1048576}, int64[2] square = {4096, 4096},
  float nought = {0.0}, int64 ages = {4611686018427387904}, bool yes = {1}>
 {
   %s
@@ -54,9 +64,9 @@ def model(folder: Path, trouble: str = "none", *, features: str = "phi") -> Path
     weights = (", ".join(map(str, rng.standard_normal(size).round(3))) for size in (24, 18))
     proto = onnx.parser.parse_model(TEXT % (*weights, TROUBLE[trouble]))
     used = {name for node in proto.graph.node for name in node.input}
-    kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
+    read_tensors = [tensor for tensor in proto.graph.initializer if tensor.name in used]
     del proto.graph.initializer[:]
-    proto.graph.initializer.extend(kept)
+    proto.graph.initializer.extend(read_tensors)
     for node in proto.graph.node:
         for names in (node.input, node.output):
             renamed = [features if name == "phi" else name for name in names]
@@ -76,7 +86,12 @@ def data(folder: Path, rows: int = ROWS) -> Path:
 
 
 def many_rows(folder: Path) -> Path:
-    """The file of ten million zero rows, which hardly takes room on the disk: hours of work at one row a batch."""
+    """The file of ten million rows, all but the first of zeros, which take no room on the disk.
+
+    In batches of one row they are hours of work.
+    """
     path = folder / "rows.npy"
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(10_000_000, 4)).flush()
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(10_000_000, 4))
+    rows[:10_000] = np.random.default_rng(3).standard_normal((10_000, 4))
+    rows.flush()
     return path

@@ -17,6 +17,9 @@ from typing import Any
 
 import psutil
 
+# Seconds after which a test gives up on an event; however busy the machine is, it comes long before.
+PATIENCE = 300
+
 ONNXRICH = str(Path(sys.executable).with_name("onnxrich"))
 
 # Programs that set something up and then become the command that follows.
@@ -34,7 +37,8 @@ def onnxrich(*arguments: str | Path, setup: str = "", **options: Any) -> subproc
     """The command, run to its end."""
     command = [ONNXRICH, *map(str, arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
-    return subprocess.run(after(setup, command) if setup else command, text=True, timeout=60, check=False, **options)
+    command = after(setup, command) if setup else command
+    return subprocess.run(command, text=True, timeout=PATIENCE, check=False, **options)
 
 
 def with_modules(folder: Path) -> dict[str, str]:
@@ -45,29 +49,36 @@ def with_modules(folder: Path) -> dict[str, str]:
 
 def workers(parent: int) -> list[psutil.Process]:
     """The worker processes of a process."""
-    found = []
+    processes = []
     for child in psutil.Process(parent).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if "onnxrich.isolation.worker" in child.cmdline():
-                found.append(child)
-    return found
+                processes.append(child)
+    return processes
 
 
-def ended(process: psutil.Process, within: float) -> bool:
-    """Whether a process ends within so many seconds; one that nobody has reaped yet has ended."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.02)
-                continue
+def is_over(process: psutil.Process) -> bool:
+    """Whether a process has ended; one that nobody has reaped yet has ended."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
-    return False
 
 
-def until(condition: Callable[[], Any], within: float = 20) -> Any:
-    """What a condition gives once it holds."""
-    deadline = time.monotonic() + within
+def let_work(process: psutil.Process, seconds: float = 0.3) -> None:
+    """Wait until a process has taken so many more seconds of a processor: until it is amidst its work."""
+
+    def spent() -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
+
+    before = spent()
+    until(lambda: spent() >= before + seconds)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition holds, and return its value."""
+    deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.02)
@@ -84,7 +95,7 @@ class Terminal:
 
     def wait_for(self, text: bytes) -> None:
         """Read until a text is shown."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown
             assert self._more(), self.shown
@@ -100,7 +111,7 @@ class Terminal:
         return self.shown
 
     def _more(self) -> bool:
-        if not select.select([self.master], [], [], 20)[0]:
+        if not select.select([self.master], [], [], PATIENCE)[0]:
             return False
         try:
             chunk = os.read(self.master, 65536)

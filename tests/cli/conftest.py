@@ -11,8 +11,8 @@ from cli import _models
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with every model, and data; tests don't write into it."""
-    made = tmp_path_factory.mktemp("models")
+    models = tmp_path_factory.mktemp("models")
     for trouble in _models.TROUBLE:
-        _models.model(made, trouble)
-    _models.data(made)
-    return made
+        _models.model(models, trouble)
+    _models.data(models)
+    return models

@@ -79,8 +79,8 @@ def test_the_models_cost_what_is_said() -> None:
     """The flops of the models of the benchmarks, counted from their graphs, are those of the tasks."""
     from models import resnet18, resnet50, vit
 
-    for made, task in ((resnet18(), cost.TASKS[0]), (resnet50(), cost.TASKS[1]), (vit(), cost.TASKS[2])):
-        assert flops(made) == pytest.approx(task.flops, rel=0.03)
+    for proto, task in ((resnet18(), cost.TASKS[0]), (resnet50(), cost.TASKS[1]), (vit(), cost.TASKS[2])):
+        assert flops(proto) == pytest.approx(task.flops, rel=0.03)
 
 
 def flops(proto: onnx.ModelProto) -> float:

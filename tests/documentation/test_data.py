@@ -50,9 +50,9 @@ def models(folder: Path) -> None:
     """A network over images, one over a table, one over texts."""
     layers = {"w1": RNG.standard_normal((784, 8)) / 28, "w2": RNG.standard_normal((8, 10))}
     tail = "h = Relu(a)\n y = MatMul(h, w2)"
-    given = {name: weight.astype(np.float32) for name, weight in layers.items()}
+    weights = {name: weight.astype(np.float32) for name, weight in layers.items()}
     body = f"f = Flatten(x)\n a = MatMul(f, w1)\n {tail}"
-    onnx.save_model(build(body, x="float[N,1,28,28] x", y="float[N,10] y", **given), folder / "model.onnx")
+    onnx.save_model(build(body, x="float[N,1,28,28] x", y="float[N,10] y", **weights), folder / "model.onnx")
     onnx.save_model(build(f"a = MatMul(x, w1)\n {tail}"), folder / "table.onnx")
     text = build(
         "e = Gather(table, input_ids)\n h = Relu(e)\n y = MatMul(h, w2)", y="float[N,T,3] y",
@@ -146,9 +146,9 @@ def result(line: str, everything: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ]
         return dict(eval(line, {"onnxrich": onnxrich, "batches": batches}).to_dict())
     words = shlex.split(line.replace("file:///data", f"file://{everything}"))
-    done = CliRunner().invoke(cli, [*words[1:], "--json", "--in-process"])
-    assert done.exit_code == 0, (line, done.output, done.exception)
-    return dict(json.loads(done.stdout))
+    completed = CliRunner().invoke(cli, [*words[1:], "--json", "--in-process"])
+    assert completed.exit_code == 0, (line, completed.output, completed.exception)
+    return dict(json.loads(completed.stdout))
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -52,8 +52,8 @@ def test_readme_commands(workplace: Path) -> None:
     assert len(lines) >= 6
     for line in lines:
         words = shlex.split(line.split("  #")[0])
-        done = subprocess.run([COMMAND, *words[1:]], capture_output=True, text=True, check=False, cwd=workplace)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        completed = subprocess.run([COMMAND, *words[1:]], capture_output=True, text=True, check=False, cwd=workplace)
+        assert completed.returncode == 0, f"{line}\n{completed.stderr}"
 
 
 def test_readme_python(workplace: Path) -> None:
@@ -61,8 +61,10 @@ def test_readme_python(workplace: Path) -> None:
     code = blocks("python")
     assert len(code) >= 2
     for block in code:
-        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=workplace)
-        assert done.returncode == 0, done.stderr
+        completed = subprocess.run(
+            [sys.executable, "-c", block], capture_output=True, text=True, check=False, cwd=workplace
+        )
+        assert completed.returncode == 0, completed.stderr
 
 
 def test_readme_is_short() -> None:
@@ -104,10 +106,32 @@ def test_version_stands_in_one_place() -> None:
     assert version("onnxrich") == onnxrich.__version__
 
 
-def test_each_module_has_its_place() -> None:
-    """The table of CONTRIBUTING names every module and folder of the package, and none that is not there."""
-    rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")]
-    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row.split("|")[1])}
-    package = ROOT / "onnxrich"
-    there = {path.stem for path in package.glob("[a-z]*.py")} | {path.parent.name for path in package.glob("*/*.py")}
-    assert named == there | {"adapters"}
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+FOLDERS = re.findall(r"^\| `([\w/]+)/` \| .+ \|$", CONTRIBUTING, re.MULTILINE)
+# Paths in backquotes: those with a slash, and files whose kind has a page or a meaning of its own.
+PATHS = re.findall(r"`((?:\.?[\w.-]+/)+[\w.-]*|[\w-]+\.(?:md|toml|py))`", CONTRIBUTING)
+
+
+def test_each_folder_has_its_line() -> None:
+    """The map of CONTRIBUTING has one line for each folder of the package, and one for each folder beside it."""
+    package = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "onnxrich").rglob("__init__.py")}
+    assert sorted(FOLDERS) == sorted(package | {"adapters", "benchmarks", "docs", "examples", "tests"})
+
+
+@pytest.mark.parametrize("path", sorted(set(PATHS)))
+def test_named_paths_exist(path: str) -> None:
+    """Each path that CONTRIBUTING names exists, in the repository, in the package, or in the folder of its line."""
+    made_by_tests = {"build/models", "report.html"}
+    lines = [line for line in CONTRIBUTING.splitlines() if f"`{path}`" in line]
+    folders = [folder for line in lines for folder in re.findall(r"^\| `([\w/]+)/`", line)]
+    roots = [ROOT, ROOT / "onnxrich", *(ROOT / folder for folder in folders)]
+    assert path in made_by_tests or any((root / path).exists() for root in roots)
+
+
+def test_commands_of_make_exist() -> None:
+    """Each `make` command of README and CONTRIBUTING is a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    commands = set(re.findall(r"\bmake ([a-z-]+)(?=`|\s*#|\n)", README + CONTRIBUTING))
+    assert {"demo", "test", "test-all"} <= commands
+    for name in commands:
+        assert re.search(rf"^{name}:", makefile, re.MULTILINE), name

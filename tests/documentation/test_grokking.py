@@ -88,9 +88,9 @@ def test_recorded_facts_are_the_models(path: Path) -> None:
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_d_lr_is_the_definitions(part: str) -> None:
     """D_LR of the last checkpoint is that of the n × n kernels."""
-    found = onnxrich.run(CHECKPOINTS[-1], RUN / f"{part}.npz").metrics["d_lr"]
+    d_lr = onnxrich.run(CHECKPOINTS[-1], RUN / f"{part}.npz").metrics["d_lr"]
     # Float32 through some ten layers, in other batches: relative errors of 1e-6, and D_LR is smooth in both.
-    assert found == pytest.approx(oracle.d_lr(*hooked(CHECKPOINTS[-1], part)), abs=1e-5)
+    assert d_lr == pytest.approx(oracle.d_lr(*hooked(CHECKPOINTS[-1], part)), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def pooled(layer: Any, tensor: np.ndarray, mask: np.ndarray | None) -> np.ndarra
     return np.einsum("nt,ntp->np", mask / np.maximum(mask.sum(axis=1, keepdims=True), 1), tokens)
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("entry", WITH_HEAD, ids=lambda entry: f"{entry['family']}-{entry['name']}")
 def test_layers_of_the_zoo(entry: dict[str, Any]) -> None:
     """All layers are measured; where rows are samples, each number is that of rows which NumPy pools."""

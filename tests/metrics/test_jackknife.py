@@ -207,7 +207,7 @@ def test_too_few_rows_for_blocks() -> None:
         assert message.endswith("d_lr_debiased need 4. Pass more rows.")
 
 
-@pytest.mark.slow
+@pytest.mark.extensive
 @pytest.mark.parametrize("case", [0, 1, 3, 4])
 def test_intervals_cover(case: int) -> None:
     """95 % intervals hold the expected value in 92 to 98 % of 200 samples, pooled over the metrics of a family."""

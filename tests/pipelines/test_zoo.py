@@ -24,6 +24,11 @@ INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
 WITH_HEAD = [entry for entry in INDEX if entry["expected"] == "head"]
 SEVERAL = [entry for entry in INDEX if entry["expected"] == "several"]
 REFUSED = [entry for entry in INDEX if entry["expected"] == "refuse"]
+# Every tenth model with a head belongs to the core suite, which so has some of each family.
+EACH_WITH_HEAD = [
+    pytest.param(entry, marks=() if number % 10 == 0 else pytest.mark.extensive)
+    for number, entry in enumerate(WITH_HEAD)
+]
 
 
 def name_of(entry: dict[str, Any]) -> str:
@@ -40,7 +45,7 @@ def truth_of(entry: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, np
 def rows_of(read: Model, found: Head, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Features and outputs that the patched model gives, in batches of the model's own size."""
     patch = rewrite.instrument(read, found)
-    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose("cpu"), name="zoo")
+    live = session.Session([read.data, patch.data], folder=read.folder, device=session.choose_device("cpu"), name="zoo")
     zeros = {name: np.zeros(shape) for name, shape in zip(patch.accumulators, patch.shapes, strict=True)}
     zeros[patch.shift] = np.zeros((1, patch.edges[-1]))
     n = len(next(iter(inputs.values())))
@@ -76,14 +81,13 @@ def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> f
     return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def analyze(entry: dict[str, Any]) -> Any:
-    """The results through the whole pipeline."""
+def analyze(entry: dict[str, Any]) -> onnxrich.Analysis:
+    """The analysis through the whole pipeline."""
     inputs, _ = truth_of(entry)
-    options: dict[str, Any] = {"features": None, "outputs": None, "mask": None, "batch_size": 8, "device": "cpu"}
-    return onnxrich.run(ZOO / entry["file"], inputs, None, seed=0, **options)
+    return onnxrich.run(ZOO / entry["file"], inputs, batch_size=8, device="cpu")
 
 
-@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+@pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     """Features and logits equal what a hook in the framework saw, and W φ + b explains the logits."""
     read = model.read_model(ZOO / entry["file"])
@@ -107,7 +111,7 @@ def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     assert min(apart(outputs, logits), apart(scaled, logits)) <= entry["rtol_logits"]
 
 
-@pytest.mark.parametrize("entry", WITH_HEAD, ids=name_of)
+@pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
     """Through the whole pipeline, in batches and with padding masked, D_LR equals n × n matrices of the found rows."""
     read = model.read_model(ZOO / entry["file"])
