@@ -20,7 +20,7 @@ from models import half, mlp, resnet50, vit
 from onnx import ModelProto
 
 from onnxrich.engine.runtime import Device, Session, choose_device, usable_cores
-from onnxrich.model import file as models
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
@@ -56,7 +56,7 @@ def ratio(
     x = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
     place = lambda array: ort.OrtValue.ortvalue_from_numpy(array, device.memory, device.numbers[0])  # noqa: E731
     resident = place(x)
-    read = models.read_model(model)
+    read = read_model(model)
     patch = rewrite.instrument(read, head.find_head(read), memory=device.memory)
     plain = ort.InferenceSession(read.data, options(), providers=[(device.provider, dict(device.options))])
     patched = Session([read.data, patch.data], folder=None, device=device, name="model").inference_session

@@ -34,7 +34,7 @@ LARGE = """
 import sys, time, numpy as np
 import onnxruntime as ort
 from onnxrich.engine.runtime import Session, choose_device, usable_cores
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 feed = {"x": np.ones((8, 64), np.float32)}
@@ -52,8 +52,8 @@ print(time.perf_counter() - start)
 PATCHED = (
     LARGE
     + """
-read = model.read(sys.argv[1])
-patch = rewrite.instrument(read, head.find(read))
+read = read_model(sys.argv[1])
+patch = rewrite.instrument(read, head.find_head(read))
 live = Session([read.data, patch.data], folder=read.folder, device=choose_device("cpu"), name="large")
 live.run([patch.features, *patch.accumulated], feed | patch.nothing)
 print(time.perf_counter() - start)

@@ -88,7 +88,7 @@ def blocks(rows: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray)
     cuts = np.round(np.cumsum(weights / weights.sum()) * len(rows[0])).astype(int)[:-1]
     parts = zip(*(np.split(each, cuts) for each in rows), strict=True)
     K = rows[1].shape[1]
-    return [Moments.from_rows(*part[:2], part[2]) if part[2].max() < K else Moments.empty(1, 1) for part in parts]
+    return [Moments.from_rows(*part) if part[2].max() < K else Moments.empty(1, 1) for part in parts]
 
 
 def study(case: Case, repeats: int, names: tuple[str, ...]) -> dict[str, tuple[float, float, float, float]]:

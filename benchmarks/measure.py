@@ -22,7 +22,7 @@ from onnxrich.data.open import open_source
 from onnxrich.engine.runtime import choose_device, usable_cores
 from onnxrich.engine.single_pass import measure_one
 from onnxrich.engine.sizing import choose_batch_size
-from onnxrich.model import file as models
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 
 Work = Callable[[], object]
@@ -68,8 +68,8 @@ def bare(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
 def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[], float]:
     """The loop of `onnxrich run`: reading, running, summing moments in blocks, with labels; without the metrics."""
-    read = models.read(model)
-    found, labels = head.find(read), np.arange(len(x)) % 10
+    read = read_model(model)
+    found, labels = head.find_head(read), np.arange(len(x)) % 10
 
     def loop() -> float:
         source = open_source(read, {"x": x, "labels": labels})
@@ -80,9 +80,9 @@ def ours(model: ModelProto, x: np.ndarray[Any, Any], batch: int) -> Callable[[],
 
 def chosen(model: ModelProto) -> int:
     """The batch size that onnxrich takes for many rows when none is asked for."""
-    read = models.read(model)
+    read = read_model(model)
     source = replace(open_source(read, None), n=None)
-    return choose_batch_size(read, head.find(read), source, memory="cpu")
+    return choose_batch_size(read, head.find_head(read), source, memory="cpu")
 
 
 def peak_memory(program: str, *arguments: str) -> tuple[int, list[str]]:

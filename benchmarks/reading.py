@@ -28,7 +28,7 @@ from onnxrich._utils.threads import usable_cores
 from onnxrich.data.fingerprint import Fingerprint
 from onnxrich.data.images import pool
 from onnxrich.data.open import open_source
-from onnxrich.model import file as models
+from onnxrich.model.file import read_model
 
 STEPS = {"resize": 256, "crop": 224, "scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -55,7 +55,7 @@ def processor_seconds(work: Callable[[], object]) -> float:
 def reading_table(folder: Path, count: int, turns: int) -> None:
     """Images a second, and processor seconds an image, of reading and of running."""
     proto = resnet18(224)
-    source = open_source(models.read_model(proto), folder, preprocessing=STEPS)
+    source = open_source(read_model(proto), folder, preprocessing=STEPS)
 
     def read(threads: int) -> Callable[[], object]:
         def loop() -> None:

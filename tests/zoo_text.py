@@ -18,7 +18,7 @@ from onnxrich.data.open import open_source
 from onnxrich.data.source import SkippedItems, Source
 from onnxrich.data.table import Table
 from onnxrich.errors import OnnxrichError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 TWO_LAYERS = "a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
 
@@ -48,7 +48,7 @@ def two_layers(batch: int | str = "N", **options: Any) -> onnx.ModelProto:
 
 def source_of(proto: onnx.ModelProto, data: Any, labels: Any = None, **options: Any) -> Source:
     """The source of some data, fitted to a model."""
-    return open_source(model.read_model(proto), data, labels, **options)
+    return open_source(read_model(proto), data, labels, **options)
 
 
 def table_of(name: Any, max_errors: int = 0) -> Table:

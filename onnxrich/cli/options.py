@@ -207,17 +207,11 @@ def _option(field: Field[Any]) -> Callable[[Command], Command]:
         return click.option(*flags, field.name, is_flag=True, help=meaning)
     whole = field.name in KINDS and field.name in LEAST
     kind = TYPES.get(field.name) or (click.IntRange(min=LEAST[field.name]) if whole else click.STRING)
-    required, default = field.default is MISSING, field.default
-    return click.option(
-        *flags,
-        field.name,
-        type=kind,
-        metavar=metavar,
-        help=meaning,
-        required=required,
-        default=None if required else default,
-        show_default=not required and default is not None,
-    )
+    # A required option has no default, for even None counts as one.
+    has_default = {"required": True} if field.default is MISSING else {
+        "default": field.default, "show_default": field.default is not None
+    }  # fmt: skip
+    return click.option(*flags, field.name, type=kind, metavar=metavar, help=meaning, **has_default)
 
 
 def _row_options(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.model.file import Model
 from onnxrich.model.parameters import squared_norm
-from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines.options import PassOptions
 from onnxrich.progress import Progress, Stage
 from onnxrich.results.analysis import Analysis
@@ -83,17 +82,6 @@ def evaluate_pass(
 def parameter_norm_of(model: Model, options: PassOptions) -> float | None:
     """Compute ‖θ‖². Weights in other files are read only for those who ask for it by name."""
     return squared_norm(model, external="parameter_norm" in (options.metrics or ()))
-
-
-def evaluate_moments(moments: Moments, record: Provenance, *, blocks: Sequence[Moments] = ()) -> Analysis:
-    """Evaluate moments.
-
-    Args:
-        moments: moments of all rows.
-        record: where they come from. It also holds what needs blocks of rows or the model's weights.
-        blocks: moments that they are the sum of.
-    """
-    return evaluate_sample(Sample.from_moments(moments, blocks), record)
 
 
 def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Analysis:

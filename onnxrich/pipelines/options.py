@@ -56,7 +56,8 @@ class WorkOptions:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name in KINDS:
+            # Functions differ in what they take for a field of type Any: a model that is compared is no path alone.
+            if each.name in KINDS and each.type != "Any":
                 value = validated(**{each.name: getattr(self, each.name)})[each.name]
                 object.__setattr__(self, each.name, value)
         if not self.isolate and (self.timeout is not None or self.max_memory is not None):

@@ -27,7 +27,12 @@ from onnxrich.results.analysis import Analysis
 
 
 def run(model: Any, options: RunOptions) -> Analysis:
-    """Measure a model, also one of a framework, which is exported for the run."""
+    """Measure a model, also one of a framework, which is exported for the run.
+
+    A worker process takes ONNX files alone: to load the folder of a framework may run code that lies in it.
+    """
+    if options.isolate:
+        return run_onnx(model, options)
     with as_onnx(model, options.data, options.labels) as (onnx_model, data, labels, name):
         eval_data, eval_labels = convert_data(model, options.eval_data, options.eval_labels)
         return run_onnx(

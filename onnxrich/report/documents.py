@@ -10,7 +10,7 @@ from pathlib import Path
 from onnxrich.report.kinds import Result, analyses_of
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.paths import EVALUATION, MOMENTS
+from onnxrich.results.paths import ANALYSIS, EVALUATION, MOMENTS
 from onnxrich.results.track import Track
 
 # Names that no model's folder may have: files beside it have them.
@@ -56,7 +56,7 @@ def _analysis(analysis: Analysis) -> dict[str, bytes]:
     moments = {MOMENTS: _moments(analysis)}
     if analysis.evaluation is not None:
         moments[EVALUATION] = _moments(analysis.evaluation)
-    return {**moments, "analysis.json": _encode(analysis.to_json())}
+    return {**moments, ANALYSIS: _encode(analysis.to_json())}
 
 
 def _moments(analysis: Analysis) -> bytes:

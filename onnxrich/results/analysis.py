@@ -91,16 +91,30 @@ class Analysis:
         )  # type: ignore[return-value]
 
     @classmethod
-    def from_moments(cls, moments: Moments, record: Provenance) -> Analysis:
-        """Compute an analysis from moments.
+    def from_moments(
+        cls,
+        moments: Moments,
+        record: Provenance,
+        *,
+        blocks: Sequence[Moments] = (),
+        weight: Array | None = None,
+        parameter_norm: float | None = None,
+    ) -> Analysis:
+        """Compute metrics, their errors and curves from moments.
 
         Args:
             moments: moments of all rows.
-            record: where they come from. It also holds what needs blocks of rows or the model's weights.
+            record: where they come from. Results of blocks and weights are taken from it where these are not given.
+            blocks: moments of independent blocks of the rows; `moments` is their sum.
+            weight: the head's W, float64 array of shape (C, p).
+            parameter_norm: ‖θ‖² of the model.
         """
-        from onnxrich.pipelines.evaluate import evaluate_moments
+        from onnxrich.metrics.base import Sample
+        from onnxrich.pipelines.evaluate import evaluate_sample
 
-        return evaluate_moments(moments, record)
+        return evaluate_sample(
+            Sample.from_moments(moments, blocks, weight=weight, parameter_norm=parameter_norm), record
+        )
 
     @property
     def uncertainty(self) -> Uncertainty | None:

@@ -1,4 +1,4 @@
-"""Moments on the disk: what their files are called in the folder of a report, and which paths stand for some."""
+"""Names of the files in a report, and the saved moments that a path stands for."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-# Of all rows, and of other rows to evaluate on.
-MOMENTS, EVALUATION = "moments.npz", "evaluation.npz"
+# The document of an analysis, the moments of all its rows, and those of other rows to evaluate on.
+ANALYSIS, MOMENTS, EVALUATION = "analysis.json", "moments.npz", "evaluation.npz"
 
 
-def inside(folder: str | os.PathLike[str], name: str = MOMENTS) -> Path | None:
-    """The saved moments of that name in a folder; None where it is none, or holds none."""
-    file = Path(folder, name)
+def inside(report: str | os.PathLike[str], name: str = MOMENTS) -> Path | None:
+    """Find saved moments of that name in a report, given by its folder or its `analysis.json`; None without any."""
+    path = Path(report)
+    file = (path.parent if path.name == ANALYSIS else path) / name
     return file if os.path.isfile(file) else None  # noqa: PTH113 - unlike pathlib it answers for names that no file can have
 
 
 def moments_of(given: Any) -> Path | None:
-    """The saved moments that a model is given by: their file, or that in the folder of a report; None of others."""
+    """Find the saved moments that stand for a model: their file, or that in a report; None for anything else."""
     if not isinstance(given, str | os.PathLike):
         return None
     path = Path(given)

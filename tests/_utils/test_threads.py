@@ -14,7 +14,7 @@ from zoo_text import two_layers
 
 from onnxrich._utils import threads as cores
 from onnxrich.engine.runtime import Session, choose_device, session
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_lanes(monkeypatch: pytest.MonkeyPatch, there: int, runs: int | None, bl
 def test_lanes_take_the_cores(monkeypatch: pytest.MonkeyPatch, there: int, lanes: int) -> None:
     """The threads that compute are as many as the cores: those that the runtime starts, and one for each run."""
     monkeypatch.setattr(session, "usable_cores", lambda: there)
-    read = model.read(two_layers())
+    read = read_model(two_layers())
     before = len(list(Path("/proc/self/task").iterdir()))
     live = Session([read.data], folder=None, device=replace(choose_device("cpu"), lanes=lanes), name="two layers")
     started = len(list(Path("/proc/self/task").iterdir())) - before

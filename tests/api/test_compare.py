@@ -17,7 +17,6 @@ from zoo_text import build, refused, two_layers
 import onnxrich
 from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, WorkerError
 from onnxrich.moments.matrix import Moments
-from onnxrich.pipelines.evaluate import evaluate_moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
 from onnxrich.results.differences import Estimate
@@ -74,7 +73,7 @@ def made(n: int, seed: int, *, blocks: int, noise: float = 0.1) -> tuple[list[np
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.merge(part)
-        return evaluate_moments(whole, record(name, n), blocks=parts)
+        return Analysis.from_moments(whole, record(name, n), blocks=parts)
 
     return arrays, lambda which: results(which, f"{which}.onnx")
 

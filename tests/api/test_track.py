@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 import oracle
 import pytest
-from onnxrich.metrics.student import student_t
 from zoo_text import build, refused, two_layers
 
 import onnxrich
 from onnxrich.errors import DataError, ModelError
+from onnxrich.metrics.jackknife import student_t_quantile
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines import checkpoints as series
 from onnxrich.report import steps
@@ -212,7 +212,7 @@ def only_d_lr(n: int) -> Any:
 def test_student_t() -> None:
     """Quantiles of the tables: Abramowitz & Stegun 1964, table 26.10."""
     for freedom, level, t in ((7, 0.95, 2.365), (15, 0.99, 2.947), (3, 0.998, 10.215), (1, 0.95, 12.706)):
-        assert student_t(freedom, level) == pytest.approx(t, abs=6e-4)
+        assert student_t_quantile(freedom, level) == pytest.approx(t, abs=6e-4)
 
 
 def test_one_broken_checkpoint(training: Path, tmp_path: Path) -> None:

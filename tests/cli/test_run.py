@@ -167,7 +167,10 @@ def test_render_a_folder(written: tuple[Path, Any], tmp_path: Path) -> None:
     for more in ([], ["--in-process"]):
         assert document(onnxrich("render", target, "--json", *more).stdout) == document(run.stdout)
     none = onnxrich("render", tmp_path)
-    assert none.returncode == 1 and f"{str(tmp_path)!r}: it is a folder without one; needed" in none.stderr
+    assert (
+        none.returncode == 1
+        and f"the moments file {str(tmp_path)!r} cannot be read: it is a folder; needed: a" in none.stderr
+    )
 
 
 def test_render_table(written: tuple[Path, Any], folder: Path) -> None:

@@ -201,15 +201,6 @@ def test_comparison_of_saved_moments() -> None:
             check_metrics(result["metrics"], EXPECTED[f"compared/{name}"]["metrics"])
 
 
-def test_comparison_from_its_document() -> None:
-    """A saved comparison.json is one again, with CKA of features, S_init and paired errors."""
-    recorded = document("compared/comparison.json")
-    results = [onnxrich.Analysis.load(f"compared/{name}") for name in ("mlp", "other", "init")]
-    found = onnxrich.Comparison.from_document(recorded, results)
-    assert found.s_init is not None and found.s_init[0] is not None and found.s_init[0].interval is not None
-    check_document(found.to_dict(), recorded)
-
-
 def test_training_of_saved_moments() -> None:
     """Reports of a training are followed as before: steps of the models, changes with paired errors, transitions."""
     recorded = document("track-saved.json")
@@ -218,19 +209,12 @@ def test_training_of_saved_moments() -> None:
     check_document(json.loads(onnxrich_says("track", "training/step-*/moments.npz", "--json")), recorded)
 
 
-def test_training_from_its_document() -> None:
-    """A saved document of a training is one again, with the results that it is of."""
-    recorded = document("track-saved.json")
-    results = [onnxrich.Analysis.load(f"training/step-{step}") for step in recorded["steps"]]
-    check_document(onnxrich.Track.from_document(recorded, results).to_dict(), recorded)
-
-
-def test_analyses_from_their_documents() -> None:
-    """What track.json holds of each checkpoint is an analysis again, but for its moments and where they come from."""
-    loaded = onnxrich.Analysis.load("compared/mlp")
-    for analysis in document("tracked/track.json")["analyses"]:
-        found = onnxrich.Analysis.from_document(analysis, loaded.moments, loaded.record)
-        check_document(found.to_dict(), {name: analysis[name] for name in ("schema", "metrics", "curves", "warnings")})
+def test_analysis_by_its_document() -> None:
+    """The document of a report stands for the moments beside it."""
+    loaded = onnxrich.Analysis.load("compared/mlp/analysis.json")
+    check_document(loaded.to_dict(), onnxrich.Analysis.load("compared/mlp").to_dict())
+    compared = onnxrich.compare(["compared/mlp/analysis.json", "compared/other"], init="compared/init").to_dict()
+    check_document(compared, document("compare-saved.json"))
 
 
 @pytest.mark.parametrize("name", RECORDS)

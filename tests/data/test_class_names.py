@@ -19,7 +19,7 @@ from onnxrich.data.open import open_source
 from onnxrich.data.paths import DataPath
 from onnxrich.data.source import Source
 from onnxrich.errors import DataError
-from onnxrich.model import file as model
+from onnxrich.model.file import Model, read_model
 
 NAMES = ("dog", "ant", "cat")
 X = np.random.default_rng(0).standard_normal((12, 6)).astype(np.float32)
@@ -27,7 +27,7 @@ TWO = np.array(["cat", "ant"])[np.arange(12) % 2]
 SKLEARN = ZOO / "sklearn"
 
 
-def saved(folder: Path, *, metadata: str | None = None, config: Any = None) -> model.Model:
+def saved(folder: Path, *, metadata: str | None = None, config: Any = None) -> Model:
     """A model of three outputs whose classes have names in its metadata, or in a file beside it."""
     proto = two_layers()
     if metadata is not None:
@@ -35,7 +35,7 @@ def saved(folder: Path, *, metadata: str | None = None, config: Any = None) -> m
     if config is not None:
         (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     onnx.save(proto, folder / "net.onnx")
-    return model.read(folder / "net.onnx")
+    return read_model(folder / "net.onnx")
 
 
 HUB = {"id2label": dict(enumerate(NAMES))}
@@ -63,7 +63,7 @@ def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     first = saved(tmp_path, config=HUB)
     other = saved(tmp_path / "other", config={"id2label": dict(enumerate(sorted(NAMES)))})
-    data, silent = {"x": X, "labels": TWO}, model.read(two_layers())
+    data, silent = {"x": X, "labels": TWO}, read_model(two_layers())
     with refused(DataError, "and the models name their outputs in different orders"):
         open_source(first, data, others=[other])
     for source in (open_source(first, data, others=[silent, first]), open_source(silent, data, others=[first])):
@@ -73,13 +73,13 @@ def test_models_that_name_their_outputs_in_different_orders(tmp_path: Path) -> N
 
 def test_names_in_the_graph() -> None:
     """scikit-learn's converters write the words that a classifier gives into the graph."""
-    assert read_class_names(model.read(SKLEARN / "mlp_zipmap_words.onnx"), 3) == ClassNames(
+    assert read_class_names(read_model(SKLEARN / "mlp_zipmap_words.onnx"), 3) == ClassNames(
         ("class 0", "class 1", "class 2")
     )
-    assert read_class_names(model.read(SKLEARN / "mlp_arrays.onnx"), 3) == ClassNames()
+    assert read_class_names(read_model(SKLEARN / "mlp_arrays.onnx"), 3) == ClassNames()
     body = 'a = MatMul(x, w1)\n y = MatMul(a, w2)\n z = ai.onnx.ml.ZipMap <classlabels_strings = ["b", "a"]> (y)'
     for outputs in (1, 2, None):  # a single output decides between two classes
-        assert read_class_names(model.read(build(body)), outputs) == ClassNames(("b", "a"))
+        assert read_class_names(read_model(build(body)), outputs) == ClassNames(("b", "a"))
 
 
 def test_words_that_the_model_does_not_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from zoo_text import read_all, refused, two_layers, within
 from onnxrich.data.open import open_source
 from onnxrich.data.source import Source
 from onnxrich.errors import DataError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 X = np.arange(60, dtype=np.float32).reshape(10, 6)
 LABELS = np.arange(10) % 3
@@ -32,7 +32,7 @@ def beside(folder: Path, toml: str | bytes | None = None, labels: object = None)
     """The source that the model of a folder gets when no data are given."""
     if toml is not None:
         (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
-    return open_source(model.read(folder / "net.onnx"), None, labels)
+    return open_source(read_model(folder / "net.onnx"), None, labels)
 
 
 def pair(folder: Path, *tomls: str) -> list[Source]:
@@ -42,7 +42,7 @@ def pair(folder: Path, *tomls: str) -> list[Source]:
         (folder / name).mkdir(exist_ok=True)
         onnx.save_model(two_layers(), folder / name / "net.onnx")
         (folder / name / "onnxrich.toml").write_text(toml)
-        read.append(model.read(folder / name / "net.onnx"))
+        read.append(read_model(folder / name / "net.onnx"))
     return [open_source(one, None, others=[other]) for one, other in (read, read[::-1])]
 
 
@@ -125,7 +125,7 @@ def test_asked_for_labels_come_first(folder: Path) -> None:
 def test_nothing_beside(folder: Path) -> None:
     """With nothing there, and for a model in memory, rows are made up and say so."""
     assert beside(folder).synthetic
-    assert open_source(model.read(two_layers()), None, None).synthetic
+    assert open_source(read_model(two_layers()), None, None).synthetic
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_settings_that_are_none(toml: str | bytes, message: str, folder: Path) -
     (folder / "onnxrich.toml").write_bytes(toml if isinstance(toml, bytes) else toml.encode())
     for data in (None, X):
         with refused(DataError, "onnxrich.toml beside the model", message):
-            open_source(model.read(folder / "net.onnx"), data)
+            open_source(read_model(folder / "net.onnx"), data)
 
 
 @pytest.mark.parametrize("key", ["data", "labels"])

@@ -8,7 +8,7 @@ from zoo_text import build, refused, source_of, two_layers
 
 from onnxrich.data.shared import adapt_source, choose_leader, match_inputs
 from onnxrich.errors import DataError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 X = np.random.default_rng(0).standard_normal((10, 6)).astype(np.float32)
 
@@ -21,8 +21,8 @@ def reads(x: str) -> onnx.ModelProto:
 
 def test_inputs_are_matched() -> None:
     """Inputs are matched by name, or a single one with a single one; else both lists are told."""
-    one, two = model.read(two_layers()), model.read(reads("float[N,6] x, float[N,2] b"))
-    named = model.read(reads("float[N,6] z"))
+    one, two = read_model(two_layers()), read_model(reads("float[N,6] x, float[N,2] b"))
+    named = read_model(reads("float[N,6] z"))
     assert choose_leader([one, two, named]) is two
     assert match_inputs(one, two) == {"x": "x"}
     assert match_inputs(named, one) == {"z": "x"}
@@ -32,11 +32,11 @@ def test_inputs_are_matched() -> None:
 
 def test_arrays_in_the_types_of_each() -> None:
     """The leader's batches are converted to the other model's types, and refused where they don't fit."""
-    leader, other = model.read(two_layers()), model.read(reads("double[N,6] z"))
+    leader, other = read_model(two_layers()), read_model(reads("double[N,6] z"))
     source = source_of(two_layers(), X)
     (batch,) = adapt_source(other, source, leader).batches(10)
     assert batch.inputs["z"].dtype == np.float64
     np.testing.assert_array_equal(batch.inputs["z"], X)
-    narrow = model.read(reads("float[N,5] z"))
+    narrow = read_model(reads("float[N,5] z"))
     with refused(DataError, "input 'z' gets data of shape 10 × 6; needed: shape N × 5."):
         list(adapt_source(narrow, source, leader).batches(10))

@@ -9,16 +9,16 @@ from zoo_text import build, read_all, refused, source_of, two_layers
 from onnxrich.data.open import open_source
 from onnxrich.data.synthetic import ROWS, synthesize
 from onnxrich.errors import DataError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 
 def test_marked_and_seeded() -> None:
     """The same seed gives the same rows, another seed others; the source says that they are made up."""
-    source = open_source(model.read_model(two_layers()), None, None, seed=3)
+    source = open_source(read_model(two_layers()), None, None, seed=3)
     assert source.synthetic
     assert source.name == "synthetic (seed 3)"
     assert source.n == ROWS
-    rows = [read_all(synthesize(model.read_model(two_layers()), seed), 50)[0]["x"] for seed in (3, 3, 4)]
+    rows = [read_all(synthesize(read_model(two_layers()), seed), 50)[0]["x"] for seed in (3, 3, 4)]
     np.testing.assert_array_equal(rows[0], rows[1])
     assert not np.array_equal(rows[0], rows[2])
 
@@ -34,7 +34,7 @@ def test_marked_and_seeded() -> None:
 def test_shapes_and_types(kind: str, shape: str, expected: tuple[int, ...]) -> None:
     """Rows have the model's type, its fixed sizes, and some size where it leaves them open."""
     proto = build("h = Identity(x)", x=f"{kind}[{shape}] x", y=f"{kind}[{shape}] h")
-    rows, _ = read_all(synthesize(model.read_model(proto), 0), 100)
+    rows, _ = read_all(synthesize(read_model(proto), 0), 100)
     assert rows["x"].shape == expected
     assert rows["x"].dtype.name == {"float": "float32", "double": "float64"}.get(kind, kind)
     assert np.unique(rows["x"]).size > 1
@@ -43,7 +43,7 @@ def test_shapes_and_types(kind: str, shape: str, expected: tuple[int, ...]) -> N
 def test_indices_fit_their_table() -> None:
     """Indices stay inside the table that they look up, and use more of it than its first rows."""
     proto = build("e = Gather(t, x)", x="int64[N,5] x", y="float[N,5,4] e", t=np.zeros((37, 4), np.float32))
-    rows, _ = read_all(synthesize(model.read_model(proto), 0), 100)
+    rows, _ = read_all(synthesize(read_model(proto), 0), 100)
     assert rows["x"].min() == 0
     assert rows["x"].max() == 36
 
@@ -52,8 +52,8 @@ def test_indices_fit_their_table() -> None:
 def test_inputs_without_rows(shape: str) -> None:
     """Scalars, and inputs of fixed shape beside batched ones, are made in their own shape."""
     proto = build("a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)", x=f"float[N,6] x, {shape}")
-    entry = model.read_model(proto).inputs[1]
-    for batch in synthesize(model.read_model(proto), 0).batches(100):
+    entry = read_model(proto).inputs[1]
+    for batch in synthesize(read_model(proto), 0).batches(100):
         assert batch.inputs["t"].shape == entry.shape
         assert batch.inputs["t"].dtype == entry.dtype
         assert batch.inputs["x"].shape == (batch.rows, 6)
@@ -67,7 +67,7 @@ def test_nothing_to_make_up(kind: str) -> None:
         DataError,
         "input 's' has an unknown type or shape; needed: data: no random rows can be drawn for it. Pass --data FILE.",
     ):
-        synthesize(model.read_model(proto), 0)
+        synthesize(read_model(proto), 0)
 
 
 @pytest.mark.parametrize("options", [{"reading": {"limit": 10}}, {"preprocessing": {"scale": 0.5}}])

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from repository import ROOT
 
 from onnxrich.engine.sizing import choose_block_count
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
@@ -27,7 +27,7 @@ def patch_of(p: int, C: int, K: int, memory: str) -> rewrite.Patch:
     nodes = [helper.make_node("Relu", ["x"], ["phi"]), helper.make_node("MatMul", ["phi", "v"], ["y"])]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", k]) for name, k in (("x", p), ("y", C))]
     graph = helper.make_graph(nodes, "head", values[:1], values[1:], [weight])
-    read = model.read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    read = read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     return rewrite.instrument(read, head.find_head(read), K=K, derived=p < C, memory=memory)
 
 

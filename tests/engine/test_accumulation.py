@@ -19,7 +19,7 @@ from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import Accumulator, Device, OutOfMemoryError, choose_device
 from onnxrich.engine.single_pass import _choose_lanes, measure_one, prepare_pass
 from onnxrich.errors import ModelError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 from onnxrich.progress import Timing
@@ -40,10 +40,10 @@ def network() -> bytes:
 
 def measure(device: Device = CPU, **options: object) -> PassResult:
     """One pass over the rows."""
-    read = model.read(network())
+    read = read_model(network())
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     options = {"batch_size": 7, "device": device} | options
-    return measure_one(read, head.find(read), source, **options)
+    return measure_one(read, head.find_head(read), source, **options)
 
 
 def test_blocks_are_the_batches_dealt_in_turn() -> None:
@@ -75,11 +75,11 @@ def test_several_devices_give_the_same_bits(devices: int) -> None:
 @pytest.mark.parametrize("lanes", [2, 3])
 def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     """Nor do they depend on how many runs go on at once in a session."""
-    read, one = model.read(network()), measure(blocks=6)
+    read, one = read_model(network()), measure(blocks=6)
     source = sources.open_source(read, {"x": X, "labels": Y}, None)
     with Batches(source, 7) as batches:
         prepared = prepare_pass(
-            read, head.find(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes),
+            read, head.find_head(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes),
             size=7, listen=lambda _: None,
         )  # fmt: skip
         accumulation = Accumulation(prepared, residual=0.0, blocks=6)
@@ -106,21 +106,21 @@ def test_enough_runs_go_on_at_once(
 
 def test_another_provider_gets_one_run_at_a_time() -> None:
     """Providers with threads of their own share the cores as they see fit."""
-    read = model.read(network())
+    read = read_model(network())
     source = sources.open_source(read, {"x": X}, None)
     other = replace(CPU, provider="OpenVINOExecutionProvider")
-    assert _choose_lanes(other, head.find(read), source, size=1, blocks=None) == other
+    assert _choose_lanes(other, head.find_head(read), source, size=1, blocks=None) == other
 
 
 def test_tiles_are_those_of_the_memory() -> None:
     """On a CPU tiles fit a core's cache; larger ones are for GPUs, and for models that others drive."""
     body, wide = "a = MatMul(x, w)\n h = Relu(a)\n y = MatMul(h, v)", np.ones((6, 700), np.float32)
-    read = model.read(build(body, w=wide, v=np.ones((700, 3), np.float32)))
+    read = read_model(build(body, w=wide, v=np.ones((700, 3), np.float32)))
     source = sources.open_source(read, {"x": X}, None)
-    result = measure_one(read, head.find(read), source, device=CPU, layers=LayerRequest(("a",))).prepared
+    result = measure_one(read, head.find_head(read), source, device=CPU, layers=LayerRequest(("a",))).prepared
     own = (result.patch, *result.patch.layers)
     assert [len(patch.edges) - 1 for patch in own] == [4, 4]
-    assert len(rewrite.portable(read, head.find(read), None, None).edges) - 1 == 2
+    assert len(rewrite.instrument_portable(read, head.find_head(read), None, None).edges) - 1 == 2
 
 
 def test_more_devices_than_blocks() -> None:

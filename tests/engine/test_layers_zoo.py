@@ -14,7 +14,7 @@ import pytest
 from repository import ZOO
 
 import onnxrich
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 INDEX: list[dict[str, Any]] = json.loads((ZOO / "zoo.json").read_text())
 WITH_HEAD = [entry for entry in INDEX if entry["expected"] == "head"]
@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 
 def tensors(path: Path, names: list[str], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors of the graph on all rows at once, by a session of the runtime's own."""
-    read = model.read(path)
+    read = read_model(path)
     proto = onnx.ModelProto()
     proto.CopyFrom(read.proto)
     known = {value.name for value in proto.graph.output}
@@ -57,7 +57,7 @@ def test_layers_of_the_zoo(entry: dict[str, Any]) -> None:
     path = ZOO / entry["file"]
     analysis = onnxrich.run(path, inputs, layers="all", device="cpu", batch_size=8, blocks=0)
     assert analysis.layers[-1].metrics["d_lr"] == analysis.metrics["d_lr"]
-    shapes = [value.shape for value in model.read(path).inputs]
+    shapes = [value.shape for value in read_model(path).inputs]
     if analysis.record.head.rows != "sample" or any(isinstance(shape[0], int) for shape in shapes if shape):
         return
     names = [layer.name for layer in analysis.layers[:-1]]

@@ -5,25 +5,26 @@ from __future__ import annotations
 import pytest
 
 import onnxrich
-from onnxrich import run
 from onnxrich.engine.layers import HiddenLayer
 from onnxrich.engine.memory import fit_blocks, fit_lanes
 from onnxrich.errors import ModelError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.head.layers import LayerTensor
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.patch.instrument import Patch, instrument
+from onnxrich.pipelines.options import RunOptions
+from onnxrich.pipelines.run import run
 
 
 @pytest.fixture
 def patch() -> Patch:
     """The demo's head, of d = 1 + 160 + 10, beside a layer of width 20 000: d = 20 011."""
-    model_file = model.read(onnxrich.demo_file("rich.onnx"))
-    model_head = head.find(model_file)
+    model_file = read_model(onnxrich.demo_file("rich.onnx"))
+    model_head = head.find_head(model_file)
     wide = HiddenLayer(LayerTensor("wide", "Gemm"), Pool("as it is", 2, 0, 1), 20_000)
     own = instrument(model_file, model_head)
-    return own.beside([instrument(model_file, wide.with_outputs(model_head), beside=own, name="layer.0.")])
+    return own.with_layers([instrument(model_file, wide.with_outputs(model_head), base=own, name="layer.0.")])
 
 
 def test_memory_is_refused_with_the_numbers(patch: Patch) -> None:
@@ -63,7 +64,10 @@ def test_the_whole_run_refuses() -> None:
     """A run with too little memory for its layers ends before the first batch."""
     data = onnxrich.demo_file("evaluation.npz")
     with pytest.raises(ModelError, match=r"of memory; needed: at most 0\.5 MiB"):
-        run(onnxrich.demo_file("rich.onnx"), data, layers=["all"], memory=2**20, device="cpu")
+        run(
+            onnxrich.demo_file("rich.onnx"),
+            RunOptions(data=data, layers=["all"], max_memory=2**20, isolate=True, device="cpu"),
+        )
 
 
 def test_more_blocks_than_memory_holds_are_refused() -> None:

@@ -14,11 +14,11 @@ from zoo_text import build, refused
 from onnxrich import run
 from onnxrich.engine import monitor, sizing
 from onnxrich.errors import DataError, HeadError
-from onnxrich.model.file import read
-from onnxrich.model.head.head import find
+from onnxrich.model.file import read_model
+from onnxrich.model.head.head import find_head
 from onnxrich.model.patch.instrument import instrument
 from onnxrich.progress import Progress
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 # The patched model's float32 features differ from the hooked ones by rounding at most, 6e-8 each.
 THROUGH_FLOAT32 = 1e-5
@@ -80,7 +80,7 @@ X = np.random.default_rng(5).standard_normal((ROWS, 20)).astype(np.float32)
 Y = np.random.default_rng(6).integers(0, C, ROWS)
 
 
-def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Results:
+def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Analysis:
     return run(model, {"x": x, "labels": Y[: len(x)]}, None, **{"device": "cpu"} | options)
 
 
@@ -261,8 +261,8 @@ def test_more_outputs_than_features_follow_from_them() -> None:
 
 def test_derived_outputs_are_not_summed() -> None:
     """The sums of a patch with derived outputs are as wide as [1, φ, y]."""
-    model = read(many_outputs())
-    head = find(model)
+    model = read_model(many_outputs())
+    head = find_head(model)
     assert instrument(model, head, K=9).edges[-1] == 1 + 4 + 9 + 9
     assert instrument(model, head, K=9, derived=True).edges[-1] == 1 + 4 + 9
 
@@ -304,7 +304,7 @@ def test_progress_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "D_LR_SECONDS", 0.0)
     monkeypatch.setattr(monitor, "D_LR_RATE", np.inf)
     heard: list[Progress] = []
-    result = analyze(network(), batch_size=100, listen=heard.append)
+    result = analyze(network(), batch_size=100, progress=heard.append)
     running = [progress for progress in heard if progress.stage == "running"]
     assert running[-1].total == ROWS
     assert running[-1].rate > 0

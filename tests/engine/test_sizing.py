@@ -9,7 +9,7 @@ import pytest
 from zoo_text import build, source_of
 
 from onnxrich.engine.sizing import choose_batch_size, choose_block_count
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.head.head import Head
 
@@ -21,9 +21,9 @@ def chosen(x: str, data: np.ndarray, *, n: int | None = None, **options: object)
         "a = MatMul(m, w0)\n h = Relu(a)\n y = MatMul(h, w2)"
     )
     proto = build(body, x=x, w0=np.ones((1, 8), np.float32))
-    model_file = model.read(proto)
+    model_file = read_model(proto)
     source = replace(source_of(proto, data), n=n)
-    model_head: Head = head.find(model_file)
+    model_head: Head = head.find_head(model_file)
     options = {"memory": "cpu"} | options
     return choose_batch_size(model_file, model_head, source, **options)
 

@@ -13,7 +13,7 @@ from onnx import parser
 import onnxrich
 from onnxrich.errors import AdapterError, DataError
 from onnxrich.frameworks.parity import example_rows, measure_deviation
-from onnxrich.model.file import read
+from onnxrich.model.file import read_model
 
 # Two nodes of float32, so that rounding explains √(4096 · 2) · eps.
 DOUBLE = (
@@ -56,7 +56,7 @@ def test_example_without_rows() -> None:
 
 def test_deviation() -> None:
     """The deviation is relative to the largest output, infinite for another shape, and rounding is allowed."""
-    model, rows = read(parser.parse_model(DOUBLE)), {"x": np.ones((2, 2), np.float32)}
+    model, rows = read_model(parser.parse_model(DOUBLE)), {"x": np.ones((2, 2), np.float32)}
 
     def deviation(scale: float, shape: slice = slice(None)) -> tuple[float, bool]:
         result = measure_deviation(model, lambda batch: [(scale * batch["x"])[:, shape]], rows)

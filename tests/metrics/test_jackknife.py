@@ -24,7 +24,7 @@ from onnxrich.metrics.jackknife import (
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
-from onnxrich.results.analysis import Results
+from onnxrich.results.analysis import Analysis
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -195,14 +195,14 @@ def test_too_few_blocks_asked_for() -> None:
     assert message.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
                          "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
     sizes = replace(analysis.record, runtime=replace(analysis.record.runtime, batch_size=0), notices=())
-    assert Results.from_moments(analysis.moments, sizes).notices == ()
+    assert Analysis.from_moments(analysis.moments, sizes).notices == ()
 
 
 def test_too_few_rows_for_blocks() -> None:
     """A batch size that helps is named only where there is one; saved results keep the warning, once."""
     data = {"x": np.eye(3, 6, dtype=np.float32)}
     analysis = onnxrich.run(two_layers().SerializeToString(), data)
-    for results in (analysis, Results.from_moments(analysis.moments, analysis.record)):
+    for results in (analysis, Analysis.from_moments(analysis.moments, analysis.record)):
         (message,) = [notice.message for notice in results.notices if notice.code == "few_blocks"]
         assert message.endswith("d_lr_debiased need 4. Pass more rows.")
 

@@ -13,7 +13,7 @@ from onnxrich.engine.layers import HiddenLayers, LayerMoments, LayerRequest
 from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.moments.matrix import Moments
 from onnxrich.pipelines.layers import evaluate_layers
@@ -26,9 +26,9 @@ BODY = "a = MatMul(x, w1)\n b = Tanh(a)\n c = MatMul(b, w3)\n h = Relu(c)\n y = 
 def measure(layers: LayerRequest | None) -> PassResult:
     """A pass over a model with the layers b and h; h are the features of its head."""
     proto = build(BODY, w3=np.random.default_rng(1).standard_normal((8, 8)).astype(np.float32))
-    read = model.read(proto)
+    read = read_model(proto)
     source = source_of(proto, X)
-    return measure_one(read, head.find(read), source, device=choose_device("cpu"), batch_size=4, layers=layers)
+    return measure_one(read, head.find_head(read), source, device=choose_device("cpu"), batch_size=4, layers=layers)
 
 
 def ignore(_: Progress) -> None:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 
 ROWS, WIDTH = 9_000_000, 64  # a table of 2.3 GB
@@ -56,8 +56,8 @@ def lines_run(work: Callable[[], Any]) -> int:
 def test_ten_thousand_nodes() -> None:
     """The head of a model of 10 000 nodes is found, by ten times the work that 1 000 nodes take: not by a hundred."""
     large, small = deep_model(5_000), deep_model(500)
-    assert head.find_head(model.read_model(large)).features.tensor == "h4999"
-    cost = [lines_run(lambda proto=proto: head.find_head(model.read_model(proto))) for proto in (small, large)]
+    assert head.find_head(read_model(large)).features.tensor == "h4999"
+    cost = [lines_run(lambda proto=proto: head.find_head(read_model(proto))) for proto in (small, large)]
     assert cost[1] < 12 * cost[0], cost
 
 

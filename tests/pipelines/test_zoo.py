@@ -13,8 +13,7 @@ from repository import ZOO
 import onnxrich
 from onnxrich.engine import runtime as session
 from onnxrich.errors import HeadError, OnnxrichError
-from onnxrich.model import file as model
-from onnxrich.model.file import Model
+from onnxrich.model.file import Model, read_model
 from onnxrich.model.head import head
 from onnxrich.model.head.head import Head
 from onnxrich.model.patch import instrument as rewrite
@@ -90,7 +89,7 @@ def analyze(entry: dict[str, Any]) -> onnxrich.Analysis:
 @pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
     """Features and logits equal what a hook in the framework saw, and W φ + b explains the logits."""
-    read = model.read_model(ZOO / entry["file"])
+    read = read_model(ZOO / entry["file"])
     found = head.find_head(read)
     inputs, truth = truth_of(entry)
     features, outputs = rows_of(read, found, inputs)
@@ -114,7 +113,7 @@ def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize("entry", EACH_WITH_HEAD, ids=name_of)
 def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
     """Through the whole pipeline, in batches and with padding masked, D_LR equals n × n matrices of the found rows."""
-    read = model.read_model(ZOO / entry["file"])
+    read = read_model(ZOO / entry["file"])
     inputs, truth = truth_of(entry)
     features, outputs = rows_of(read, head.find_head(read), inputs)
     results = analyze(entry)
@@ -132,7 +131,7 @@ def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
 def test_several_heads_are_listed(entry: dict[str, Any]) -> None:
     """Several heads end in an error that names each."""
     with pytest.raises(HeadError, match="possible heads") as caught:
-        head.find_head(model.read_model(ZOO / entry["file"]))
+        head.find_head(read_model(ZOO / entry["file"]))
     assert str(caught.value).count("--outputs") >= len(entry["heads"])
 
 

@@ -12,7 +12,6 @@ import pytest
 from onnxrich.errors import Notice
 from onnxrich.metrics.jackknife import Interval
 from onnxrich.moments.matrix import Moments
-from onnxrich.pipelines.evaluate import evaluate_moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
 from onnxrich.results.differences import Estimate
@@ -57,7 +56,7 @@ def make(
     parts = [Moments.from_rows(features[s], outputs[s], targets if targets is None else targets[s]) for s in slices]
     if parts:
         moments = reduce(Moments.merge, parts)
-    return evaluate_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
+    return Analysis.from_moments(moments, record(name, p, C, n, synthetic=synthetic), blocks=parts)
 
 
 def layer(name: str, d_lr: float | None, *, rows: str = "mean over positions", certain: bool = True) -> Layer:

@@ -14,7 +14,7 @@ from zoo_text import build, read_all, refused
 
 from onnxrich.data.open import open_source
 from onnxrich.errors import DataError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
 HUB = {
@@ -39,7 +39,7 @@ def source(folder: Path, data: Any = None, metadata: dict[str, str] | None = Non
     onnx.helper.set_model_props(proto, metadata or {})
     onnx.save_model(proto, folder / "net.onnx")
     return open_source(
-        model.read(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
+        read_model(folder / "net.onnx"), folder / "photos" if data is None else data, preprocessing=steps
     )
 
 
@@ -187,7 +187,7 @@ def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
     proto.metadata_props.add(key="Image.NominalPixelRange", value="Normalized_0_1")
     (tmp_path / "net.onnx").write_bytes(proto.SerializeToString())
     flat = np.arange(30, dtype=np.uint8).reshape(5, 6)
-    result = open_source(model.read(tmp_path / "net.onnx"), flat)
+    result = open_source(read_model(tmp_path / "net.onnx"), flat)
     assert result.preprocessing == {"scale": 1 / 255, "declared_by": {"scale": "model metadata"}}
     (tmp_path / "onnxrich.toml").write_text("[preprocessing]\nresize = 4")
     with refused(
@@ -195,7 +195,7 @@ def test_images_are_not_spoken_of_where_there_are_none(tmp_path: Path) -> None:
         "resize in onnxrich.toml can't be applied to 'array', whose rows are 6; needed",
         "Leave out resize in ",
     ):
-        open_source(model.read(tmp_path / "net.onnx"), flat)
+        open_source(read_model(tmp_path / "net.onnx"), flat)
 
 
 def test_settings_without_data(folder: Path) -> None:
@@ -203,7 +203,7 @@ def test_settings_without_data(folder: Path) -> None:
     (folder / "onnxrich.toml").write_text("[preprocessing]\nscale = 0.5")
     np.savez(folder / "net.npz", x=PIXELS.transpose(0, 3, 1, 2))
     source(folder)
-    result = open_source(model.read(folder / "net.onnx"), None)
+    result = open_source(read_model(folder / "net.onnx"), None)
     np.testing.assert_array_equal(read_all(result, 2)[0]["x"], PIXELS.transpose(0, 3, 1, 2) * np.float32(0.5))
 
 

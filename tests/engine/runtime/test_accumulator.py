@@ -13,7 +13,7 @@ from zoo_text import refused
 
 from onnxrich.engine.runtime import BATCHES_AHEAD, Accumulator, LanePool, Session, choose_device
 from onnxrich.errors import ModelError
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
@@ -38,8 +38,10 @@ def patched(*, runs: int = 1) -> tuple[rewrite.Patch, Session]:
         for name, shape in (("w", (4, p)), ("v", (p, C)))
     ]
     graph = helper.make_graph(nodes, "small", values[:1], values[1:], weights)
-    read = model.read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    patch = rewrite.instrument(read, head.find(read), K=C, count=True, masked=True, runs=runs)
+    read = read_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    patch = rewrite.instrument(
+        read, head.find_head(read), K=C, with_tallies=True, masked=True, batches_per_product=runs
+    )
     return patch, Session([read.data, patch.data], folder=None, device=choose_device("cpu"), name="small")
 
 

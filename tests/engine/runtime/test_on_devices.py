@@ -15,7 +15,7 @@ from zoo_text import build
 import onnxrich
 from onnxrich.engine import checkpoint
 from onnxrich.engine.runtime import Session, choose_device, cuda_missing
-from onnxrich.model import file as model
+from onnxrich.model.file import read_model
 from onnxrich.model.head import head
 from onnxrich.model.patch import instrument as rewrite
 
@@ -69,9 +69,9 @@ def test_d_lr_is_that_of_the_definition(device: str, dtype: type) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_device_runs_what_is_appended(device: str) -> None:
     """Of the patch, no product and no conversion of rows is left to another provider."""
-    read = model.read(network())
+    read = read_model(network())
     chosen = choose_device(device)
-    patch = rewrite.instrument(read, head.find(read), K=5, count=True, memory=chosen.memory)
+    patch = rewrite.instrument(read, head.find_head(read), K=5, with_tallies=True, memory=chosen.memory)
     session = Session([read.data, patch.data], folder=None, device=chosen, name="network").inference_session
     elsewhere = {
         node.op_type
