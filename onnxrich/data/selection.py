@@ -43,19 +43,19 @@ class Selection:
             )
 
     @classmethod
-    def of(cls, options: Any) -> Self:
+    def of(cls, given: Any) -> Self:
         """Return the selection of a mapping of its attributes; a `Selection` as it is, and None as all rows.
 
         Raises:
             DataError: when it holds anything else.
         """
-        if options is None or isinstance(options, cls):
-            return options or cls()
+        if given is None or isinstance(given, cls):
+            return given or cls()
         known = [field.name for field in fields(cls)]
-        if not isinstance(options, Mapping) or any(name not in known for name in options):
-            names = ", ".join(map(repr, options)) if isinstance(options, Mapping) else repr(options)
+        if not isinstance(given, Mapping) or any(name not in known for name in given):
+            names = ", ".join(map(repr, given)) if isinstance(given, Mapping) else repr(given)
             raise DataError(f"reading holds {names}", f"some of {', '.join(known)}", "Leave the others out.")
-        return cls(**options)
+        return cls(**given)
 
     def choice(self, seed: int) -> str:
         """Describe the selected rows in words that are unique to the selection."""

@@ -20,7 +20,7 @@ from onnxrich.data.formats.columns import (
 )
 from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice, printable
 
 
 def open_csv(context: OpenContext) -> Table:
@@ -32,6 +32,7 @@ def open_csv(context: OpenContext) -> Table:
     pa, path = pyarrow(), context.path
     csv = import_optional("pyarrow.csv", "parquet", "a CSV file")
     names = _read_names(path, csv)
+    context.skipped.open_notices += _doubt_names(path, names)
     with refuse_damaged_by_pyarrow(path, "CSV file"), path.open("a readable CSV file") as file:
         check_text_size(path, file)
         options = csv.ConvertOptions(
@@ -68,13 +69,31 @@ def _read_names(path: DataPath, csv: Any) -> list[str]:
 
 
 def _is_row_of_numbers(names: Sequence[str]) -> bool:
-    """Tell whether a first line holds numbers alone, other than 0…n−1 or 1…n, with which many programs name columns.
-
-    A single word makes it a line of names: wavelengths or years often stand beside the name of the label.
-    """
+    """Tell whether a first line holds numbers alone, other than those with which many programs name columns."""
     filled = [name for name in names if name.strip()]
-    counts = [str(number) for number in range(len(filled) + 1)]
-    return bool(filled) and all(re.match(NUMBER, name) for name in filled) and filled not in (counts[:-1], counts[1:])
+    return bool(filled) and all(re.match(NUMBER, name) for name in filled) and not _is_count(filled)
+
+
+def _doubt_names(path: DataPath, names: Sequence[str]) -> list[Notice]:
+    """Say where a first line of names may be a row with a class in words: it holds numbers beside the words.
+
+    Wavelengths or years beside the name of the label look alike, so that neither is refused.
+    """
+    numbers = [name for name in names if re.match(NUMBER, name)]
+    if not numbers or _is_count(numbers):
+        return []
+    shown = ", ".join(map(printable, numbers[:3])) + (", …" if len(numbers) > 3 else "")
+    message = (
+        f"The first line of {path.name} was read as the names of its columns, and some of them are numbers ({shown}). "
+        "If it is a row of data, that row is missing: write a line of names before it."
+    )
+    return [Notice("numbers_as_names", message)]
+
+
+def _is_count(names: Sequence[str]) -> bool:
+    """Tell whether names count 0…n−1 or 1…n."""
+    counts = [str(number) for number in range(len(names) + 1)]
+    return list(names) in (counts[:-1], counts[1:])
 
 
 def _to_numbers(texts: Any) -> Any:

@@ -100,6 +100,22 @@ def test_names_with_numbers(first: str, tmp_path: Path) -> None:
     assert list(table_of(tmp_path / "d.csv").fields) == first.split(",")
 
 
+@pytest.mark.parametrize(
+    ("first", "shown"),
+    [
+        ("5.1,3.5,1.4,0.2,2,1,setosa", "5.1, 3.5, 1.4, …"), ("1990,b,c,d,e,f,y", "1990"), ("0,1,2,3,4,5,y", None),
+        ("1,2,3,4,5,6,y", None), ("a,b,c,d,e,f,y", None),
+    ],
+)  # fmt: skip
+def test_numbers_as_names_are_told(first: str, shown: str | None, tmp_path: Path) -> None:
+    """A row with its class in words looks like names: what was read as names is shown, unless it counts columns."""
+    (tmp_path / "d.csv").write_text(f"{first}\n1.5,2.5,3.5,4.5,5.5,6.5,0\n6.5,5.5,4.5,3.5,2.5,1.5,1\n")
+    source = source_of(two_layers(), tmp_path / "d.csv", first.split(",")[-1])
+    notices = {notice.code: notice.message for notice in source.skipped.notices()}
+    assert ("numbers_as_names" in notices) == (shown is not None)
+    assert shown is None or f"some of them are numbers ({shown}). If it is a row" in notices["numbers_as_names"]
+
+
 def test_lines_of_different_length(tmp_path: Path) -> None:
     """A line with another number of values is refused with its place."""
     (tmp_path / "d.csv").write_text("a,b\n1,2\n3\n")
