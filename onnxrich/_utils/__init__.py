@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of models, data or metrics: files, threads, child processes, checks of arguments."""
+"""Small helpers that know nothing of models, data or metrics: files, text, threads, packages, checks of arguments."""

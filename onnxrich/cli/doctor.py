@@ -29,4 +29,5 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{name.ljust(width)}  {value}")
     for problem in findings.problems:
         click.echo(f"\n! {problem.message}")
-    click.echo("\n" + ("No problem was findings." if not findings.problems else ""), nl=not findings.problems)
+    if not findings.problems:
+        click.echo("\nNo problem was found.")

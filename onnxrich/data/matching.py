@@ -458,8 +458,12 @@ def _check_type(entry: Input, dtype: np.dtype[Any]) -> None:
 
 def _not_convertible(entry: Input, dtype: np.dtype[Any], needed: np.dtype[Any]) -> DataError:
     convert = f"onvert the array with `.astype({needed.name!r})` and save it again."
-    is_pixels = dtype == np.uint8 and needed.kind == "f"
-    remedy = f"Say how bytes are scaled, as in training (--scale 1/255), or c{convert}" if is_pixels else f"C{convert}"
+    if dtype == np.uint8 and needed.kind == "f":
+        remedy = f"Say how bytes are scaled, as in training (--scale 1/255), or c{convert}"
+    elif dtype.kind == "f" and needed.kind in "iu":
+        remedy = f"Leave out --scale, --mean and --std where they are passed, or c{convert}"
+    else:
+        remedy = f"C{convert}"
     return DataError(f"input {entry.name!r} gets {dtype} data", f"{needed}", remedy)
 
 

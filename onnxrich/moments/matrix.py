@@ -301,12 +301,15 @@ def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
-        causes: dict[type, str] = {FileNotFoundError: "it does not exist", IsADirectoryError: "it is a folder"}
+        causes: dict[type, str] = {
+            FileNotFoundError: "it does not exist",
+            IsADirectoryError: "it is a folder that holds none",
+        }
         cause = causes.get(type(error), f"it has another format or is damaged ({type(error).__name__})")
         raise DataError(
             f"the moments file {str(file)!r} cannot be read: {cause}",
             f"a whole `moments.npz` of schema {SCHEMA}",
-            "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
+            "Pass the moments.npz that `onnxrich run --output DIR` wrote, or DIR.",
         ) from error
 
 

@@ -30,6 +30,7 @@ def test_doctor_json() -> None:
     assert set(found) == {"facts", "problems"}
     table = onnxrich("doctor").stdout
     assert all(name in table and value in table for name, value in found["facts"].items())
+    assert ("No problem was found." in table) == (found["problems"] == [])
     assert found["problems"] == [] or all({"code", "message"} == set(problem) for problem in found["problems"])
 
 

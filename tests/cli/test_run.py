@@ -169,7 +169,7 @@ def test_render_a_folder(written: tuple[Path, Any], tmp_path: Path) -> None:
     none = onnxrich("render", tmp_path)
     assert (
         none.returncode == 1
-        and f"the moments file {str(tmp_path)!r} cannot be read: it is a folder; needed: a" in none.stderr
+        and f"the moments file {str(tmp_path)!r} cannot be read: it is a folder that holds none; needed" in none.stderr
     )
 
 

@@ -63,6 +63,12 @@ def _read_names(path: DataPath, csv: Any) -> list[str]:
             "Write one before the rows, such as f1,f2,label.",
         )
     duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None and re.match(NUMBER, duplicate):
+        raise DataError(
+            f"{path.name}: the first line holds {printable(duplicate)} twice, as a row of data may, which is lost",
+            "a first line with the names of the columns",
+            "Write one before the rows, such as f1,f2,label.",
+        )
     if duplicate is not None:
         raise DataError(f"{path.name} has two columns {duplicate!r}", "a name for each column", "Rename one of them.")
     return names

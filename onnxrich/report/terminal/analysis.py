@@ -52,7 +52,7 @@ def sentences(page: Page, analyses: Sequence[Analysis]) -> Text:
     lines = []
     for name, analysis in zip(wording.labels(analyses), analyses, strict=True):
         place, meaning = wording.verdict(analysis)
-        lines.append(f"{name}: {place}. {meaning}" if len(analyses) > 1 else f"{place.capitalize()}: {meaning}")
+        lines.append(f"{name}: {place}. {meaning}" if len(analyses) > 1 else f"{place.capitalize()}. {meaning}")
         lines.append(wording.certainty(analysis))
     body = Text("\n").join([page.text(line) for line in lines])
     return Text("\n").join([body, page.text(wording.NOT_PERFORMANCE, "dim")])

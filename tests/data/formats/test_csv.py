@@ -56,6 +56,13 @@ def test_columns_of_one_name(tmp_path: Path) -> None:
         table_of(tmp_path / "d.csv")
 
 
+def test_a_number_twice_is_no_name(tmp_path: Path) -> None:
+    """A row with a class in words that repeats a number is told as a row, not as two columns of a name."""
+    (tmp_path / "d.csv").write_text("5.1,3.5,3.5,setosa\n4.9,3.0,1.4,setosa\n")
+    with refused(DataError, "d.csv: the first line holds 3.5 twice, as a row of data may", "Write one before the rows"):
+        table_of(tmp_path / "d.csv")
+
+
 @pytest.mark.parametrize("first", ["0,1,2", "1,2,3", ",0,1,2", "0", "1"])
 def test_numbers_of_columns_are_names(first: str, tmp_path: Path) -> None:
     """Many programs name columns by their numbers; an index before them has no name."""
