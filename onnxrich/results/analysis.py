@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from onnxrich.errors import Notice
 from onnxrich.metrics.curves import Curves
@@ -15,10 +14,8 @@ from onnxrich.metrics.registry import Metrics
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import Provenance
-from onnxrich.results.serialize import to_text, to_values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from onnxrich.results.renderable import Renderable
+from onnxrich.results.serialize import to_values
 
 SCHEMA = "onnxrich.analysis/1"
 
@@ -32,7 +29,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Analysis:
+class Analysis(Renderable):
     """The numbers and curves of one model on some data.
 
     Attributes:
@@ -140,40 +137,6 @@ class Analysis:
             "warnings": to_values(self.notices),
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
         }
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return `to_dict` as JSON text that ends with a newline."""
-        return to_text(self.to_dict(), indent=indent)
-
-    def figure(self) -> Figure:
-        """Draw quality, utilization and intensity against rank as a matplotlib figure."""
-        from onnxrich.report import figure
-
-        return figure.draw(self)
-
-    def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
-        """Write `analysis.json`, `moments.npz`, `report.html`, `figure.png` and `figure.svg`.
-
-        With data to evaluate on, their moments are written as `evaluation.npz`.
-
-        Args:
-            directory: folder to write to; it is made when it does not exist.
-            force: write into a folder that holds files: an earlier report is replaced, other files stay.
-
-        Returns:
-            The paths that were written.
-
-        Raises:
-            OutputError: when the folder is not empty, or can't be written; no partial file stays.
-        """
-        from onnxrich.report import files
-
-        return files.save(self, directory, force=force)
-
-    def _repr_html_(self) -> str:
-        from onnxrich.report import html
-
-        return html.render_frame(self)
 
     def __repr__(self) -> str:
         d_lr = self.metrics["d_lr"]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from onnxrich.errors import Notice
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.differences import Estimate, Pair, difference, same_rows
-from onnxrich.results.serialize import to_text, to_values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from onnxrich.results.renderable import Renderable
+from onnxrich.results.serialize import to_values
 
 SCHEMA = "onnxrich.comparison/1"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Renderable):
     """Several models on the same data.
 
     Attributes:
@@ -97,38 +93,6 @@ class Comparison:
             "warnings": to_values(self.notices),
             "analyses": [analysis.to_dict() for analysis in self.results],
         }
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return `to_dict` as JSON text that ends with a newline."""
-        return to_text(self.to_dict(), indent=indent)
-
-    def figure(self) -> Figure:
-        """Draw quality, utilization and intensity against rank, all models in the same panels, with matplotlib."""
-        from onnxrich.report import figure
-
-        return figure.draw(self)
-
-    def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
-        """Write `comparison.json`, `report.html`, `figure.png`, `figure.svg`, and a folder with the numbers of a model.
-
-        Args:
-            directory: folder to write to; it is made when it does not exist.
-            force: write into a folder that holds files: an earlier report is replaced, other files stay.
-
-        Returns:
-            The paths that were written.
-
-        Raises:
-            OutputError: when the folder is not empty, or can't be written; no partial file stays.
-        """
-        from onnxrich.report import files
-
-        return files.save(self, directory, force=force)
-
-    def _repr_html_(self) -> str:
-        from onnxrich.report import html
-
-        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(analysis.record.model.path for analysis in self.results)}>"

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from onnxrich.errors import Notice
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.differences import Estimate, Transition, difference, same_rows, transitions
-from onnxrich.results.serialize import to_text, to_values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from onnxrich.results.renderable import Renderable
+from onnxrich.results.serialize import to_values
 
 SCHEMA = "onnxrich.track/1"
 
@@ -25,7 +21,7 @@ Origin = Literal["metadata", "name", "position"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Track:
+class Track(Renderable):
     """The checkpoints of a training on the same data.
 
     Attributes:
@@ -103,10 +99,6 @@ class Track:
             "analyses": [analysis.to_dict() for analysis in self.results],
         }
 
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return `to_dict` as JSON text that ends with a newline."""
-        return to_text(self.to_dict(), indent=indent)
-
     def to_csv(self) -> str:
         """Return a line a checkpoint: step, model, metrics, their standard errors where known, and noted numbers."""
         document, text = self.to_dict(), io.StringIO()
@@ -122,29 +114,6 @@ class Track:
         writer.writerows(zip(*columns.values(), strict=True))
         return text.getvalue()
 
-    def figure(self) -> Figure:
-        """Draw metrics against the step, and the curves at several steps, with matplotlib."""
-        from onnxrich.report import figure
-
-        return figure.draw(self)
-
-    def save(self, directory: str | os.PathLike[str], *, force: bool = False) -> tuple[Path, ...]:
-        """Write `track.json`, `track.csv`, `report.html`, `figure.png` and `figure.svg`.
-
-        Args:
-            directory: folder to write to; it is made when it does not exist.
-            force: write into a folder that holds files: an earlier report is replaced, other files stay.
-
-        Returns:
-            The paths that were written.
-
-        Raises:
-            OutputError: when the folder is not empty, or can't be written; no partial file stays.
-        """
-        from onnxrich.report import files
-
-        return files.save(self, directory, force=force)
-
     def _intervals(self, names: Sequence[str]) -> dict[str, Any]:
         """Errors and intervals of each checkpoint, by name of the metrics that have some."""
         known = [{} if analysis.uncertainty is None else analysis.uncertainty.intervals for analysis in self.results]
@@ -153,11 +122,6 @@ class Track:
             for name in names
             if any(name in intervals for intervals in known)
         }
-
-    def _repr_html_(self) -> str:
-        from onnxrich.report import html
-
-        return html.render_frame(self)
 
     def __repr__(self) -> str:
         return f"<Track of {len(self.steps)} checkpoints, steps {self.steps[0]} to {self.steps[-1]}>"
