@@ -44,8 +44,6 @@ def compare(models: Sequence[str | os.PathLike[str] | bytes | ModelProto], optio
     listed = list(models)
     for model in [*listed, *([] if options.init is None else [options.init])]:
         _check_model(model)
-    if len(listed) + (options.init is not None) < 2:
-        raise DataError(f"{len(listed) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
     comparison: Comparison = perform("compare", listed, options)
     return comparison
 

@@ -33,7 +33,10 @@ def takes(options: Callable[P, O]) -> Callable[[Callable[[S, O], R]], Callable[C
 
         @functools.wraps(function)
         def public(*arguments: object, **keywords: object) -> R:
-            bound = signature.bind(*arguments, **keywords).arguments
+            try:
+                bound = signature.bind(*arguments, **keywords).arguments
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
             subject = bound.pop(next(iter(signature.parameters)))
             return function(subject, build(**bound))
 

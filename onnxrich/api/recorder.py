@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxrich._utils.files import write_files
 from onnxrich.api.loggers import Log, active
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
 from onnxrich.pipelines.options import RunOptions
 from onnxrich.results.analysis import Analysis
 
@@ -59,8 +59,16 @@ class Recorder:
             from onnxrich.report import files
 
             files.check(folder, force=force)
-        self._options = options
         from onnxrich.frameworks.registry import join_labels
+
+        if unused := [name for name in ("data", "labels", "isolate", "timeout", "max_memory") if name in options]:
+            raise DataError(
+                f"{unused[0]} for a recorder",
+                "options of a run in this process",
+                "Leave it out: the sample is the data, and the work is done where the training runs.",
+            )
+        RunOptions(**options)  # wrong values are named before the training, not at its first step
+        self._options = options
 
         self._sample, self._labels = join_labels(sample, labels)
         self._folder = None if folder is None else Path(folder)

@@ -25,9 +25,19 @@ from onnxrich.frameworks.registry import (
 )
 
 
+def load_folder(model: Any) -> Any:
+    """Load the model of a framework where a folder holds it; anything else stays as it is.
+
+    Raises:
+        AdapterError: when no adapter reads the folder, or more than one.
+    """
+    is_folder = isinstance(model, str | os.PathLike) and os.path.isdir(model)  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
+    return load_model(Path(model))[1] if is_folder else model
+
+
 @contextlib.contextmanager
 def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, Any, Any, str | None]]:
-    """Convert a framework's model, or a folder that holds one, to an ONNX file that lasts as long as the context.
+    """Convert a framework's model to an ONNX file that lasts as long as the context.
 
     ONNX models and their data pass through unchanged.
 
@@ -38,8 +48,6 @@ def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, An
         AdapterError: when no adapter takes the model, or the export fails.
         DataError: when the data are a file or hold no rows.
     """
-    if isinstance(model, str | os.PathLike) and os.path.isdir(model):  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
-        model = load_model(Path(model))[1]
     if _is_onnx(model):
         yield model, data, labels, None
         return

@@ -82,18 +82,19 @@ def _subject(subject: Any) -> str | list[str]:
 
 def _path(name: str, value: Any) -> str:
     """A path as text: a worker process gets paths, never objects."""
-    if not isinstance(value, str | os.PathLike):
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str):
         raise DataError(
             f"{name} of type {type(value).__name__} for an isolated run",
             "the path of a file",
             "Save it to a file and pass its path, or pass isolate=False.",
         )
-    return os.fspath(value)
+    return path
 
 
 def _plain(name: str, value: Any) -> Any:
     """An option as a JSON value: paths as text, dataclasses as mappings, NumPy's numbers and arrays as Python's."""
-    if name in PATHS:
+    if name in PATHS or isinstance(value, os.PathLike):
         return _path(name, value)
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)

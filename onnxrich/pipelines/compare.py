@@ -41,6 +41,8 @@ NO_PRODUCTS = Notice(
 def compare(models: Sequence[ModelLike], options: SeriesOptions) -> Comparison:
     """Compare several models; the initial model is added as the last one where it is none of them."""
     models, initial = _with_initial(models, options.init)
+    if len(models) < 2:
+        raise DataError(f"{len(models) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
     saved = {
         number: load_saved(path, options.metrics)
         for number, model in enumerate(models)

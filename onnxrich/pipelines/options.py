@@ -51,7 +51,7 @@ class WorkOptions:
         "End the work when the worker has more memory of its own than that, such as 4G; measured every 0.05 s. Mapped "
         "files don't count; libraries take some 45M.",
         "SIZE",
-        in_python="In bytes.",
+        in_python="An integer, of bytes, in Python.",
     )
 
     def __post_init__(self) -> None:
@@ -154,12 +154,14 @@ class RunOptions(PassOptions):
     """Options of `onnxrich run`."""
 
     eval_data: Any = option(None, "Other data to evaluate on, over the eigenfunctions of the first.", "FILE")
-    eval_labels: Any = option(None, "Labels of these, as --labels.", "KEY|FILE")
+    eval_labels: Any = option(None, "Labels of the data to evaluate on: a field of theirs, or a file.", "KEY|FILE")
     layers: Literal["all"] | Sequence[str] | None = option(
         None, "Measure hidden layers too, all or those named; `onnxrich inspect --layers` lists them.", "all|NAMES"
     )
     token: int | None = option(
-        None, "Take this token of such layers, instead of the mean of all; negative ones count from the end.", "N"
+        None,
+        "Take this token of layers that have some, not the mean of all; negative ones count from the end.",
+        "N",
     )
     checkpoint: str | os.PathLike[str] | None = option(
         None, "Keep the sums and the position there, about every 5 s, and go on from it when it is there.", "FILE"
@@ -223,7 +225,9 @@ class ExposeOptions(HeadOptions, _FileOptions):
 class _PilotOptions(_FileOptions):
     """The data whose first rows give a shift."""
 
-    data: Any = option(None, "Its first rows give the shift that keeps digits when features have a large mean.", "FILE")
+    data: Any = option(
+        None, "Data; the first rows give a shift, which keeps digits where features have a large mean.", "FILE"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,9 +238,12 @@ class InstrumentOptions(HeadOptions, _PilotOptions):
 
 
 @dataclass(frozen=True)
-class _ExampleOptions(_FileOptions):
-    """Rows to export with."""
+class _ExampleOptions:
+    """The file to write, and rows to export with."""
 
+    output: str | os.PathLike[str] = option(
+        MISSING, "ONNX file to write; weights that are too large for one file go beside it.", "FILE"
+    )
     example: Any = option(
         None,
         "An .npz file with rows to export with, where the model doesn't say its shapes itself.",

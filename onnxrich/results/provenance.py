@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -169,8 +170,10 @@ class Provenance:
             DataError: when a part is missing or has another form.
         """
         try:
+            # No result holds NaN or infinity: JSON has none.
+            json.dumps(record, allow_nan=False)
             return from_values(cls, _known_metrics(record))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"a record without a valid {error}",
                 "model, head, data, runtime and notices",

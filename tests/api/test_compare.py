@@ -482,6 +482,9 @@ def test_arguments_are_checked(x: np.ndarray) -> None:
     for few in ([], [two_layers()]):
         with refused(DataError, "; needed: two or more to compare"):
             onnxrich.compare(few, x)
+    only = two_layers()
+    with refused(DataError, "1 model; needed: two or more to compare"):
+        onnxrich.compare([only], x, init=only)
     with refused(DataError, "a single model; needed: a list of models. Pass [model, other_model]."):
         onnxrich.compare("a.onnx", "b.onnx")
     with refused(DataError, "head 'all'; needed: a whole number from 1"):

@@ -261,3 +261,28 @@ def test_names_that_no_file_can_have(call: tuple[str, Callable[[], Any]]) -> Non
     """A text that somebody gave in place of a path is refused in words, wherever it stands."""
     with pytest.raises(OnnxrichError, match="; needed: "):
         call[1]()
+
+
+def test_options_of_a_worker_are_not_for_a_recorder() -> None:
+    """A recorder works where the training runs: a limit that it could not keep is refused, before the training."""
+    for options in ({"isolate": True}, {"timeout": 1}, {"max_memory": 10}):
+        with refused(DataError, f"{next(iter(options))} for a recorder", "Leave it out"):
+            onnxrich.Recorder(np.ones((2, 3)), **options)  # type: ignore[arg-type]
+
+
+def test_names_of_functions_stand_in_errors_of_arguments() -> None:
+    """As in any Python function."""
+    with pytest.raises(TypeError, match=r"run\(\) got an unexpected keyword argument 'foo'"):
+        onnxrich.run(MODEL, foo=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(("part", "name"), [("model", "opset"), ("runtime", "seconds")])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_records_hold_no_nan(part: str, name: str, number: float, tmp_path: Path) -> None:
+    """A saved record with NaN or infinity, which JSON lacks, is refused in words."""
+    analysis = onnxrich.run(MODEL, DATA, device="cpu", metrics=["d_lr"])
+    record = analysis.record.to_dict()
+    record[part][name] = number
+    analysis.moments.save(tmp_path / "moments.npz", record)
+    with refused(DataError, "a record without a valid", "Pass the moments.npz"):
+        onnxrich.Analysis.load(tmp_path)

@@ -40,7 +40,7 @@ FAILURES = {
     "full folder of render": (["render", "data.npz", "-o", "."], "folder . is not empty; needed: a new or empty"),
     "no moments": (["render", "nothing.npz"], "moments file 'nothing.npz' cannot be read: it does not exist; needed: "),
     "other moments": (["render", "data.npz"], "moments file 'data.npz' cannot be read: it has another format"),
-    "data among models": (["compare", "none.onnx", "data.npz"], "wrote. Data are given by --data."),
+    "data among models": (["compare", "none.onnx", "data.npz"], "wrote, or DIR. Data are given by --data."),
     "instrumented": (["run", "instrumented.onnx", "--data", "data.npz"], "instrumented.onnx is instrumented already"),
     "layer": (["run", "none.onnx", "--data", "data.npz", "--layers", "psi"], "The model has no layer 'psi'"),
 }  # fmt: skip
