@@ -43,7 +43,8 @@ def test_converted(have: Any, want: str) -> None:
                         "(--scale 1/255), or convert the array with `.astype('float32')` and save it again."),
         ("i8", "float", "input 'x' gets int64 data; needed: float32. Convert the array with `.astype('float32')` "
                         "and save it again."),
-        ("f4", "int64", "input 'x' gets float32 data; needed: int64. Leave out --scale, --mean and --std where they are passed, or convert the array with `.astype('int64')` "
+        ("f4", "int64", "input 'x' gets float32 data; needed: int64. Leave out --scale, --mean and --std where they "
+         "are passed, or convert the array with `.astype('int64')` "
                         "and sav"),
         ("f4", "bool", "input 'x' gets float32 data; needed: bool. Convert the array with `.astype('bool')` and save"),
         ("?", "float", "input 'x' gets bool data; needed: float32. Convert the array with `.astype('float32')` and"),
