@@ -14,7 +14,6 @@ from onnxrich.engine.layers import LayerRequest
 from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
 from onnxrich.errors import DataError
-from onnxrich.frameworks.conversion import as_onnx, convert_data, load_folder
 from onnxrich.metrics.base import Sample
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
@@ -33,6 +32,9 @@ def run(model: Any, options: RunOptions) -> Analysis:
     """
     if options.isolate:
         return run_onnx(model, options)
+    # A worker process does without the modules of frameworks.
+    from onnxrich.frameworks.conversion import as_onnx, convert_data, load_folder
+
     model = load_folder(model)
     with as_onnx(model, options.data, options.labels) as (onnx_model, data, labels, name):
         eval_data, eval_labels = convert_data(model, options.eval_data, options.eval_labels)
