@@ -51,7 +51,7 @@ class WorkOptions:
         "End the work when the worker has more memory of its own than that, such as 4G; measured every 0.05 s. Mapped "
         "files don't count; libraries take some 45M.",
         "SIZE",
-        in_python="An integer, of bytes, in Python.",
+        in_python="In Python it is an integer, of bytes.",
     )
 
     def __post_init__(self) -> None:
@@ -120,10 +120,19 @@ class PassOptions(HeadOptions, _DataOptions):
         None,
         "Metrics, or families of them; `default`, `all`; `onnxrich metrics` lists them. `readouts` take a second pass.",
         "NAMES",
+        in_python="D_LR is always computed.",
     )
-    batch_size: int | None = option(None, "Samples a run; by default as the size of a row suggests.", "N")
+    batch_size: int | None = option(
+        None,
+        "Samples a run; by default as the size of a row suggests.",
+        "N",
+        in_python="A batch that memory does not hold is run in parts, and a notice says so.",
+    )
     blocks: int | None = option(
-        None, "Blocks of rows that error bars are computed from, at least 4; 16 by default, 0 or 1 for none.", "N"
+        None,
+        "Blocks of rows that error bars are computed from, at least 4; 16 by default, 0 or 1 for none.",
+        "N",
+        in_python="By default there are fewer where the moments of all models would take more than 1 GiB.",
     )
     device: str = option(
         "auto", "cpu, cuda, cuda:N, cuda:0,1 or cuda:all for several; auto takes CUDA where it is there.", "DEVICE"
@@ -137,7 +146,9 @@ class PassOptions(HeadOptions, _DataOptions):
         None, "Which rows are read: a `Selection`, or a mapping of its fields such as {'limit': 1000}."
     )
     preprocessing: Preprocessing | Mapping[str, Any] | None = option(
-        None, "What is done to the rows: a `Preprocessing`, or a mapping of its fields such as {'scale': 1 / 255}."
+        None,
+        "What is done to the rows: a `Preprocessing`, or a mapping of its fields such as {'scale': 1 / 255}.",
+        in_python="What is left out is looked for in `onnxrich.toml`, the model and a `preprocessor_config.json`.",
     )
     seed: int = option(0, "Seed of rows drawn at random, and of rows made up without data.", "N")
 
@@ -153,10 +164,19 @@ class PassOptions(HeadOptions, _DataOptions):
 class RunOptions(PassOptions):
     """Options of `onnxrich run`."""
 
-    eval_data: Any = option(None, "Other data to evaluate on, over the eigenfunctions of the first.", "FILE")
+    eval_data: Any = option(
+        None,
+        "Other data to evaluate on, over the eigenfunctions of the first.",
+        "FILE",
+        in_python="Their metrics and curves are the result's `evaluation`.",
+    )
     eval_labels: Any = option(None, "Labels of the data to evaluate on: a field of theirs, or a file.", "KEY|FILE")
     layers: Literal["all"] | Sequence[str] | None = option(
-        None, "Measure hidden layers too, all or those named; `onnxrich inspect --layers` lists them.", "all|NAMES"
+        None,
+        "Measure hidden layers too, all or those named; `onnxrich inspect --layers` lists them.",
+        "all|NAMES",
+        in_python="Names are of tensors or modules. Maps are averaged over their positions, tokens over those that the "
+        "mask leaves.",
     )
     token: int | None = option(
         None,
@@ -182,7 +202,10 @@ class SeriesOptions(PassOptions):
     """Options of `onnxrich compare` and `onnxrich track`."""
 
     init: Any = option(
-        None, "The model that training began from: adds S_init, how alike the features still are.", "MODEL"
+        None,
+        "The model that training began from: adds S_init, how alike the features still are.",
+        "MODEL",
+        in_python="A comparison adds it as its last model when it is none of the models.",
     )
 
 
