@@ -67,8 +67,7 @@ class Recorder:
                 "options of a run in this process",
                 "Leave it out: the sample is the data, and the work is done where the training runs.",
             )
-        RunOptions(**options)  # wrong values are named before the training, not at its first step
-        self._options = options
+        self._options = RunOptions(**options)  # wrong values are named before the training, not at its first step
 
         self._sample, self._labels = join_labels(sample, labels)
         self._folder = None if folder is None else Path(folder)
@@ -94,7 +93,7 @@ class Recorder:
             self._exported = SwappableModel.from_native(model, self._sample, step)
         else:
             self._exported, again = self._exported.at_step(model, step)
-        options = RunOptions(data=self._exported.sample, labels=self._labels, **self._options)
+        options = replace(self._options, data=self._exported.sample, labels=self._labels)
         analysis = run_onnx(self._exported.model, options, name=model_title(model))
         if again:
             record = replace(analysis.record, notices=(*analysis.record.notices, AGAIN))

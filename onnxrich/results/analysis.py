@@ -19,7 +19,7 @@ from onnxrich.results.serialize import to_values
 
 SCHEMA = "onnxrich.analysis/1"
 
-# The four choices that change the number (DESIGN: order of centring, rank, logits, rows), in words for the reader.
+# The four choices that change the number: order of centring, rank, outputs before a softmax, rows.
 CHOICES = {
     "centring": "d_lr projects on the span of the raw outputs, then centres; d_lr_centered centres first",
     "rank": "output directions at or below rank_tolerance, relative to the largest, count as rounding noise",

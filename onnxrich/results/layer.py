@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from onnxrich.metrics.jackknife import Interval
 from onnxrich.metrics.registry import Metrics
+from onnxrich.results.serialize import from_values, to_values
 
 # Metrics of a layer.
 METRICS = (
@@ -41,23 +42,20 @@ class Layer:
     spectrum: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The layer as JSON-able values."""
-        return asdict(self)
+        """Return the layer as JSON values."""
+        return to_values(self)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The layer from what `to_dict` gave; metrics that there are no more are left out.
+        """Return the layer that `to_dict` gave; metrics that a layer doesn't have any more are left out.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError: when it is of another form.
+            KeyError, TypeError, ValueError, AttributeError: when the values have another form.
         """
-        numbers = {name: value for name, value in values["metrics"].items() if name in METRICS}
-        ends = {name: each for name, each in values["intervals"].items() if name in METRICS}
-        return cls(
-            str(values["name"]), str(values["scope"]), str(values["operator"]), str(values["rows"]), int(values["p"]),
-            metrics={name: None if value is None else float(value) for name, value in numbers.items()},
-            intervals={
-                name: Interval(*(float(each[key]) for key in ("error", "low", "high"))) for name, each in ends.items()
-            },
-            spectrum=tuple(map(float, values["spectrum"])),
-        )  # fmt: skip
+        return from_values(cls, known_metrics(values))
+
+
+def known_metrics(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out metrics that this version doesn't know from the values of a layer."""
+    parts = ("metrics", "intervals")
+    return {**layer, **{part: {name: layer[part][name] for name in layer[part] if name in METRICS} for part in parts}}

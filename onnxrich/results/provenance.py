@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.metrics.registry import METRICS
-from onnxrich.results.layer import METRICS as LAYER_METRICS
-from onnxrich.results.layer import Layer
+from onnxrich.results.layer import Layer, known_metrics
 from onnxrich.results.serialize import from_values, to_values
 
 
@@ -184,18 +183,13 @@ class Provenance:
 def _known_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out metrics that this version doesn't know, wherever a record holds some by name."""
     known = dict(record)
-    known["beyond"] = _named(record.get("beyond", {}), METRICS)
+    known["beyond"] = _named(record.get("beyond", {}))
     if known.get("uncertainty") is not None:
         uncertainty = known["uncertainty"]
-        known["uncertainty"] = uncertainty | {
-            part: _named(uncertainty[part], METRICS) for part in ("intervals", "convergence")
-        }
-    known["layers"] = [
-        layer | {part: _named(layer[part], LAYER_METRICS) for part in ("metrics", "intervals")}
-        for layer in record.get("layers", ())
-    ]
+        known["uncertainty"] = uncertainty | {part: _named(uncertainty[part]) for part in ("intervals", "convergence")}
+    known["layers"] = [known_metrics(layer) for layer in record.get("layers", ())]
     return known
 
 
-def _named(values: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in METRICS}
