@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -93,15 +93,15 @@ class Metrics(Names):
         return names
 
 
-class HeadNumber(click.ParamType[int]):
-    """The number of a head; 0 stands for the word `all`, where the command takes it."""
+class HeadNumber(click.ParamType[int | Literal["all"]]):
+    """The number of a head, or the word `all`."""
 
     name = "head"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of the head, 0 for all."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["all"]:
+        """Return the number of the head, or "all"."""
         if value == "all":
-            return 0
+            return "all"
         if not str(value).isdigit() or int(value) < 1:
             self.fail(f"{value!r} is neither a number from 1 nor `all`", param, ctx)
         return int(value)

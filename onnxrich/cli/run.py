@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -39,7 +39,7 @@ class _TakesData(LongCommand):
 def run(
     model: Path,
     options: dict[str, Any],
-    head: int | None,
+    head: int | Literal["all"] | None,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -63,10 +63,10 @@ def run(
     import onnxrich
     from onnxrich.report import files
 
-    _check_pairs(options, all_heads=head == 0)
+    _check_pairs(options, all_heads=head == "all")
     shown.check_output(output, force=force)
     analyses = []
-    for number in _head_numbers(model, options) if head == 0 else [head]:
+    for number in _head_numbers(model, options) if head == "all" else [head]:
         with _resumable(options["checkpoint"]), progress_line(model.name) as listen:
             analyses.append(onnxrich.run(model, head=number, progress=listen, **options))
     if output is not None:
