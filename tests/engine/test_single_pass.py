@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+import oracle
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from zoo_text import build, refused
@@ -66,16 +67,6 @@ def hooked(model: onnx.ModelProto, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.concatenate([a for a, _ in parts]).astype(float), np.concatenate([b for _, b in parts]).astype(float)
 
 
-def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> float:
-    """D_LR by n × n matrices, as its definition reads."""
-    n = len(features)
-    H = np.eye(n) - 1 / n
-    u, s, _ = np.linalg.svd(outputs, full_matrices=False)
-    u = u[:, s > tolerance * s[0]]
-    a, b = H @ features @ features.T @ H, H @ u @ u.T @ H
-    return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
-
-
 X = np.random.default_rng(5).standard_normal((ROWS, 20)).astype(np.float32)
 Y = np.random.default_rng(6).integers(0, C, ROWS)
 
@@ -87,7 +78,7 @@ def analyze(model: onnx.ModelProto, x: np.ndarray = X, **options: object) -> Ana
 def test_equals_the_definition() -> None:
     """Through a float32 model, D_LR is what n × n matrices of hooked features give."""
     features, outputs = hooked(network(), X)
-    expected = naive_d_lr(features, outputs, 1e-6)
+    expected = oracle.d_lr(features, outputs, 1e-6)
     assert 0.1 < expected < 0.9
     assert analyze(network()).metrics["d_lr"] == pytest.approx(expected, abs=THROUGH_FLOAT32)
 
@@ -255,7 +246,7 @@ def test_more_outputs_than_features_follow_from_them() -> None:
     raw = results.moments.about(np.zeros_like(results.moments.shift)).matrix
     np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
     np.testing.assert_array_equal(results.moments.matrix, results.moments.matrix.T)
-    assert results.metrics["d_lr"] == pytest.approx(naive_d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)
+    assert results.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)
     assert results.moments.tallies["correct"] == np.count_nonzero(outputs.argmax(axis=1) == Y)
 
 

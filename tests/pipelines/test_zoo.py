@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import oracle
 import pytest
 from repository import ZOO
 
@@ -70,16 +71,6 @@ def apart(got: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 
 
-def naive_d_lr(features: np.ndarray, outputs: np.ndarray, tolerance: float) -> float:
-    """D_LR by n × n matrices, as its definition reads."""
-    n = len(features)
-    H = np.eye(n) - 1 / n
-    u, s, _ = np.linalg.svd(outputs, full_matrices=False)
-    u = u[:, s > tolerance * s[0]]
-    a, b = H @ features @ features.T @ H, H @ u @ u.T @ H
-    return float(1 - np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
-
-
 def analyze(entry: dict[str, Any]) -> onnxrich.Analysis:
     """The analysis through the whole pipeline."""
     inputs, _ = truth_of(entry)
@@ -120,7 +111,7 @@ def test_d_lr_is_the_definitions(entry: dict[str, Any]) -> None:
     if results.record.head.mask is not None:
         features, outputs = features[truth["mask"]], outputs[truth["mask"]]
     assert results.record.data.n == len(features)
-    expected = naive_d_lr(features, outputs, results.moments.resolution)
+    expected = oracle.d_lr(features, outputs, results.moments.resolution)
     # The same float32 model in other batches: 1e-4 is the zoo's own tolerance for it. Eight-bit activations are scaled
     # by the range of their batch where quantisation is dynamic, so that there batches differ by their rounding.
     tolerance = max(1e-4, entry["rtol_features"] if "dynamic" in entry["name"] else 0.0)
