@@ -37,6 +37,7 @@ class Stage:
 
     READING_MODEL = "reading the model"
     LOADING = "loading and checking the model"
+    PROVING = "proving that rows belong to samples"
     READING = "reading"
     RUNNING = "running"
     MONITORING = "looking"

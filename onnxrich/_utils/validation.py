@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -85,6 +86,16 @@ def _paths(name: str, value: Any) -> list[str]:
     return [_path(name, each) for each in value]
 
 
+def _axes(name: str, value: Any) -> str:
+    """Axes by name as text, NAME=N and so on; a single number is for all."""
+    if isinstance(value, Mapping):
+        value = ",".join(f"{key}={axis}" for key, axis in value.items())
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"\d{1,2}|[^,]*=\d{1,2}(,[^,]*=\d{1,2})*", text):
+        raise _refusal(name, value, "the number of an axis, or NAME=N", f"Pass {_flag(name)} 1, or {_flag(name)} x=1.")
+    return text
+
+
 def _truth(name: str, value: Any) -> bool:
     # NumPy's truths too, which are arrays without axes.
     value = value.item() if getattr(value, "ndim", None) == 0 else value
@@ -108,6 +119,7 @@ KINDS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("layers", "metrics"), _names),
     **dict.fromkeys(("checkpoint", "evaluation", "init", "output", "path", "tokenizer"), _path),
     **dict.fromkeys(("balanced", "shuffle"), _truth),
+    "batch_axis": _axes,
     "checkpoints": _paths,
     "progress": _listener,
     "timeout": _seconds,

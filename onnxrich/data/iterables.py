@@ -75,6 +75,8 @@ class _Reader:
         constants: dict[str, AnyArray] = {}
         for entry in self.inputs:
             array = to_array(entry.name, item[entry.name])
+            if 0 < entry.batch_axis < array.ndim:
+                array = np.moveaxis(array, entry.batch_axis, 0)
             field = Field(entry.name, array.dtype, array.shape)
             binding = bind_input(entry, (field,), self.inputs, self.plan.declared)
             constant = binding.constant or is_constant(entry, array.shape, self.inputs)

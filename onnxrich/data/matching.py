@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -384,7 +384,13 @@ def make_batch(
     """
     shared = frozenset(binding.entry.name for binding in bindings if binding.constant)
     inputs = {binding.entry.name: binding.load(arrays) for binding in bindings}
-    return Batch(inputs, None if labels is None else class_column(labels), rows, shared)
+    column = None if labels is None else class_column(labels)
+    return Batch(inputs, column, rows, shared, batch_axes(binding.entry for binding in bindings))
+
+
+def batch_axes(inputs: Iterable[Input]) -> dict[str, int]:
+    """Return the axis of samples of each input where it is not the first."""
+    return {entry.name: entry.batch_axis for entry in inputs if entry.batch_axis}
 
 
 def check_batch_size(inputs: tuple[Input, ...]) -> None:
@@ -481,11 +487,13 @@ def _reshape_remedy(needed: tuple[int | str | None, ...], shape: tuple[int | str
 
 
 def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input, ...]) -> bool:
-    """Tell whether an array is the same for every batch: a scalar, or of an input's fixed shape beside batched ones."""
+    """Tell whether an array is the same for every batch: a scalar, or one of a fixed first axis beside batched ones."""
     if not shape:
         return True
     has_batched = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
-    return has_batched and entry.shape == shape
+    if not has_batched or not entry.shape or len(entry.shape) != len(shape) or not isinstance(entry.shape[0], int):
+        return False
+    return all(size == given for size, given in zip(entry.shape, shape, strict=True) if isinstance(size, int))
 
 
 def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:

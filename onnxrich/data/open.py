@@ -23,7 +23,7 @@ from onnxrich.data.selection import Selection
 from onnxrich.data.source import SkippedItems, Source
 from onnxrich.data.table import Column, Table, to_array
 from onnxrich.errors import DataError
-from onnxrich.model.file import Model
+from onnxrich.model.file import Input, Model
 
 __all__ = ["Preprocessing", "Selection", "Source", "align_classes_with", "open_source"]
 
@@ -102,12 +102,23 @@ def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
             "a path, an array, a mapping or an iterable",
             "Pass one of these.",
         )
+    table = _with_rows_first(table, model.inputs)
     if plan.selection.text is not None and plan.selection.tokenizer is not None:
         from onnxrich.data.text import tokenize
 
         table = tokenize(table, plan.selection.text, plan.selection.tokenizer, model.inputs)
     found_labels = find_labels(table, {entry.name for entry in model.inputs}, labels, context)
     return source_from_table(table, found_labels, model.inputs, plan)
+
+
+def _with_rows_first(table: Table, inputs: Sequence[Input]) -> Table:
+    """Return a table with the samples of each field along its first axis. Fields come as the model takes them."""
+    axes = {entry.name: entry.batch_axis for entry in inputs if entry.batch_axis and entry.name in table.fields}
+    if len(inputs) == 1 and inputs[0].batch_axis and not axes:
+        # A single input is fed by the field that can only be it, whatever its name.
+        rank = len(inputs[0].shape or ())
+        axes = {name: inputs[0].batch_axis for name, field in table.fields.items() if len(field.shape) == rank}
+    return table.with_rows_first(axes)
 
 
 def _open_iterable(model: Model, data: Iterable[Any], labels: Any, plan: ReadPlan) -> Source:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from onnxrich._utils.formatting import name_list
-from onnxrich.data.matching import check_array, convert_array, is_constant
+from onnxrich.data.matching import batch_axes, check_array, convert_array, is_constant
 from onnxrich.data.source import Batch, Source
 from onnxrich.errors import DataError
 from onnxrich.model.file import Model
@@ -61,4 +61,4 @@ def adapt_batch(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
         check_array(entry, array.dtype, array.shape, constant=is_constant(entry, array.shape, model.inputs))
     inputs = {entry.name: convert_array(entry, arrays[entry.name]) for entry in model.inputs}
     shared = frozenset(name for name in inputs if names[name] in batch.shared)
-    return replace(batch, inputs=inputs, shared=shared)
+    return replace(batch, inputs=inputs, shared=shared, axes=batch_axes(model.inputs))

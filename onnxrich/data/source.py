@@ -71,12 +71,22 @@ class Batch:
         labels: array of shape (rows,) or (rows, K), None without labels.
         rows: number of rows.
         shared: names of inputs that have axes but no axis of rows: all rows share them.
+        axes: the axis of samples in the model's inputs, by name, where it is not the first. `inputs` have it first.
     """
 
     inputs: Mapping[str, AnyArray]
     labels: AnyArray | None
     rows: int
     shared: frozenset[str] = frozenset()
+    axes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def feed(self) -> dict[str, AnyArray]:
+        """The inputs as the model takes them, with the samples along their own axis."""
+        moved = {
+            name: np.ascontiguousarray(np.moveaxis(self.inputs[name], 0, axis)) for name, axis in self.axes.items()
+        }
+        return {**self.inputs, **moved}
 
     def take(self, index: slice | AnyArray) -> Batch:
         """Return the rows of an index."""

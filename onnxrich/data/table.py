@@ -138,6 +138,27 @@ class Table:
         blocks = [block.arrays[name] for block in self.read([name], range(rows), max(rows, 1))]
         return blocks[0] if blocks else np.empty([size or 0 for size in field.shape], field.dtype)
 
+    def with_rows_first(self, axes: Mapping[str, int]) -> Table:
+        """Return a table in which the rows of some fields run along the first axis, not along the given one.
+
+        These fields are loaded as a whole; arrays that are mapped into memory stay there.
+        """
+        moved = {name: np.moveaxis(self.read_field(name), axis, 0) for name, axis in axes.items()}
+        if not moved:
+            return self
+
+        def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
+            others = [name for name in names if name not in moved]
+            parts = list(split_rows(rows, size))
+            blocks = self.read(others, rows, size) if others else (Block({}, len(part)) for part in parts)
+            for part, block in zip(parts, blocks, strict=True):
+                index = np.asarray(part)[block.mask()]
+                arrays = {name: moved[name][index] for name in names if name in moved}
+                yield Block({**block.arrays, **arrays}, block.rows, block.readable)
+
+        fields = {name: replace(self.fields[name], shape=array.shape) for name, array in moved.items()}
+        return Table(self.name, {**self.fields, **fields}, read, self.random)
+
     def with_random_access(self, names: Sequence[str]) -> Table:
         """Return a table that reads some fields in any order of rows; sequential data are loaded into memory.
 

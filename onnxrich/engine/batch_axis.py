@@ -65,15 +65,15 @@ def _run(model: Model, head: Head, batch: Batch, *, device: Device) -> list[Arra
     """Features and outputs of a batch, in double."""
     patch, names = expose_rows(model, head)
     session = Session([model.data, patch], folder=model.folder, device=device, name=model.path)
-    return [rows.astype(np.float64) for rows in session.run(names, batch.inputs)]
+    return [rows.astype(np.float64) for rows in session.run(names, batch.feed)]
 
 
 def _with_symbolic_batch(model: Model, size: int) -> Model:
     proto = ModelProto.FromString(model.data)
     for value in (*proto.graph.input, *proto.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if dims and dims[0].dim_value == size:
-            dims[0].dim_param = "onnxrich_batch"
+        dims, axis = value.type.tensor_type.shape.dim, model.batch_axes.get(value.name, 0)
+        if axis < len(dims) and dims[axis].dim_value == size:
+            dims[axis].dim_param = "onnxrich_batch"
     # The shapes of inner tensors in the file were inferred for the fixed size.
     del proto.graph.value_info[:]
     return replace(model, proto=proto, data=proto.SerializeToString())

@@ -104,7 +104,7 @@ def measure_jointly(
             G = _joint_block_count([head for _, head in models], blocks)
             prepare_member = partial(
                 _prepare_member, source=source, batches=batches, leader=leader, mask=mask, device=device, size=size,
-                blocks=G, listen=listen,
+                blocks=G, timing=timing, listen=listen,
             )  # fmt: skip
             members = [prepare_member(model, head) for model, head in models]
             products, notices = _prepare_products(members, G, device)
@@ -142,13 +142,14 @@ def _prepare_member(
     device: Device,
     size: int,
     blocks: int,
+    timing: Timing,
     listen: Listener,
 ) -> _Member:
     with prefix_errors(model.path):
         adapted = AdaptedBatches(batches, partial(adapt_batch, model=model, names=match_inputs(model, leader)))
         prepared = prepare_pass(
-            model, head, source, batches=adapted, mask=mask, blocks=blocks, device=device, size=size, listen=listen,
-            most_batches=1,
+            model, head, source, batches=adapted, mask=mask, blocks=blocks, device=device, size=size,
+            timing=timing, listen=listen, most_batches=1,
         )  # fmt: skip
         residual = verify_head(prepared)
         fit_blocks(prepared.patch, (), blocks=blocks, memory=None)

@@ -236,12 +236,12 @@ def _run_shapes(prepared: PreparedModel, sources: Sequence[LayerTensor]) -> dict
     session = open_session(prepared.model, patch, device=prepared.session.device)
     sizes: tuple[int, ...] = (plan.batch_size,) if plan.is_fixed else TRIAL_SIZES
     try:
-        runs = [session.run(names, pad(first, size).inputs) for size in sizes]
+        runs = [session.run(names, pad(first, size).feed) for size in sizes]
     except ModelError:
         if plan.is_fixed:
             raise
         sizes = (first.rows,)
-        runs = [session.run(names, first.inputs)]
+        runs = [session.run(names, first.feed)]
     columns = zip(*runs, strict=True)
     return {
         tensor: Shapes(sizes, tuple(tuple(dims.tolist()) for dims in column))

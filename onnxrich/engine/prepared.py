@@ -11,9 +11,10 @@ from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
+from onnxrich.engine.layout import Layout, samples_first
 from onnxrich.engine.runtime import Device, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
-from onnxrich.errors import DataError, HeadError
+from onnxrich.errors import DataError, HeadError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allowed_residual, measure_head
 from onnxrich.model.patch.decisions import DecisionPatch
@@ -24,9 +25,6 @@ from onnxrich.progress import Listener, Progress, Stage
 
 # The input that marks padding tokens, by the name that exporters of transformers give it.
 ATTENTION_MASK = "attention_mask"
-# Reversed samples reverse the features along the samples' axis up to rounding. The distance along this axis must be
-# smaller than that along any other by this factor.
-CLEAR_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,10 @@ class PreparedModel:
         first: the first batch.
         features: features of the first batch, float64 array of shape (rows, p).
         outputs: outputs of the first batch, float64 array of shape (rows, C).
-        features_shape: shape of the features of a run before their rows are laid out.
+        shapes_before: shapes of features and outputs of the first batch before their rows are laid out.
         run_bytes: growth of the process's memory when it ran the first batch.
         layer_shifts: shifts of the hidden layers by name of the input; each run is fed them.
+        notices: notices for the reader of the result.
     """
 
     model: Model
@@ -83,9 +82,10 @@ class PreparedModel:
     first: Batch
     features: Array
     outputs: Array
-    features_shape: tuple[int, ...]
+    shapes_before: tuple[tuple[int, ...], tuple[int, ...]]
     run_bytes: int
     layer_shifts: dict[str, AnyArray] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
     @property
     def rows_per_sample(self) -> int:
@@ -159,35 +159,58 @@ def prepare_model(
     listen(Progress(Stage.RUNNING))
     feed = build_feed(patch, plan, first) | patch.idle_feed
     bytes_before = psutil.Process().memory_info().rss
-    *tables, shape = session.run([patch.features, patch.outputs, patch.shape], feed)
+    *tables, features_shape, outputs_shape = session.run([patch.features, patch.outputs, *patch.shapes_before], feed)
     run_bytes = max(0, psutil.Process().memory_info().rss - bytes_before)
     features, outputs = (np.asarray(table, dtype=np.float64) for table in tables)
-    rows = len(features) if not plan.is_fixed else len(features) // plan.batch_size * first.rows
-    return PreparedModel(
-        model, head, plan, patch, session, first, features[:rows], outputs[:rows], tuple(shape.tolist()), run_bytes
-    )
+    shapes = tuple(features_shape.tolist()), tuple(outputs_shape.tolist())
+    # Padding comes last where samples come first; `prove_rows` shows whether they do.
+    rows = len(features) if not plan.is_fixed else len(features) * first.rows // plan.batch_size
+    return PreparedModel(model, head, plan, patch, session, first, features[:rows], outputs[:rows], shapes, run_bytes)
 
 
-def adjust_to_first_batch(prepared: PreparedModel, source: Source, *, mask: str | None) -> PreparedModel:
+def adjust_to_first_batch(
+    prepared: PreparedModel,
+    source: Source,
+    *,
+    layouts: tuple[Layout, Layout],
+    built_in_size: int | None,
+    mask: str | None,
+) -> PreparedModel:
     """Adjust head and plan to the number and order of the rows in the first batch.
 
     Only a run shows how many rows a sample has. Rows of tokens may need their mask, their own labels, or another order.
 
+    Args:
+        prepared: the model with its first batch.
+        source: the rows.
+        layouts: where the samples lie in features and outputs.
+        built_in_size: the one batch size that the model runs with though its inputs leave it open; else None.
+        mask: input that is 0 for rows to leave out.
+
     Raises:
         DataError: when the requested mask does not fit the rows.
-        HeadError: when several axes could run over the samples.
+        HeadError: when features and outputs have different numbers of rows.
     """
     head, plan, first = prepared.head, prepared.plan, prepared.first
+    if len(prepared.features) != len(prepared.outputs):
+        raise HeadError(
+            f"the features {head.features.tensor!r} have {len(prepared.features)} rows, the outputs "
+            f"{head.outputs.tensor!r} {len(prepared.outputs)}",
+            "as many rows in both",
+            "Pass other tensors to --features and --outputs.",
+        )
+    # Samples come first in the rows, so that labels, masks and padding fall on their own.
+    features_view, outputs_view = (
+        samples_first(view, layout, shape, first)
+        for view, layout, shape in zip((head.features, head.outputs), layouts, prepared.shapes_before, strict=True)
+    )
+    if (features_view, outputs_view) != (head.features, head.outputs):
+        head = replace(head, features=features_view, outputs=outputs_view)
     rows_per_sample, labels = prepared.rows_per_sample, first.labels
     usable_mask = find_mask(first, rows_per_sample, mask)
-    order_matters = plan.is_fixed or usable_mask is not None or labels is not None
-    axis = _samples_axis(prepared, order_matters=order_matters)
-    if axis > 0:
-        # Time or another axis comes first. Move the samples there, so that labels and padding fall on their own rows.
-        head = replace(
-            head, features=replace(head.features, samples_axis=axis), outputs=replace(head.outputs, samples_axis=axis)
-        )
     has_row_labels = labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1
+    if built_in_size is not None:
+        plan = replace(plan, batch_size=built_in_size, is_fixed=True)
     if labels is not None and has_row_labels and rows_per_sample == labels[0].size > 1:
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
     joined = max(1, plan.batches_per_product // rows_per_sample)
@@ -197,45 +220,6 @@ def adjust_to_first_batch(prepared: PreparedModel, source: Source, *, mask: str 
     device = prepared.session.device
     prepared.session.close()  # memory may not hold two
     return prepare_model(prepared.model, head, first, plan=plan, device=device)
-
-
-def _samples_axis(prepared: PreparedModel, *, order_matters: bool) -> int:
-    """The axis of the features, before their rows are laid out, that runs over the samples; 0 where it is unclear.
-
-    Args:
-        prepared: the model.
-        order_matters: whether labels, a mask or padding depend on the order of the rows.
-
-    Raises:
-        HeadError: when the order matters and several axes could run over the samples.
-    """
-    plan, first, shape = prepared.plan, prepared.first, prepared.features_shape
-    samples = plan.batch_size if plan.is_fixed else first.rows
-    candidates = [axis for axis, length in enumerate(shape[:-1]) if length == samples]
-    if len(candidates) < 2 or samples == 1:
-        return candidates[0] if candidates else 0
-    # Reversed samples reverse the features along the axis of the samples.
-    whole = pad(first, samples)
-    forward, backward = (_raw_features(prepared, batch) for batch in (whole, whole.take(slice(None, None, -1))))
-    with np.errstate(over="ignore"):
-        distances = {axis: float(np.abs(np.flip(forward, axis) - backward).max()) for axis in candidates}
-    nearest, second = sorted(candidates, key=distances.__getitem__)[:2]
-    if distances[nearest] < CLEAR_FACTOR * distances[second]:
-        return nearest
-    if not order_matters:
-        return candidates[0]
-    raise HeadError(
-        f"several axes of the features of shape {shape}, from batches of {samples}, could run over the samples",
-        "a batch size that no other axis has",
-        "Export the model with a dynamic batch dimension." if plan.is_fixed else "Pass another --batch-size.",
-    )
-
-
-def _raw_features(prepared: PreparedModel, batch: Batch) -> AnyArray:
-    """Features of a batch before their rows are laid out; zero where they are not finite."""
-    patch = prepared.patch
-    (table,) = prepared.session.run([patch.features], prepared.feed(batch) | patch.idle_feed)
-    return np.where(np.isfinite(table), table, 0).reshape(prepared.features_shape)
 
 
 def find_mask(first: Batch, rows_per_sample: int, requested: str | None) -> str | None:
@@ -282,7 +266,7 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
     if plan.mask is not None:
         _check_mask(plan.mask, batch.inputs[plan.mask])
     padded = pad(batch, plan.batch_size) if plan.is_fixed else batch
-    feed = dict(padded.inputs)
+    feed = padded.feed
     weights = np.ones((padded.rows, 1))
     weights[batch.rows :] = 0.0
     labels = padded.labels
@@ -321,7 +305,7 @@ def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetK
 def measure_widths(model: Model, head: UnmeasuredHead, first: Batch, *, device: Device) -> Head:
     """Measure p and C of a head that the user chose, by one run."""
     patch, names = expose_tensors(model, head)
-    features, outputs = open_session(model, patch, device=device).run(names, first.inputs)
+    features, outputs = open_session(model, patch, device=device).run(names, first.feed)
     return measure_head(head, features.shape, outputs.shape)
 
 

@@ -26,8 +26,9 @@ from onnxrich.engine.prepared import (
     target_count,
     verify_head,
 )
+from onnxrich.engine.proof import BATCH_OF_ONE, prove_rows
 from onnxrich.engine.result import PassResult
-from onnxrich.engine.runtime import BATCHES_AHEAD, CPU, Device, OutOfMemoryError
+from onnxrich.engine.runtime import BATCHES_AHEAD, CPU, Device, OutOfMemoryError, RunError
 from onnxrich.engine.sizing import (
     MOST_BATCHES,
     choose_batch_size,
@@ -86,8 +87,9 @@ def measure_one(
     with Batches(source, size, resumable=checkpoint is not None, timing=timing) as batches:
         with timing.measure(Stage.LOADING):
             prepared = prepare_pass(
-                model, head, source, batches=batches, mask=mask, blocks=blocks, device=device, size=size, listen=listen
-            )
+                model, head, source, batches=batches, mask=mask, blocks=blocks, device=device, size=size,
+                timing=timing, listen=listen,
+            )  # fmt: skip
             residual = verify_head(prepared)
             prepared, hidden, count = _add_layers(
                 prepared, layers, blocks=blocks, memory=memory, checkpoint=checkpoint, listen=listen
@@ -153,7 +155,7 @@ def build_result(
         providers=prepared.session.providers,
         nodes=prepared.session.count_nodes(),
         seconds=seconds,
-        notices=tuple(notices),
+        notices=(*prepared.notices, *notices),
         fingerprint=fingerprint.hexdigest(),
         sequence=fingerprint.sequence(),
         prepared=prepared,
@@ -170,6 +172,7 @@ def prepare_pass(
     blocks: int | None,
     device: Device,
     size: int,
+    timing: Timing,
     listen: Listener,
     most_batches: int = MOST_BATCHES,
 ) -> PreparedModel:
@@ -184,6 +187,7 @@ def prepare_pass(
         blocks: requested number of blocks of moments.
         device: where to run.
         size: samples in a batch.
+        timing: gets the seconds of the proof that rows belong to samples.
         listen: gets the progress.
         most_batches: the most batches whose rows one product adds.
 
@@ -201,17 +205,25 @@ def prepare_pass(
             first, size = batches.peek(), fixed
         else:
             model, fixed = open_model, None
+    failure: RunError | None = None
     while True:
         plan = FeedPlan(size, fixed is not None, 0, None, batches_per_product=most_batches)
         try:
             return _prepare(
-                model, head, source, first=first, plan=plan, mask=mask, blocks=blocks, device=device, listen=listen
-            )
+                model, head, source, first=first, plan=plan, mask=mask, blocks=blocks, device=device, timing=timing,
+                listen=listen,
+            )  # fmt: skip
         except OutOfMemoryError:
             if fixed or first.rows == 1:
                 raise
-        size = first.rows // 2
-        listen(Progress(f"out of memory: trying batches of {size}"))
+            size = first.rows // 2
+            listen(Progress(f"out of memory: trying batches of {size}"))
+        except RunError as error:
+            # A model can hold a batch size of 1 inside, though its inputs leave it open.
+            if failure or fixed or first.rows == 1:
+                raise failure or error from error
+            failure, size = error, 1
+            listen(Progress("the model fails on a batch: trying one sample"))
         batches.limit(size)
         first = batches.peek()
 
@@ -226,6 +238,7 @@ def _prepare(
     mask: str | None,
     blocks: int | None,
     device: Device,
+    timing: Timing,
     listen: Listener,
 ) -> PreparedModel:
     """Prepare a model for its first batch; the plan lacks the targets, and holds the most batches per product."""
@@ -240,7 +253,13 @@ def _prepare(
     joined = min(joined, plan.batches_per_product)
     plan = replace(plan, K=K, target_kind=kind, batches_per_product=joined)
     prepared = prepare_model(model, head, first, plan=plan, device=device, listen=listen)
-    return adjust_to_first_batch(prepared, source, mask=mask)
+    listen(Progress(Stage.PROVING))
+    with timing.measure(Stage.PROVING):
+        proof = prove_rows(prepared, is_all=source.n is not None and source.n <= first.rows)
+    adjusted = adjust_to_first_batch(
+        prepared, source, layouts=proof.layouts, built_in_size=proof.built_in_size, mask=mask
+    )
+    return replace(adjusted, notices=proof.notices)
 
 
 def _add_layers(
@@ -303,7 +322,8 @@ def _waiting_bytes(prepared: PreparedModel) -> int:
 
 def _halved_notices(size: int, prepared: PreparedModel, accumulation: Accumulation) -> tuple[Notice, ...]:
     fitting = accumulation.largest_batch or prepared.plan.batch_size
-    if prepared.plan.is_fixed or fitting >= size:
+    runs_alone = any(notice.code == BATCH_OF_ONE for notice in prepared.notices)
+    if prepared.plan.is_fixed or runs_alone or fitting >= size:
         return ()
     message = f"Memory did not hold batches of {size}: they were run in parts of {fitting} or fewer."
     return (Notice("batch_halved", f"{message} Pass --batch-size {fitting} next time."),)

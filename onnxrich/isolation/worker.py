@@ -34,7 +34,7 @@ def main() -> None:
             verb, subject, options = decode_request(request)
             document, arrays = encode_result(pipeline(verb)(subject, replace(options, progress=listen)))
         except OnnxrichError as error:
-            _fail(answer, type(error).__name__, error.found, error.needed, error.remedy)
+            _fail(answer, _public_kind(error), error.found, error.needed, error.remedy)
             return
         _say(answer, {"event": "result", "document": document, "sizes": [len(array) for array in arrays]})
         for array in arrays:
@@ -45,6 +45,11 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the parent must hear of it
         found = f"an error that onnxrich did not expect: {type(error).__name__}: {error}"
         _fail(answer, "WorkerError", found, "", "Run it again with --debug, and report what it prints.")
+
+
+def _public_kind(error: Exception) -> str:
+    """Name of the error's class that users know: the nearest one of `onnxrich.errors`."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "onnxrich.errors")
 
 
 def _own_stdout() -> IO[bytes]:

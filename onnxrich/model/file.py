@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError
+from onnxrich.model.batch_axes import BatchAxis, find_batch_axes
 from onnxrich.model.simplify import STANDARD, simplify
 
 # The most bytes of a protobuf file. Larger models keep their weights as external data.
@@ -36,13 +37,23 @@ class Input:
     Attributes:
         name: its name in the graph.
         dtype: NumPy dtype; None when it is no numeric tensor.
-        shape: for each axis an integer, the name of a symbolic dimension, or None when its size is unknown, as when an
-            exporter writes a negative one; None when the rank is unknown.
+        shape: the axis of samples, then the others: for each an integer, the name of a symbolic dimension, or None when
+            its size is unknown, as when an exporter writes a negative one; None when the rank is unknown.
+        batch_axis: where the model itself has the axis of samples.
     """
 
     name: str
     dtype: np.dtype[np.generic] | None
     shape: tuple[int | str | None, ...] | None
+    batch_axis: int = 0
+
+    @property
+    def declared_shape(self) -> tuple[int | str | None, ...] | None:
+        """The shape as the file states it."""
+        if self.shape is None:
+            return None
+        first, *others = self.shape or (None,)
+        return (*others[: self.batch_axis], first, *others[self.batch_axis :]) if self.shape else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +66,7 @@ class Model:
         path: its path as the user wrote it; "<bytes>" or "<ModelProto>" for models in memory.
         folder: the folder of its external data; None for models in memory.
         sha256: SHA-256 of the original bytes, in hexadecimal.
+        batch_axes: the axis of samples of each input where it is not the first.
     """
 
     proto: ModelProto
@@ -62,12 +74,17 @@ class Model:
     path: str
     folder: Path | None
     sha256: str
+    batch_axes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The inputs to feed: graph inputs that are no initializers."""
         initializers = {tensor.name for tensor in self.proto.graph.initializer}
-        return tuple(_input_of(value) for value in self.proto.graph.input if value.name not in initializers)
+        return tuple(
+            _input_of(value, self.batch_axes.get(value.name, 0))
+            for value in self.proto.graph.input
+            if value.name not in initializers
+        )
 
     @property
     def opset(self) -> int:
@@ -107,13 +124,18 @@ class Model:
         return sum(counts) + sum(math.prod(tensor.dims) for tensor in graph.sparse_initializer)
 
 
-def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
+def read_model(model: str | os.PathLike[str] | bytes | ModelProto, *, batch_axis: BatchAxis | None = None) -> Model:
     """Read the model of a path, of bytes or of a ModelProto.
 
     External data are not loaded, but must lie in the model's folder.
 
+    Args:
+        model: the model.
+        batch_axis: axis of samples in the inputs, as `find_batch_axes` takes it.
+
     Raises:
         ModelError: when the file does not exist or is no ONNX model, or its external data are missing or elsewhere.
+        DataError: when no input has the requested axis.
     """
     if isinstance(model, ModelProto):
         data, path, folder = model.SerializeToString(), "<ModelProto>", None
@@ -133,7 +155,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
     simplified = simplify(proto, path)
     if simplified is not None:
         proto, data = simplified, simplified.SerializeToString()
-    parsed = Model(proto, data, path, folder, digest)
+    parsed = Model(proto, data, path, folder, digest, find_batch_axes(proto, batch_axis))
     _check_external_data(parsed)
     return parsed
 
@@ -170,7 +192,7 @@ def _parse(data: bytes, path: str) -> ModelProto:
     return proto
 
 
-def _input_of(value: onnx.ValueInfoProto) -> Input:
+def _input_of(value: onnx.ValueInfoProto, batch_axis: int) -> Input:
     tensor = value.type.tensor_type
     try:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
@@ -180,7 +202,10 @@ def _input_of(value: onnx.ValueInfoProto) -> Input:
         dtype = None
     if not tensor.HasField("shape"):
         return Input(value.name, dtype, None)
-    return Input(value.name, dtype, tuple(_size_of(dim) for dim in tensor.shape.dim))
+    sizes = [_size_of(dim) for dim in tensor.shape.dim]
+    if batch_axis < len(sizes):
+        sizes.insert(0, sizes.pop(batch_axis))
+    return Input(value.name, dtype, tuple(sizes), batch_axis)
 
 
 def _size_of(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

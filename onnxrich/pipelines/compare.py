@@ -121,7 +121,7 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
 
 
 def _load(model: ModelLike, options: PassOptions) -> tuple[Model, Head | UnmeasuredHead]:
-    loaded = read_model(model)
+    loaded = read_model(model, batch_axis=options.batch_axis)
     check_not_instrumented(loaded)
     with prefix_errors(loaded.path):
         return loaded, find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)

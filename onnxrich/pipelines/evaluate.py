@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from onnxrich._utils.formatting import shape_text
 from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Source
 from onnxrich.engine.readouts import count_decisions
 from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import VERSION, Device
-from onnxrich.errors import Notice
+from onnxrich.errors import Notice, printable
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
@@ -61,7 +62,7 @@ def evaluate_pass(
     """
     options.listen(Progress(Stage.METRICS))
     record = replace(
-        _provenance(result, model, source, device, options.batch_size),
+        _provenance(result, model, source, device, options),
         asked=tuple(options.metrics or ()),
         layers=tuple(layers),
     )
@@ -143,7 +144,19 @@ def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
     return [Notice("few_blocks", message)]
 
 
-def _provenance(result: PassResult, model: Model, source: Source, device: Device, batch_size: int | None) -> Provenance:
+def _batch_axis_notices(model: Model, options: PassOptions) -> list[Notice]:
+    """Say where the samples lie when the names of the dimensions told it, and nobody else."""
+    if options.batch_axis is not None:
+        return []
+    moved = [entry for entry in model.inputs if entry.batch_axis and entry.declared_shape]
+    listed = ", ".join(
+        f"axis {entry.batch_axis} of {entry.name!r} ({shape_text(entry.declared_shape or ())})" for entry in moved[:3]
+    )
+    message = f"By the names of the dimensions, samples lie along {listed}. Pass --batch-axis N where they don't."
+    return [Notice("batch_axis", printable(message))] if moved else []
+
+
+def _provenance(result: PassResult, model: Model, source: Source, device: Device, options: PassOptions) -> Provenance:
     """Record where the numbers of a pass come from.
 
     Args:
@@ -151,13 +164,14 @@ def _provenance(result: PassResult, model: Model, source: Source, device: Device
         model: the model that ran.
         source: the rows that it ran over.
         device: the device that it ran on.
-        batch_size: the batch size that the user asked for.
+        options: options of the verb.
     """
-    head = result.head
+    head, batch_size = result.head, options.batch_size
     notices = [*([SYNTHETIC] if source.synthetic else []), *source.skipped.notices()]
     if batch_size is not None and result.has_fixed_batch and batch_size != result.batch_size:
         message = f"The model fixes its batch size at {result.batch_size}; --batch-size {batch_size} was not used."
         notices.append(Notice("fixed_batch", message))
+    notices += _batch_axis_notices(model, options)
     notices += [*label_notices(result.moments, result.prepared.first.labels, source.class_names), *result.notices]
     return Provenance(
         ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),

@@ -39,7 +39,7 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
             {
                 "name": entry.name,
                 "type": None if entry.dtype is None else entry.dtype.name,
-                "shape": None if entry.shape is None else list(entry.shape),
+                "shape": None if entry.declared_shape is None else list(entry.declared_shape),
             }
             for entry in loaded.inputs
         ),

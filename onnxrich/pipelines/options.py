@@ -116,6 +116,12 @@ class PassOptions(HeadOptions, _DataOptions):
     mask: str | None = option(
         None, "Input that is 0 for tokens or positions to leave out; `attention_mask` is taken by itself.", "NAME"
     )
+    batch_axis: str | int | Mapping[str, int] | None = option(
+        None,
+        "Axis of the samples in the inputs, from 0, where it is not the first: for all, or NAME=N for some.",
+        "N|NAME=N,…",
+        in_python="Also a mapping from input name to axis. By default the names of the dimensions tell it.",
+    )
     metrics: Sequence[str] | None = option(
         None,
         "Metrics, or families of them; `default`, `all`; `onnxrich metrics` lists them. `readouts` take a second pass.",

@@ -53,7 +53,7 @@ def run_onnx(
     device = choose_device(options.device, options.provider)
     with timing.measure(Stage.READING_MODEL):
         options.listen(Progress(Stage.READING_MODEL))
-        loaded = read_model(model)
+        loaded = read_model(model, batch_axis=options.batch_axis)
         check_not_instrumented(loaded)
         loaded = loaded if name is None else replace(loaded, path=name)
         head = find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)

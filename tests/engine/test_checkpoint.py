@@ -281,9 +281,9 @@ def test_blocks_are_those_of_the_checkpoint(place: Path, monkeypatch: pytest.Mon
 def test_rows_of_split_batches_are_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the model fixes its batch size, a checkpoint knows its rows all the same: others are refused."""
     monkeypatch.setattr(CheckpointWriter, "is_due", lambda _: True)
-    # The rows of a batch are mixed, so that its size can't be opened.
-    body = "m = ReduceMean<axes = [0]>(x)\n c = Sub(x, m)\n a = MatMul(c, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
-    model = build(body, x="float[8,6] x", y="float[8,3] y")
+    # The size of a batch stands in the model, so that it can't be opened.
+    body = "c = Add(x, rows)\n a = MatMul(c, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    model = build(body, x="float[8,6] x", y="float[8,3] y", rows=np.zeros((8, 6), np.float32))
     states = record_staged(monkeypatch)
     onnxrich.run(model, batches(480, 24), batch_size=24, device="cpu", checkpoint="saved")
     # One behind each batch of 24, and none inside, though the model runs 8 at a time.

@@ -16,7 +16,7 @@ from onnxrich.engine.runtime.devices import (
     missing_cuda_libraries,
     parse_provider,
 )
-from onnxrich.engine.runtime.session import OutOfMemoryError, Session
+from onnxrich.engine.runtime.session import OutOfMemoryError, RunError, Session
 
 __all__ = [
     "BATCHES_AHEAD",
@@ -29,6 +29,7 @@ __all__ = [
     "LanePool",
     "LaneSum",
     "OutOfMemoryError",
+    "RunError",
     "Session",
     "choose_device",
     "cuda_missing",

@@ -30,7 +30,11 @@ _NO_MEMORY = re.compile(
 )
 
 
-class OutOfMemoryError(ModelError):
+class RunError(ModelError):
+    """The runtime fails on a batch."""
+
+
+class OutOfMemoryError(RunError):
     """A batch does not fit into the device's memory; a smaller one may."""
 
 
@@ -86,7 +90,7 @@ class Session:
             OutOfMemoryError: when the batch does not fit into memory.
             ModelError: when the runtime fails on these inputs.
         """
-        with translate_errors(self.name, "it fails on this batch"):
+        with translate_errors(self.name, "it fails on this batch", kind=RunError):
             outputs: list[NDArray[Any]] = self.inference_session.run(list(names), dict(feed))
             return outputs
 
@@ -138,17 +142,20 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def translate_errors(name: str, failure: str, *, memory_remedy: tuple[str, str] | None = None) -> Iterator[None]:
+def translate_errors(
+    name: str, failure: str, *, memory_remedy: tuple[str, str] | None = None, kind: type[ModelError] = ModelError
+) -> Iterator[None]:
     """Turn the runtime's exceptions into errors of onnxrich.
 
     Args:
         name: name of the model.
         failure: what fails, as a clause.
         memory_remedy: what memory is needed for, and the remedy, where a smaller batch would not help.
+        kind: the error to raise.
 
     Raises:
         OutOfMemoryError: when memory ran out and a smaller batch may fit.
-        ModelError: for every other failure of the runtime.
+        ModelError: for every other failure of the runtime, of the given kind.
     """
     try:
         yield
@@ -159,9 +166,10 @@ def translate_errors(name: str, failure: str, *, memory_remedy: tuple[str, str] 
             if memory_remedy is not None:
                 raise ModelError(found, *memory_remedy) from error
             raise OutOfMemoryError(found, "room for a batch", "Pass a smaller --batch-size.") from error
-        raise ModelError(
-            f"{name}: {failure}: {_clean(text)}", "a model that ONNX Runtime runs", "Check it with `onnxrich doctor`."
-        ) from error
+        remedy = "Check it with `onnxrich doctor`."
+        if issubclass(kind, RunError):
+            remedy = "Check the data. If the model holds a batch size inside, pass it with --batch-size."
+        raise kind(f"{name}: {failure}: {_clean(text)}", "a model that ONNX Runtime runs", remedy) from error
 
 
 def _clean(message: str) -> str:

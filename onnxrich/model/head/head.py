@@ -34,6 +34,8 @@ class View:
         flattened: whether all axes behind the first hold features.
         scale: names of its scale and zero point when it is quantised.
         samples_axis: the axis of samples among the axes that are left when features come last.
+        samples_fastest: an input of the model and its axis of samples, when the rows of a table are tokens that share
+            their axis with the samples, and samples run fastest (time-major); None for all other tables.
         pool: how a hidden layer becomes rows; then all other attributes but the tensor keep their defaults.
     """
 
@@ -43,6 +45,7 @@ class View:
     flattened: bool = False
     scale: tuple[str, ...] = ()
     samples_axis: int = 0
+    samples_fastest: tuple[str, int] | None = None
     pool: Pool | None = None
 
 

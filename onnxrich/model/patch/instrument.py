@@ -39,7 +39,7 @@ class Patch:
 
     Attributes:
         data: serialized ModelProto.
-        shape: output, the shape of φ before its axes are merged into rows.
+        shapes_before: outputs, the shapes of φ and f before their axes are merged into rows; none with a fixed shift.
         weights: input, float64 of shape (samples or rows, 1): 1, or 0 for padding; None when all rows count.
         targets: input, float64 of shape (samples or rows, K); None without labels.
         shift: input, float64 of shape (1, d).
@@ -58,7 +58,7 @@ class Patch:
     """
 
     data: bytes
-    shape: str
+    shapes_before: tuple[str, ...]
     weights: str | None
     targets: str | None
     shift: str
@@ -262,15 +262,17 @@ def instrument(
         last=base.last if base else None,
     )  # fmt: skip
     tallies = add_tallies(build, tables) if with_tallies else ()
-    shape = ""
+    shapes_before: tuple[str, ...] = ()
     if shift is None:
-        shape = build.add("Shape", [tables.unmerged], "shape")
-        build.output(shape, "rank", elements=TensorProto.INT64)
+        for table, role in zip(tables.unmerged, ("features", "outputs"), strict=True):
+            shape = build.add("Shape", [table], f"{role}_shape")
+            build.output(shape, f"{role}_rank", elements=TensorProto.INT64)
+            shapes_before = (*shapes_before, shape)
         for part in tables.parts if sums.buffered else (tables.features, tables.outputs):
             build.output(part.name, "rows", part.width, elements=part.elements)
     return Patch(
         data=build.serialize(),
-        shape=shape,
+        shapes_before=shapes_before,
         weights=tables.row_inputs.get("weights"),
         targets=tables.row_inputs.get("targets"),
         shift=shift_name,

@@ -44,7 +44,7 @@ class Tables:
         outputs: f.
         targets: y; None without labels.
         labels: name of y, of shape (rows, K); empty without labels.
-        unmerged: φ before its axes are merged into rows, features last.
+        unmerged: φ and f before their axes are merged into rows, features last.
         row_inputs: names of the inputs "weights" and "targets", those that exist.
     """
 
@@ -53,7 +53,7 @@ class Tables:
     outputs: Part
     targets: Part | None
     labels: str
-    unmerged: str
+    unmerged: tuple[str, str]
     row_inputs: dict[str, str]
 
     @property
@@ -90,9 +90,9 @@ def add_tables(
     elements = elements or (TensorProto.DOUBLE if exact else TensorProto.FLOAT)
     pool = head.features.pool
     features_elements = elements if pool is None else _elements(pool)
-    unmerged = _add_unmerged(build, head.features, head.p)
-    features = build.cast(_merge_rows(build, head.features, unmerged, head.p), features_elements, "features")
-    outputs = build.cast(add_row_table(build, head.outputs, head.C), elements, "outputs")
+    unmerged = _add_unmerged(build, head.features, head.p), _add_unmerged(build, head.outputs, head.C)
+    features = build.cast(_merge_rows(build, head.features, unmerged[0], head.p), features_elements, "features")
+    outputs = build.cast(_merge_rows(build, head.outputs, unmerged[1], head.C), elements, "outputs")
     names, rows = dict(row_inputs or {}), "rows" if by_row else "samples"
     if masked and "weights" not in names:
         names["weights"] = build.input("weights", [rows, 1])
@@ -141,12 +141,22 @@ def _add_unmerged(build: Builder, view: View, width: int) -> str:
     if view.samples_axis and rank is not None:
         others = [axis for axis in range(rank) if axis != view.samples_axis]
         tensor = build.add("Transpose", [tensor], perm=[view.samples_axis, *others])
+    if view.samples_fastest is not None:
+        tensor = _separate_samples(build, tensor, width, *view.samples_fastest)
     return tensor
+
+
+def _separate_samples(build: Builder, table: str, width: int, name: str, axis: int) -> str:
+    """Bring a table of shape (tokens · samples, width) into shape (samples, tokens, width); an input counts samples."""
+    samples = build.add("Gather", [build.add("Shape", [name]), build.integers([axis])])
+    shape = build.add("Concat", [build.integers([-1]), samples, build.integers([width])], axis=0)
+    return build.add("Transpose", [build.add("Reshape", [table, shape])], perm=[1, 0, 2])
 
 
 def _merge_rows(build: Builder, view: View, tensor: str, width: int) -> str:
     """Merge all axes of a view's tensor but the features into rows."""
-    is_table = view.pool is not None or view.flattened or view.axes.rank == 2
+    has_rows = view.pool is not None or view.flattened or view.axes.rank == 2
+    is_table = has_rows and view.samples_fastest is None
     return tensor if is_table else _reshape_to_rows(build, tensor, width)
 
 
