@@ -37,7 +37,7 @@ class Stage:
 
     READING_MODEL = "reading the model"
     LOADING = "loading and checking the model"
-    PROVING = "proving that rows belong to samples"
+    PROVING = "proving the rows"
     READING = "reading"
     RUNNING = "running"
     MONITORING = "looking"

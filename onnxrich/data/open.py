@@ -9,20 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from onnxrich._utils.formatting import shape_text
 from onnxrich.data.checks import check_index_range, warn_on_pixel_scale
 from onnxrich.data.class_names import read_class_names
 from onnxrich.data.context import ImageSpec, OpenContext
 from onnxrich.data.discovery import find_data
 from onnxrich.data.formats.registry import open_table, split_format
-from onnxrich.data.labels import align_classes, align_classes_with, find_labels
+from onnxrich.data.labels import Labels, align_classes, align_classes_with, find_labels
 from onnxrich.data.matching import ReadPlan, check_batch_size, source_from_table
 from onnxrich.data.paths import DataPath
 from onnxrich.data.preprocessing.declared import find_declared
 from onnxrich.data.preprocessing.steps import Preprocessing, channels_of
 from onnxrich.data.selection import Selection
 from onnxrich.data.source import SkippedItems, Source
-from onnxrich.data.table import Column, Table, to_array
-from onnxrich.errors import DataError
+from onnxrich.data.table import Column, Field, Table, to_array
+from onnxrich.errors import DataError, Notice, printable
 from onnxrich.model.file import Input, Model
 
 __all__ = ["Preprocessing", "Selection", "Source", "align_classes_with", "open_source"]
@@ -102,22 +103,60 @@ def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
             "a path, an array, a mapping or an iterable",
             "Pass one of these.",
         )
-    table = _with_rows_first(table, model.inputs)
+    names = {entry.name for entry in model.inputs}
+    inputs = _place_samples(table, model, find_labels(table, names, labels, context), plan)
+    table = _with_rows_first(table, inputs)
     if plan.selection.text is not None and plan.selection.tokenizer is not None:
         from onnxrich.data.text import tokenize
 
         table = tokenize(table, plan.selection.text, plan.selection.tokenizer, model.inputs)
-    found_labels = find_labels(table, {entry.name for entry in model.inputs}, labels, context)
-    return source_from_table(table, found_labels, model.inputs, plan)
+    return source_from_table(table, find_labels(table, names, labels, context), inputs, plan)
+
+
+def _place_samples(table: Table, model: Model, labels: Labels | None, plan: ReadPlan) -> tuple[Input, ...]:
+    """Return the inputs with the axis that has as many entries as there are samples, where the first has not.
+
+    The labels count the samples, or else the inputs whose first axis is open. Runs of the first batch prove the axis.
+    """
+    fields = {entry.name: field for entry in model.inputs if (field := _field_of(entry, table, model.inputs))}
+    batched = (entry.name for entry in model.inputs if _is_open(entry, 0))
+    first = {fields[name].shape[0] for name in batched if name in fields and fields[name].shape}
+    counts = first if labels is None else {labels.field.shape[0]}
+    if model.batch_axes or len(counts) != 1:
+        return model.inputs
+    (n,) = counts
+    axes: dict[str, int] = {}
+    for entry in model.inputs:
+        shape = fields[entry.name].shape if entry.name in fields else ()
+        fitting = [axis for axis in range(1, len(shape)) if shape[axis] == n and _is_open(entry, axis)]
+        if len(shape) == len(entry.shape or ()) and shape[:1] != (n,) and len(fitting) == 1:
+            axes[entry.name] = fitting[0]
+    if axes:
+        listed = ", ".join(f"axis {axis} of {name!r} ({shape_text(fields[name].shape)})" for name, axis in axes.items())
+        message = f"By their number, {n}, samples lie along {listed}. Pass --batch-axis N where they don't."
+        plan.skipped.open_notices.append(Notice("batch_axis", printable(message)))
+    return tuple(entry.with_batch_axis(axes.get(entry.name, 0)) for entry in model.inputs)
+
+
+def _field_of(entry: Input, table: Table, inputs: Sequence[Input]) -> Field | None:
+    """Return the field that feeds an input: that of its name, or for a single input the one with as many axes."""
+    if entry.name in table.fields or len(inputs) > 1:
+        return table.fields.get(entry.name)
+    fitting = [field for field in table.fields.values() if len(field.shape) == len(entry.shape or ()) > 0]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_open(entry: Input, axis: int) -> bool:
+    return entry.shape is not None and axis < len(entry.shape) and not isinstance(entry.shape[axis], int)
 
 
 def _with_rows_first(table: Table, inputs: Sequence[Input]) -> Table:
     """Return a table with the samples of each field along its first axis. Fields come as the model takes them."""
-    axes = {entry.name: entry.batch_axis for entry in inputs if entry.batch_axis and entry.name in table.fields}
-    if len(inputs) == 1 and inputs[0].batch_axis and not axes:
-        # A single input is fed by the field that can only be it, whatever its name.
-        rank = len(inputs[0].shape or ())
-        axes = {name: inputs[0].batch_axis for name, field in table.fields.items() if len(field.shape) == rank}
+    axes = {
+        field.name: entry.batch_axis
+        for entry in inputs
+        if entry.batch_axis and (field := _field_of(entry, table, inputs)) and entry.batch_axis < len(field.shape)
+    }
     return table.with_rows_first(axes)
 
 

@@ -60,5 +60,6 @@ def adapt_batch(batch: Batch, model: Model, names: dict[str, str]) -> Batch:
         array = arrays[entry.name]
         check_array(entry, array.dtype, array.shape, constant=is_constant(entry, array.shape, model.inputs))
     inputs = {entry.name: convert_array(entry, arrays[entry.name]) for entry in model.inputs}
+    axes = {name: batch.axes[names[name]] for name in inputs if names[name] in batch.axes} | batch_axes(model.inputs)
     shared = frozenset(name for name in inputs if names[name] in batch.shared)
-    return replace(batch, inputs=inputs, shared=shared, axes=batch_axes(model.inputs))
+    return replace(batch, inputs=inputs, shared=shared, axes=axes)

@@ -148,7 +148,8 @@ def _judge(
         )
     if _is_ranged(prepared) and comparison.share <= RANGED_SHARE:
         return _ranged(name, comparison.share)
-    if whole.rows == 1:
+    # One row of a sample that runs alone is its own. Several might belong to an input that all samples share.
+    if whole.rows == 1 and (prepared.rows_per_sample == 1 or not whole.shared):
         return _run_alone()
     # The samples of a graph belong together. Where all rows are one batch, there is no other to depend on.
     if is_all and comparison.layout is not None and _axis_that_works(prepared, whole) is None:
@@ -183,7 +184,8 @@ def _run(prepared: PreparedModel, batch: Batch) -> tuple[AnyArray, ...]:
     *tables, features_shape, outputs_shape = prepared.session.run(names, prepared.feed(batch) | patch.idle_feed)
     shapes = (features_shape.tolist(), outputs_shape.tolist())
     return tuple(
-        np.where(np.isfinite(table), table, 0).reshape(shape) for table, shape in zip(tables, shapes, strict=True)
+        np.where(np.isfinite(table), table, 0).astype(np.float64).reshape(shape)
+        for table, shape in zip(tables, shapes, strict=True)
     )
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,13 @@ class Input:
     dtype: np.dtype[np.generic] | None
     shape: tuple[int | str | None, ...] | None
     batch_axis: int = 0
+
+    def with_batch_axis(self, axis: int) -> Input:
+        """The input with its samples along another axis of the declared shape."""
+        sizes = list(self.declared_shape or ())
+        if axis < len(sizes):
+            sizes.insert(0, sizes.pop(axis))
+        return replace(self, shape=None if self.shape is None else tuple(sizes), batch_axis=axis)
 
     @property
     def declared_shape(self) -> tuple[int | str | None, ...] | None:
@@ -202,10 +209,7 @@ def _input_of(value: onnx.ValueInfoProto, batch_axis: int) -> Input:
         dtype = None
     if not tensor.HasField("shape"):
         return Input(value.name, dtype, None)
-    sizes = [_size_of(dim) for dim in tensor.shape.dim]
-    if batch_axis < len(sizes):
-        sizes.insert(0, sizes.pop(batch_axis))
-    return Input(value.name, dtype, tuple(sizes), batch_axis)
+    return Input(value.name, dtype, tuple(map(_size_of, tensor.shape.dim))).with_batch_axis(batch_axis)
 
 
 def _size_of(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

@@ -80,7 +80,7 @@ def test_runs_at_once_give_the_same_bits(lanes: int) -> None:
     with Batches(source, 7) as batches:
         prepared = prepare_pass(
             read, head.find_head(read), source, batches=batches, mask=None, blocks=6, device=replace(CPU, lanes=lanes),
-            size=7, listen=lambda _: None,
+            size=7, timing=Timing(), listen=lambda _: None,
         )  # fmt: skip
         accumulation = Accumulation(prepared, residual=0.0, blocks=6)
         assert len(accumulation.lanes.request_sums()) == lanes

@@ -143,6 +143,19 @@ def test_inputs_have_axes_of_their_own() -> None:
     assert analysis.metrics["d_lr"] == pytest.approx(expected(ROWS + state[1]), abs=1e-6)
 
 
+@pytest.mark.parametrize("labelled", [False, True])
+def test_the_number_of_samples_tells_the_axis(labelled: bool) -> None:
+    """Where no name tells it, the only open axis with as many entries as samples does."""
+    body = "s = Gather<axis = 0>(state, first)\n b = Add(x, s)\n " + LAYERS.format("b")
+    model = build(body, x=f"float[n,{WIDTH}] x, float[1,m,{WIDTH}] state", y="float[n,3] y", first=np.array(0))
+    state = RNG.standard_normal((1, 200, WIDTH)).astype(np.float32)
+    labels = (features_of(ROWS + state[0]) @ W2).argmax(-1) if labelled else None
+    analysis = measured(model, {"x": ROWS, "state": state}, labels=labels, batch_size=32)
+    assert analysis.metrics["d_lr"] == pytest.approx(expected(ROWS + state[0]), abs=1e-6)
+    assert analysis.metrics["accuracy"] == (1.0 if labelled else None)
+    assert "batch_axis" in codes(analysis)
+
+
 MIXES = {
     "batch normalisation in training mode": (
         "a = MatMul(x, w1)\n b, m, v = BatchNormalization<training_mode = 1>(a, scale, shift, mean, variance)\n"
@@ -274,4 +287,4 @@ def test_the_proof_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes[0] == 150
     assert len(sizes[1:]) <= 5
     assert max(sizes[1:]) <= SAMPLES
-    assert "proving that rows belong to samples" in (analysis.record.runtime.profile or {})
+    assert "proving the rows" in (analysis.record.runtime.profile or {})

@@ -30,6 +30,10 @@ _NO_MEMORY = re.compile(
 )
 
 
+# Characters of the runtime's own words in a message, which also says what was needed and what to do.
+LONGEST = 110
+
+
 class RunError(ModelError):
     """The runtime fails on a batch."""
 
@@ -177,4 +181,4 @@ def _clean(message: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", message).strip().splitlines()
     line = text[0] if text else "no message"
     line = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
-    return re.sub(r"(?:/[\w.+-]+){2,}/", "", line)[:400]
+    return re.sub(r"(?:/[\w.+-]+){2,}/", "", line)[:LONGEST]
