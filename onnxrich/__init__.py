@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime looks up its vendor's host, and writes a device id into the home folder, unless this is set before it is
+# imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if TYPE_CHECKING:
     from onnxrich.api.compare import compare as compare

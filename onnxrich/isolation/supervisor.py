@@ -93,6 +93,7 @@ def _log() -> IO[bytes]:
 def _worker(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # -P: the current folder, which may come with an untrusted model, must not shadow modules.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    environment |= {"ORT_DISABLE_TELEMETRY": "1"}
     worker = subprocess.Popen(
         [sys.executable, "-P", "-m", "onnxrich.isolation.worker", str(os.getpid())],
         stdin=subprocess.PIPE,

@@ -17,9 +17,11 @@ PACKAGES = ("onnx", "numpy", "click", "rich", "jinja2", "matplotlib", "psutil")
 
 # Asked in another process: a broken runtime must not take the doctor down.
 _ASK = """
-import json, onnxruntime
+import json, os
 from onnxrich.engine import runtime
+import onnxruntime
 print(json.dumps({"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers(),
+                  "telemetry": "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on",
                   "cuda_missing": runtime.cuda_missing(), "cores": runtime.usable_cores(),
                   "cuda_libraries": runtime.missing_cuda_libraries()}))
 """
@@ -55,6 +57,7 @@ def examine() -> Findings:
         facts["device of --device auto"] = "cpu" if runtime["cuda_missing"] else "cuda"
         facts["CUDA"] = runtime["cuda_missing"] or "a device is there"
         facts["usable cores"] = str(runtime["cores"])
+        facts["telemetry of the runtime"] = runtime["telemetry"]
     facts |= {name: _version(name) for name in PACKAGES}
     return Findings(facts, tuple(_problems(wheels, runtime)))
 
