@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import psutil
@@ -11,19 +12,19 @@ from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
+from onnxrich.engine.masks import check_mask, choose_mask, kept_rows
 from onnxrich.engine.runtime import Device, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
-from onnxrich.errors import DataError, HeadError
+from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allowed_residual, measure_head
+from onnxrich.model.mask import Mask
 from onnxrich.model.patch.decisions import DecisionPatch
 from onnxrich.model.patch.instrument import Patch, expose_tensors, instrument
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.targets import TargetKind, one_hot
 from onnxrich.progress import Listener, Progress, Stage
 
-# The input that marks padding tokens, by the name that exporters of transformers give it.
-ATTENTION_MASK = "attention_mask"
 # Reversed samples reverse the features along the samples' axis up to rounding. The distance along this axis must be
 # smaller than that along any other by this factor.
 CLEAR_FACTOR = 0.1
@@ -39,7 +40,7 @@ class FeedPlan:
         K: number of targets, 0 without labels.
         target_kind: kind of the targets.
         by_row: whether labels are classes of tokens or positions; rows with labels below zero are left out.
-        mask: input of the model that is 0 for rows to leave out.
+        mask: the model's mask of the rows.
         batches_per_product: number of batches whose rows one product adds.
     """
 
@@ -48,7 +49,7 @@ class FeedPlan:
     K: int
     target_kind: TargetKind | None
     by_row: bool = False
-    mask: str | None = None
+    mask: Mask | None = None
     batches_per_product: int = 1
 
     @property
@@ -73,6 +74,7 @@ class PreparedModel:
         features_shape: shape of the features of a run before their rows are laid out.
         run_bytes: growth of the process's memory when it ran the first batch.
         layer_shifts: shifts of the hidden layers by name of the input; each run is fed them.
+        notices: notices for the reader of the result.
     """
 
     model: Model
@@ -86,6 +88,7 @@ class PreparedModel:
     features_shape: tuple[int, ...]
     run_bytes: int
     layer_shifts: dict[str, AnyArray] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
     @property
     def rows_per_sample(self) -> int:
@@ -179,8 +182,11 @@ def adjust_to_first_batch(prepared: PreparedModel, source: Source, *, mask: str 
     """
     head, plan, first = prepared.head, prepared.plan, prepared.first
     rows_per_sample, labels = prepared.rows_per_sample, first.labels
-    usable_mask = find_mask(first, rows_per_sample, mask)
-    order_matters = plan.is_fixed or usable_mask is not None or labels is not None
+    choice = choose_mask(
+        mask, first, rows_per_sample, inputs=prepared.model.inputs, count_rows=partial(_count_rows, prepared)
+    )
+    prepared = replace(prepared, notices=choice.notices)
+    order_matters = plan.is_fixed or choice.mask is not None or labels is not None
     axis = _samples_axis(prepared, order_matters=order_matters)
     if axis > 0:
         # Time or another axis comes first. Move the samples there, so that labels and padding fall on their own rows.
@@ -191,12 +197,13 @@ def adjust_to_first_batch(prepared: PreparedModel, source: Source, *, mask: str 
     if labels is not None and has_row_labels and rows_per_sample == labels[0].size > 1:
         plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
     joined = max(1, plan.batches_per_product // rows_per_sample)
-    plan = replace(plan, mask=usable_mask, batches_per_product=joined)
+    plan = replace(plan, mask=choice.mask, batches_per_product=joined)
     if (head, plan) == (prepared.head, prepared.plan):
         return prepared
     device = prepared.session.device
     prepared.session.close()  # memory may not hold two
-    return prepare_model(prepared.model, head, first, plan=plan, device=device)
+    adjusted = prepare_model(prepared.model, head, first, plan=plan, device=device)
+    return replace(adjusted, notices=choice.notices)
 
 
 def _samples_axis(prepared: PreparedModel, *, order_matters: bool) -> int:
@@ -238,39 +245,14 @@ def _raw_features(prepared: PreparedModel, batch: Batch) -> AnyArray:
     return np.where(np.isfinite(table), table, 0).reshape(prepared.features_shape)
 
 
-def find_mask(first: Batch, rows_per_sample: int, requested: str | None) -> str | None:
-    """Find the input that masks rows, where a sample has several: the requested one, or `attention_mask`.
-
-    Raises:
-        DataError: when the requested mask lacks an entry for each row, or the mask has values other than 0 and 1.
-    """
-    name = requested or ATTENTION_MASK
-    array = first.inputs.get(name)
-    fits = array is not None and rows_per_sample > 1 and array.size == rows_per_sample * first.rows
-    if requested is not None and not fits:
-        problem = "is no input" if array is None else f"has the shape {array.shape}"
-        raise DataError(
-            f"mask {requested!r} {problem}, and each sample has {rows_per_sample} rows",
-            "an input of the model with one entry for each token or position",
-            f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
-        )
-    if fits and array is not None:
-        _check_mask(name, array)
-    return name if fits else None
-
-
-def _check_mask(name: str, array: AnyArray) -> None:
-    """Check that a mask does not weigh rows.
-
-    Raises:
-        DataError: when it has values other than 0 and 1.
-    """
-    if not np.isin(array, (0, 1)).all():
-        raise DataError(
-            f"mask {name!r} has values from {array.min()} to {array.max()}",
-            "0 for padding and 1 for the rest",
-            "Pass a mask of zeros and ones, or another input to --mask.",
-        )
+def _count_rows(prepared: PreparedModel, batch: Batch) -> int | None:
+    """Number of rows of a sample in a batch; None where the model does not run with it."""
+    patch, plan = prepared.patch, prepared.plan
+    try:
+        (features,) = prepared.session.run([patch.features], prepared.feed(batch) | patch.idle_feed)
+    except ModelError:
+        return None
+    return len(features) // (plan.batch_size if plan.is_fixed else batch.rows)
 
 
 def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> dict[str, AnyArray]:
@@ -280,7 +262,7 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
         DataError: when the mask has values other than 0 and 1.
     """
     if plan.mask is not None:
-        _check_mask(plan.mask, batch.inputs[plan.mask])
+        check_mask(plan.mask, batch)
     padded = pad(batch, plan.batch_size) if plan.is_fixed else batch
     feed = dict(padded.inputs)
     weights = np.ones((padded.rows, 1))
@@ -304,7 +286,7 @@ def row_weights(plan: FeedPlan, batch: Batch, rows_per_sample: int) -> Array:
     if plan.by_row and batch.labels is not None:
         weights *= batch.labels.reshape(1, -1) >= 0
     if plan.mask is not None:
-        weights *= np.asarray(batch.inputs[plan.mask], dtype=np.float64).reshape(1, -1)
+        weights *= kept_rows(plan.mask, batch)
     return weights
 
 

@@ -153,7 +153,7 @@ def build_result(
         providers=prepared.session.providers,
         nodes=prepared.session.count_nodes(),
         seconds=seconds,
-        notices=tuple(notices),
+        notices=(*prepared.notices, *notices),
         fingerprint=fingerprint.hexdigest(),
         sequence=fingerprint.sequence(),
         prepared=prepared,

@@ -114,7 +114,10 @@ class PassOptions(HeadOptions, _DataOptions):
     """One pass over data: which rows, what is measured, and how it runs."""
 
     mask: str | None = option(
-        None, "Input that is 0 for tokens or positions to leave out; `attention_mask` is taken by itself.", "NAME"
+        None,
+        "Input that is 0 for tokens or positions to leave out; not:NAME where it is 1 for them, none to count all. "
+        "`attention_mask` and `decoder_attention_mask` are taken by themselves.",
+        "NAME",
     )
     metrics: Sequence[str] | None = option(
         None,
