@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data.labels import KEYS, check_labels
+from onnxrich.data.labels import KEYS, check_has_labels, check_labels, mark_ignored
 from onnxrich.data.matching import InputBinding, ReadPlan, bind_input, is_constant, make_batch, preprocessing_for
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import AnyArray, Field, to_array
@@ -91,6 +91,7 @@ class _Reader:
 
     def _read_labels(self, item: Mapping[str, Any]) -> AnyArray | None:
         key = next((key for key in self.keys if key in item), None)
+        check_has_labels(self.plan.ignored_label, has_labels=key is not None)
         if key is None:
             return None
         labels = to_array(key, item[key])
@@ -101,8 +102,8 @@ class _Reader:
                 "the number of each class, in the order of the model's outputs",
                 "Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
             )
-        check_labels(key, labels.dtype, labels.shape)
-        return labels
+        check_labels(key, labels.dtype, labels.shape, self.plan.ignored_label)
+        return mark_ignored(labels, self.plan.ignored_label, key)
 
     def _to_mapping(self, item: Any) -> Mapping[str, Any]:
         """Return an item as a mapping; without names, only where its meaning is unambiguous.
@@ -160,9 +161,13 @@ def source_from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels
             bindings = tuple(InputBinding(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
             yield make_batch({**item.arrays, **item.constants}, item.labels, bindings, item.rows)
 
-    choice = plan.selection.choice(plan.seed)
     return Source(
-        "iterable", read, choice=choice, preprocessing=_describe_for_bytes(inputs, plan), skipped=plan.skipped
+        "iterable",
+        read,
+        choice=plan.choice,
+        preprocessing=_describe_for_bytes(inputs, plan),
+        ignores_labels=plan.ignored_label is not None,
+        skipped=plan.skipped,
     )
 
 

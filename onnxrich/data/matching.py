@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
-from onnxrich.data.labels import Labels, count_classes
+from onnxrich.data.labels import IGNORED, Labels, count_classes
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
 from onnxrich.data.selection import Selection, select_rows
@@ -38,6 +38,7 @@ class ReadPlan:
         selection: which rows.
         seed: seed of random draws.
         skipped: takes items that can't be read.
+        ignored_label: label of the rows to leave out, None without any.
         synthetic: whether the rows are random numbers.
     """
 
@@ -45,7 +46,14 @@ class ReadPlan:
     selection: Selection
     seed: int
     skipped: SkippedItems
+    ignored_label: int | None = None
     synthetic: bool = False
+
+    @property
+    def choice(self) -> str:
+        """The rows that are read and count, in words that are unique to them."""
+        ignored = "" if self.ignored_label is None else f" without label {self.ignored_label}"
+        return f"{self.selection.choice(self.seed)}{ignored}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +105,14 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
             plan.skipped.begin_pass()
     bindings = tuple(bind_input(entry, fields, inputs, plan.declared) for entry, fields in matches)
     plan.skipped.open_notices += _notice_unused(table, labels, bindings, plan.selection.text)
-    rows = select_rows(n, plan.selection, plan.seed, labels=lambda: None if labels is None else labels.load())
+    marked_label = None if plan.ignored_label is None else IGNORED
+    rows = select_rows(
+        n,
+        plan.selection,
+        plan.seed,
+        labels=lambda: None if labels is None else labels.load(),
+        ignored_label=marked_label,
+    )
     names = sorted({name for binding in bindings for name in binding.fields if not binding.constant})
     constants = {binding.fields[0]: table.read_field(binding.fields[0]) for binding in bindings if binding.constant}
     rows_table, rows_labels = (table, labels) if isinstance(rows, range) else _with_random_access(table, labels, names)
@@ -105,17 +120,19 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         part = rows if shard is None else rows[shard.start : shard.stop]
         for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, rows=part, size=size):
-            yield make_batch({**arrays, **constants}, block_labels, bindings, count)
+            marked = block_labels if labels is None or block_labels is None else labels.mark(block_labels)
+            yield make_batch({**arrays, **constants}, marked, bindings, count)
 
     return Source(
         table.name,
         read,
         len(rows),
-        choice=plan.selection.choice(plan.seed),
+        choice=plan.choice,
         classes=count_classes(labels, rows, plan.skipped),
         class_names=None if labels is None else labels.field.classes,
         preprocessing=_describe_preprocessing(table, bindings, inputs, plan.declared),
         synthetic=plan.synthetic,
+        ignores_labels=plan.ignored_label is not None,
         skipped=plan.skipped,
     )
 

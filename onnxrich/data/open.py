@@ -33,6 +33,7 @@ def open_source(
     data: Any,
     labels: Any = None,
     *,
+    ignored_label: int | None = None,
     others: Sequence[Model] = (),
     widths: Sequence[int | None] = (),
     seed: int = 0,
@@ -48,6 +49,7 @@ def open_source(
             model (`onnxrich.toml`, or a file with the model's name), or else synthetic rows.
         labels: array, path of a file, or name of a field of the data; None: the field `labels`, `label` or `y`, when
             it exists and is no input.
+        ignored_label: label of the rows to leave out.
         others: further models that take the same rows.
         widths: number of outputs of the model and of the others, None where it is unknown; empty: all are.
         seed: seed of synthetic rows, and of rows drawn at random.
@@ -63,20 +65,22 @@ def open_source(
     if data is None:
         data, labels = find_data(model, labels, others)
     if data is None:
-        return _synthesize(model, labels, (selection, steps), seed)
+        return _synthesize(model, labels, (selection, steps), seed, ignored_label)
     path = split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     declared = find_declared(model, others, path, steps)
-    plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors))
+    plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors), ignored_label)
     names = (read_class_names(entry, width) for entry, width in zip_longest((model, *others), widths))
     source = align_classes(_open(model, data, labels, plan), names)
     return check_index_range(warn_on_pixel_scale(source, model), model)
 
 
-def _synthesize(model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int) -> Source:
+def _synthesize(
+    model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int, ignored_label: int | None
+) -> Source:
     """Return random rows; refuse options that would be ignored."""
     from onnxrich.data.synthetic import synthesize
 
-    if labels is not None:
+    if labels is not None or ignored_label is not None:
         raise DataError("labels were passed without data", "the data that they belong to", "Pass --data FILE as well.")
     if options != (Selection(), Preprocessing()):
         raise DataError("options of reading were passed without data", "the data to read", "Pass --data FILE as well.")
@@ -106,7 +110,7 @@ def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
         from onnxrich.data.text import tokenize
 
         table = tokenize(table, plan.selection.text, plan.selection.tokenizer, model.inputs)
-    found_labels = find_labels(table, {entry.name for entry in model.inputs}, labels, context)
+    found_labels = find_labels(table, {entry.name for entry in model.inputs}, labels, context, plan.ignored_label)
     return source_from_table(table, found_labels, model.inputs, plan)
 
 

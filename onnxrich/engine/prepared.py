@@ -12,6 +12,7 @@ from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
+from onnxrich.engine.label_maps import has_row_labels, may_be_row_labels
 from onnxrich.engine.masks import check_mask, choose_mask, kept_rows
 from onnxrich.engine.runtime import Device, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
@@ -40,6 +41,7 @@ class FeedPlan:
         K: number of targets, 0 without labels.
         target_kind: kind of the targets.
         by_row: whether labels are classes of tokens or positions; rows with labels below zero are left out.
+        ignores_labels: whether labels below zero leave out rows also where each sample has one label.
         mask: the model's mask of the rows.
         batches_per_product: number of batches whose rows one product adds.
     """
@@ -49,13 +51,14 @@ class FeedPlan:
     K: int
     target_kind: TargetKind | None
     by_row: bool = False
+    ignores_labels: bool = False
     mask: Mask | None = None
     batches_per_product: int = 1
 
     @property
     def has_weights(self) -> bool:
         """Whether some rows have weight 0."""
-        return self.is_fixed or self.by_row or self.mask is not None
+        return self.is_fixed or self.by_row or self.ignores_labels or self.mask is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,9 +196,11 @@ def adjust_to_first_batch(prepared: PreparedModel, source: Source, *, mask: str 
         head = replace(
             head, features=replace(head.features, samples_axis=axis), outputs=replace(head.outputs, samples_axis=axis)
         )
-    has_row_labels = labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1
-    if labels is not None and has_row_labels and rows_per_sample == labels[0].size > 1:
-        plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
+    if labels is not None and may_be_row_labels(labels):
+        if has_row_labels(labels, prepared.features_shape, rows_per_sample, C=head.C):
+            plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
+        else:
+            plan = replace(plan, K=labels.shape[1], target_kind="values")
     joined = max(1, plan.batches_per_product // rows_per_sample)
     plan = replace(plan, mask=choice.mask, batches_per_product=joined)
     if (head, plan) == (prepared.head, prepared.plan):
@@ -271,6 +276,9 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
     if plan.by_row and labels is not None:
         weights = np.repeat(weights, labels[0].size, axis=0) * (labels.reshape(-1, 1) >= 0)
         labels = np.maximum(labels.reshape(-1), 0)
+    elif plan.ignores_labels and labels is not None:
+        weights *= labels.reshape(-1, 1) >= 0
+        labels = np.maximum(labels, 0)
     if patch.weights is not None:
         feed[patch.weights] = weights
     if patch.targets is not None:
@@ -285,18 +293,21 @@ def row_weights(plan: FeedPlan, batch: Batch, rows_per_sample: int) -> Array:
     weights = np.ones((1, batch.rows * rows_per_sample))
     if plan.by_row and batch.labels is not None:
         weights *= batch.labels.reshape(1, -1) >= 0
+    elif plan.ignores_labels and batch.labels is not None:
+        weights *= np.repeat(batch.labels >= 0, rows_per_sample)
     if plan.mask is not None:
         weights *= kept_rows(plan.mask, batch)
     return weights
 
 
 def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
-    """Number and kind of the targets in the labels of a source."""
-    if first.labels is None:
+    """Number and kind of the targets in the labels of a source; none yet where only a run tells what they belong to."""
+    if first.labels is None or may_be_row_labels(first.labels):
         return 0, None
     has_classes = first.labels.ndim == 1 and first.labels.dtype.kind in "biu"
     K = max(head.C, 2, source.classes or 0) if has_classes else None
-    table, kind = one_hot(first.labels, C=head.C, K=K)
+    labels = np.maximum(first.labels, 0) if source.ignores_labels else first.labels
+    table, kind = one_hot(labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
 
 

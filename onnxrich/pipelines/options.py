@@ -119,6 +119,12 @@ class PassOptions(HeadOptions, _DataOptions):
         "`attention_mask` and `decoder_attention_mask` are taken by themselves.",
         "NAME",
     )
+    ignore_label: int | None = option(
+        None,
+        "Leave out samples, tokens or positions with this label, such as 255 for void. Labels below zero of tokens and "
+        "positions are left out by themselves.",
+        "N",
+    )
     metrics: Sequence[str] | None = option(
         None,
         "Metrics, or families of them; `default`, `all`; `onnxrich metrics` lists them. `readouts` take a second pass.",

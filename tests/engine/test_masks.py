@@ -163,7 +163,8 @@ def pair(*, decoder_mask: bool, dims: tuple[str, str] = ("S", "T"), ids: str = "
         t1 = ReduceSum(s1, axis1)
         t0 = Mul(t1, zero)"""
     own = TIED.format(mask="decoder_attention_mask") if decoder_mask else "c = Identity(e)"
-    text = f"{body}\n e = Gather(table, {ids})\n {own}\n b = Add(c, t0)\n a = MatMul(b, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    text = f"{body}\n e = Gather(table, {ids})\n {own}\n b = Add(c, t0)"
+    text += "\n a = MatMul(b, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
     x = f"int64[N,{S}] input_ids, int64[N,{S}] attention_mask, int64[N,{D}] {ids}"
     x += f", int64[N,{D}] decoder_attention_mask" if decoder_mask else ""
     return build(text, x=x, y=f"float[N,{D},3] y", axis1=np.array([1]), **CONSTANTS)
