@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxrich.data.labels import KEYS, check_has_labels, check_labels, mark_ignored
 from onnxrich.data.matching import InputBinding, ReadPlan, bind_input, is_constant, make_batch, preprocessing_for
+from onnxrich.data.missing import Filling, filled_notices, plan_fillings
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import AnyArray, Field, to_array
 from onnxrich.errors import DataError
@@ -62,7 +63,9 @@ class _Reader:
             DataError: when an array is missing, doesn't fit its input, or has another number of rows.
         """
         item = self._to_mapping(item)
-        missing = [entry.name for entry in self.inputs if entry.name not in item]
+        fillings = plan_fillings(self.inputs, item)
+        filled = {filling.entry.name for filling in fillings}
+        missing = [entry.name for entry in self.inputs if entry.name not in item and entry.name not in filled]
         if self.requested is not None and self.requested not in item:
             missing.append(self.requested)
         if missing:
@@ -73,7 +76,7 @@ class _Reader:
             )
         arrays: dict[str, AnyArray] = {}
         constants: dict[str, AnyArray] = {}
-        for entry in self.inputs:
+        for entry in (entry for entry in self.inputs if entry.name not in filled):
             array = to_array(entry.name, item[entry.name])
             field = Field(entry.name, array.dtype, array.shape)
             binding = bind_input(entry, (field,), self.inputs, self.plan.declared)
@@ -87,7 +90,17 @@ class _Reader:
                 "the same number in each array",
                 "Check the iterable.",
             )
-        return _Item(arrays, labels, constants)
+        return self._fill(_Item(arrays, labels, constants), fillings)
+
+    def _fill(self, item: _Item, fillings: tuple[Filling, ...]) -> _Item:
+        """Fill in the inputs that an item lacks."""
+        notices = self.plan.skipped.open_notices
+        notices += [notice for notice in filled_notices(fillings) if notice not in notices]
+        made = {each.entry.name: each.make(item.arrays, item.rows) for each in fillings}
+        shared = {each.entry.name for each in fillings if each.shared or not made[each.entry.name].ndim}
+        arrays = {name: array for name, array in made.items() if name not in shared}
+        constants = {name: made[name] for name in shared}
+        return _Item({**item.arrays, **arrays}, item.labels, {**item.constants, **constants})
 
     def _read_labels(self, item: Mapping[str, Any]) -> AnyArray | None:
         key = next((key for key in self.keys if key in item), None)

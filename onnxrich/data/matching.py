@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
 from onnxrich.data.labels import IGNORED, Labels, count_classes
+from onnxrich.data.missing import ONE_FOR_ALL, fill, filled_notices, plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
 from onnxrich.data.selection import Selection, select_rows
@@ -95,7 +96,9 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
     Raises:
         DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
     """
-    matches = _match_fields(table, labels, inputs)
+    fillings = plan_fillings(inputs, table.fields)
+    filled = {filling.entry.name for filling in fillings}
+    matches = _match_fields(table, labels, tuple(entry for entry in inputs if entry.name not in filled))
     n = _count_rows(table, labels, matches, inputs)
     for entry, (field, *_) in matches:
         if field.image and None in field.shape:
@@ -104,6 +107,7 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
             check_takes_images(table, field, entry)
             plan.skipped.begin_pass()
     bindings = tuple(bind_input(entry, fields, inputs, plan.declared) for entry, fields in matches)
+    plan.skipped.open_notices += filled_notices(fillings)
     plan.skipped.open_notices += _notice_unused(table, labels, bindings, plan.selection.text)
     marked_label = None if plan.ignored_label is None else IGNORED
     rows = select_rows(
@@ -113,15 +117,18 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
         labels=lambda: None if labels is None else labels.load(),
         ignored_label=marked_label,
     )
-    names = sorted({name for binding in bindings for name in binding.fields if not binding.constant})
+    repeated = {binding.fields[0] for binding in bindings if _is_repeated(binding, table, n)}
+    names = sorted({name for binding in bindings for name in binding.fields if not binding.constant} - repeated)
     constants = {binding.fields[0]: table.read_field(binding.fields[0]) for binding in bindings if binding.constant}
+    single_rows = {name: table.read_field(name) for name in repeated}
     rows_table, rows_labels = (table, labels) if isinstance(rows, range) else _with_random_access(table, labels, names)
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         part = rows if shard is None else rows[shard.start : shard.stop]
         for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, rows=part, size=size):
             marked = block_labels if labels is None or block_labels is None else labels.mark(block_labels)
-            yield make_batch({**arrays, **constants}, marked, bindings, count)
+            repeats = {name: np.repeat(row, count, axis=0) for name, row in single_rows.items()}
+            yield fill(make_batch({**arrays, **constants, **repeats}, marked, bindings, count), fillings)
 
     return Source(
         table.name,
@@ -193,7 +200,9 @@ def _count_rows(table: Table, labels: Labels | None, matches: list[Match], input
     varying = [field for entry, fields in matches for field in fields if not is_constant(entry, field.shape, inputs)]
     # Labels may come from another file, and have the name of an input there.
     counts = [(field.name, field.shape[0]) for field in [*varying, *([] if labels is None else [labels.field])]]
-    n = counts[0][1] if varying else None
+    n = next((count for _, count in counts if count != 1), 1) if varying else None
+    # One row of positions stands for all samples.
+    counts = [(name, count) for name, count in counts if count != 1 or name not in ONE_FOR_ALL]
     if n is None or any(count != n for _, count in counts):
         rows = ", ".join(f"{count} of {key!r}" for key, count in counts)
         listed = f"holds different numbers of rows: {rows}" if varying else "holds no array with rows"
@@ -201,6 +210,12 @@ def _count_rows(table: Table, labels: Labels | None, matches: list[Match], input
     if n == 0:
         raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
     return n
+
+
+def _is_repeated(binding: InputBinding, table: Table, n: int) -> bool:
+    """Tell whether an input has one row for all samples."""
+    is_single = binding.entry.name in ONE_FOR_ALL and table.fields[binding.fields[0]].shape[:1] == (1,)
+    return is_single and n > 1 and not binding.constant
 
 
 def bind_input(
@@ -502,7 +517,8 @@ def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input
     if not shape:
         return True
     has_batched = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
-    return has_batched and entry.shape == shape
+    is_one_for_all = entry.name in ONE_FOR_ALL and shape[:1] == (1,) == (entry.shape or ())[:1]
+    return has_batched and (entry.shape == shape or is_one_for_all)
 
 
 def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:

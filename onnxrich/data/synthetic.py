@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxrich.data.matching import ReadPlan, is_constant, source_from_table
+from onnxrich.data.missing import plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import ResolvedPreprocessing
 from onnxrich.data.selection import Selection
@@ -27,9 +28,10 @@ def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
     """
     generator = np.random.default_rng(seed)
     graph = Graph(model)
-    columns = {
-        entry.name: Column.from_array(entry.name, _draw(entry, graph, generator, rows)) for entry in model.inputs
-    }
+    # A past is left empty, and its branch is not taken: random lengths would not fit each other.
+    filled = {filling.entry.name for filling in plan_fillings(model.inputs, ())}
+    drawn = [entry for entry in model.inputs if entry.name not in filled]
+    columns = {entry.name: Column.from_array(entry.name, _draw(entry, graph, generator, rows)) for entry in drawn}
     nothing = ResolvedPreprocessing.merged([])
     plan = ReadPlan(DeclaredPreprocessing(nothing, nothing), Selection(), seed, SkippedItems(), synthetic=True)
     return source_from_table(Table.from_columns(f"synthetic (seed {seed})", columns), None, model.inputs, plan)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxrich._utils.formatting import name_list
+from onnxrich.data.missing import PAST
 from onnxrich.data.source import Batch
 from onnxrich.data.table import AnyArray
 from onnxrich.errors import DataError, Notice
@@ -28,8 +29,6 @@ KNOWN = ("decoder_attention_mask", "attention_mask")
 OTHER_MARKS = ("global_attention_mask", "special_tokens_mask")
 _LIKELY = re.compile(r"masks?$|(^|[^a-z])pad(ding)?([^a-z]|$)", re.IGNORECASE)
 _DECODER = re.compile(r"(^|[^a-z])(decoder|dec|target|tgt|trg)([^a-z]|$)", re.IGNORECASE)
-# Words in the names of inputs whose tokens come before the rows.
-_PAST = re.compile(r"past|cache|prefix|prompt|mems|prev", re.IGNORECASE)
 # Names of masks in which 1 often marks padding, as those of PyTorch's layers do.
 _PADDING = re.compile(r"pad(ding)?_?mask", re.IGNORECASE)
 # A shorter sequence shows something when it still has more than one token: one would be repeated for all others.
@@ -272,7 +271,7 @@ class _Candidates:
         """Whether an input of a past has so many tokens."""
         for entry in self.inputs:
             array, shape = self.first.inputs[entry.name], entry.shape
-            if array.ndim < 3 or not _PAST.search(entry.name):
+            if array.ndim < 3 or not PAST.search(entry.name):
                 continue
             free = [axis for axis in range(1, array.ndim) if shape is None or not isinstance(shape[axis], int)]
             if length in (array.shape[axis] for axis in free or range(1, array.ndim - 1)):
