@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,8 @@ class Model:
         path: its path as the user wrote it; "<bytes>" or "<ModelProto>" for models in memory.
         folder: the folder of its external data; None for models in memory.
         sha256: SHA-256 of the original bytes, in hexadecimal.
+        home: the folder of files beside the model, such as `config.json`; None for models in memory. It differs from
+            `folder` in a cache of Hugging Face, which keeps the external data behind links.
     """
 
     proto: ModelProto
@@ -62,6 +64,7 @@ class Model:
     path: str
     folder: Path | None
     sha256: str
+    home: Path | None = None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -127,15 +130,58 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
         )
     else:
         path = os.fspath(model)
-        data, folder = _read_file(Path(path)), Path(path).resolve().parent
+        data, folder = _read_file(Path(path)), _folder_of(Path(path))
     proto = _parse(data, path)
     digest = hashlib.sha256(data).hexdigest()
     simplified = simplify(proto, path)
     if simplified is not None:
         proto, data = simplified, simplified.SerializeToString()
-    parsed = Model(proto, data, path, folder, digest)
+    parsed = _without_cache_links(Model(proto, data, path, folder, digest, folder))
     _check_external_data(parsed)
     return parsed
+
+
+def _folder_of(path: Path) -> Path:
+    """Find the folder of a file, links resolved; for a link inside a cache of Hugging Face, that of the link."""
+    folder, target = path.parent.resolve(), path.resolve()
+    cache = _cache_of(folder)
+    return folder if cache is not None and target.is_relative_to(cache) else target.parent
+
+
+def _cache_of(folder: Path) -> Path | None:
+    """Find the cache of one repository of Hugging Face, `models--ORG--NAME`, in whose snapshots a folder lies.
+
+    The files of a snapshot are links to `blobs`, which hold the contents by their hashes.
+    """
+    for parent in (folder, *folder.parents):
+        if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
+            return parent.parent.parent
+    return None
+
+
+def _without_cache_links(model: Model) -> Model:
+    """Return the model with its external data in the files to which links of a cache of Hugging Face lead.
+
+    The runtime refuses links out of the model's folder. So locations become those of the files themselves, relative to
+    the cache. The model stays as it is where a file lies elsewhere: then `_check_external_data` refuses it.
+    """
+    cache = None if model.folder is None else _cache_of(model.folder)
+    tensors = [tensor for tensor in iter_tensors(model.proto) if is_external(tensor)]
+    if cache is None or model.folder is None or not tensors:
+        return model
+    locations = {_location_of(model, tensor)[0] for tensor in tensors}
+    # A name that leads out of the folder is no link of the cache.
+    has_paths = any(Path(location).is_absolute() or ".." in Path(location).parts for location in locations)
+    if has_paths or not all(_is_inside(cache, str(model.folder.relative_to(cache) / each)) for each in locations):
+        return model
+    if all(_is_inside(model.folder, location) for location in locations):
+        return model
+    proto = ModelProto.FromString(model.data)
+    for tensor in filter(is_external, iter_tensors(proto)):
+        target = (model.folder / _location_of(model, tensor)[0]).resolve()
+        entry = next(entry for entry in tensor.external_data if entry.key == "location")
+        entry.value = target.relative_to(cache).as_posix()
+    return replace(model, proto=proto, data=proto.SerializeToString(), folder=cache)
 
 
 def _read_file(path: Path) -> bytes:
