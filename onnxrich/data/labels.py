@@ -133,7 +133,7 @@ def _number_words(labels: Labels) -> Labels:
     name = labels.field.name
     words = labels.load()
     words = words.reshape(-1) if labels.field.shape[1:] == (1,) else words
-    texts = _to_texts(words, name)
+    texts = to_texts(words, name)
     if not all(isinstance(text, str) for text in texts):
         return labels
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
@@ -144,7 +144,7 @@ def _number_words(labels: Labels) -> Labels:
     return Labels(Table.from_columns(labels.table.name, {name: column}), column.field)
 
 
-def _to_texts(values: AnyArray, name: str) -> list[Any]:
+def to_texts(values: AnyArray, name: str) -> list[Any]:
     """Convert an array of text to Python's strings; NumPy's may hold numbers that are no characters."""
     if values.dtype.kind == "U":
         codes = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).view(np.uint32)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
-from onnxrich.data.labels import IGNORED, Labels, count_classes
+from onnxrich.data.labels import IGNORED, Labels, count_classes, to_texts
 from onnxrich.data.missing import ONE_FOR_ALL, fill, filled_notices, plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
@@ -170,6 +170,9 @@ def _match_single_input(entry: Input, candidates: list[Field]) -> tuple[Field, .
     """Return the fields that can only be a single input: the one field, the one of images, or all its columns."""
     if len(candidates) == 1:
         return (candidates[0],)
+    if takes_text(entry):
+        texts = [field for field in candidates if field.dtype.kind in "OU" and not field.image]
+        return tuple(texts) if len(texts) == 1 or (entry.shape or ())[1:] == (len(texts),) else ()
     candidates = [field for field in candidates if field.dtype != np.dtype(object)]
     images = [field for field in candidates if field.image]
     if len(images) == 1:
@@ -473,10 +476,18 @@ def check_array(
 def _check_type(entry: Input, dtype: np.dtype[Any]) -> None:
     if entry.dtype is None:
         raise DataError(
-            f"input {entry.name!r} is no numeric tensor",
-            "inputs of numbers",
-            "Export the model without strings or sequences.",
+            f"input {entry.name!r} is no tensor",
+            "inputs of numbers or strings",
+            "Export the model without sequences, maps and optional inputs.",
         )
+    if takes_text(entry):
+        if dtype.kind not in "OU":
+            raise DataError(
+                f"input {entry.name!r} gets {dtype} data",
+                "strings",
+                "Convert the array with `.astype(str)` and save it again.",
+            )
+        return
     # NumPy makes the name anew each time, which takes longer than the rest of this function.
     if entry.dtype.kind == "V" and entry.dtype.name == "bfloat16":
         raise DataError(
@@ -521,6 +532,30 @@ def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input
     return has_batched and (entry.shape == shape or is_one_for_all)
 
 
+def takes_text(entry: Input) -> bool:
+    """Tell whether an input takes strings."""
+    return entry.dtype is not None and entry.dtype.kind == "O"
+
+
+def _to_text(entry: Input, array: AnyArray) -> AnyArray:
+    """Convert an array of text to an array of Python's strings, as the runtime takes them.
+
+    Raises:
+        DataError: when it holds something else.
+    """
+    values = to_texts(array.reshape(-1), entry.name)
+    others = [value for value in values if not isinstance(value, str)]
+    if others:
+        raise DataError(
+            f"input {entry.name!r} gets a value of type {type(others[0]).__name__}",
+            "strings",
+            "Convert the values with `.astype(str)`, and fill in those that are missing.",
+        )
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = values
+    return texts.reshape(array.shape)
+
+
 def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:
     """Tell whether one number per row feeds an input that takes tables of one column."""
     return len(shape) == 1 and entry.shape is not None and len(entry.shape) == 2 and entry.shape[1] == 1
@@ -533,6 +568,8 @@ def convert_array(entry: Input, array: AnyArray) -> AnyArray:
         DataError: when integers don't fit the type.
     """
     assert entry.dtype is not None  # noqa: S101 - `check_array` refused such inputs
+    if takes_text(entry):
+        return _to_text(entry, array)
     if array.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, entry.dtype, "safe"):
         limits = np.iinfo(entry.dtype.name)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:

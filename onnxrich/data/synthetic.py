@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.data.matching import ReadPlan, is_constant, source_from_table
+from onnxrich.data.matching import ReadPlan, is_constant, source_from_table, takes_text
 from onnxrich.data.missing import plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import ResolvedPreprocessing
@@ -38,9 +38,9 @@ def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
 
 
 def _draw(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:
-    if entry.dtype is None or entry.shape is None:
+    if entry.dtype is None or entry.shape is None or takes_text(entry):
         raise DataError(
-            f"input {entry.name!r} has an unknown type or shape",
+            f"input {entry.name!r} takes text, or has an unknown type or shape",
             "data: no random rows can be drawn for it",
             "Pass --data FILE.",
         )

@@ -35,7 +35,7 @@ class Input:
 
     Attributes:
         name: its name in the graph.
-        dtype: NumPy dtype; None when it is no numeric tensor.
+        dtype: NumPy dtype, that of objects for strings; None when it is no tensor of numbers or strings.
         shape: for each axis an integer, the name of a symbolic dimension, or None when its size is unknown, as when an
             exporter writes a negative one; None when the rank is unknown.
     """
@@ -222,7 +222,7 @@ def _input_of(value: onnx.ValueInfoProto) -> Input:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except (KeyError, ValueError, TypeError):
         dtype = None
-    if dtype is not None and (dtype.kind in "OUS" or not value.type.HasField("tensor_type")):
+    if dtype is not None and (dtype.kind in "US" or not value.type.HasField("tensor_type")):
         dtype = None
     if not tensor.HasField("shape"):
         return Input(value.name, dtype, None)

@@ -122,13 +122,13 @@ def test_parameters_beyond_64_bits() -> None:
     [
         ("float[N,6] x", "float32", ("N", 6)), ("double[2,?] x", "float64", (2, None)), ("float x", "float32", ()),
         ("float16[N] x", "float16", ("N",)), ("bfloat16[N] x", "bfloat16", ("N",)), ("int8[0] x", "int8", (0,)),
-        ("bool[1] x", "bool", (1,)), ("string[N] x", None, ("N",)), ("seq(float[N]) x", None, None),
+        ("bool[1] x", "bool", (1,)), ("string[N] x", "object", ("N",)), ("seq(float[N]) x", None, None),
         ("optional(float[N]) x", None, None), ("map(int64, float[N]) x", None, None), ("float[] x", "float32", None),
         ("sparse_tensor(float[N]) x", None, None), ("complex64[N] x", "complex64", ("N",)),
     ],
 )  # fmt: skip
 def test_inputs(text: str, dtype: str | None, shape: tuple[object, ...] | None) -> None:
-    """Inputs have their type and shape; an input that is no numeric tensor has no type."""
+    """Inputs have their type and shape; an input that is no tensor has no type."""
     proto = build("y = MatMul(h, w2)", x=f"float[N,8] h, {text}")
     entry = read_model(proto).inputs[1]
     assert entry.name == "x"
