@@ -114,7 +114,7 @@ def _listener(name: str, value: Any) -> Any:
 
 # The check of each argument, by its name.
 KINDS: Mapping[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys((*LEAST, "token"), _whole),
+    **dict.fromkeys((*LEAST, "ignore_label", "token"), _whole),
     **dict.fromkeys(("device", "features", "mask", "outputs", "provider", "text"), _text),
     **dict.fromkeys(("layers", "metrics"), _names),
     **dict.fromkeys(("checkpoint", "evaluation", "init", "output", "path", "tokenizer"), _path),

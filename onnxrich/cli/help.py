@@ -11,8 +11,8 @@ import click
 SECTIONS = {
     "Model and head": ("--init", "--features", "--outputs", "--head", "--mask"),
     "Data": (
-        "--data", "--labels", "--eval-data", "--eval-labels", "--limit", "--shuffle", "--seed", "--balanced",
-        "--max-errors", "--text", "--tokenizer", "--batch-axis",
+        "--data", "--labels", "--ignore-label", "--eval-data", "--eval-labels", "--limit", "--shuffle", "--seed",
+        "--balanced", "--max-errors", "--text", "--tokenizer", "--batch-axis",
     ),
     "Preprocessing": ("--resize", "--resample", "--crop", "--color", "--scale", "--mean", "--std", "--layout"),
     "What is measured": ("--metrics", "--layers", "--token", "--blocks"),

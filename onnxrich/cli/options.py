@@ -112,6 +112,7 @@ TYPES: dict[str, click.ParamType[Any]] = {
     "checkpoint": click.Path(dir_okay=False),
     "device": Device(),
     "evaluation": click.Path(path_type=Path),
+    "ignore_label": click.INT,
     "init": click.Path(path_type=Path),
     "layers": Names(),
     "max_memory": Size(),

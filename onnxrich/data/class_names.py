@@ -84,7 +84,7 @@ def _read_config(model: Model) -> tuple[Any, str]:
 
     Other programs write files of that name too, so a file without `id2label` has no flaw.
     """
-    path = None if model.folder is None else DataPath(str(model.folder)).child(CONFIG)
+    path = None if model.home is None else DataPath(str(model.home)).child(CONFIG)
     if path is None or not path.is_file():
         return None, ""
     with path.open("a readable JSON file") as file:

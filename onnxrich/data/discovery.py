@@ -26,9 +26,9 @@ def read_settings(model: Model) -> Mapping[str, Any]:
     Raises:
         DataError: when it can't be read, or has an unknown key.
     """
-    if model.folder is None or not (model.folder / SETTINGS).is_file():
+    if model.home is None or not (model.home / SETTINGS).is_file():
         return {}
-    with open_regular(model.folder / SETTINGS, DataError, "a readable file") as file:
+    with open_regular(model.home / SETTINGS, DataError, "a readable file") as file:
         content = file.read()
     try:
         settings = tomllib.loads(content.decode())
@@ -94,15 +94,15 @@ def _is_same_data(name: Any, other: Any) -> bool:
 
 
 def _find_beside(model: Model, labels: Any) -> tuple[str | None, Any]:
-    if model.folder is None:
+    if model.home is None:
         return None, labels
-    if (model.folder / SETTINGS).is_file():
+    if (model.home / SETTINGS).is_file():
         settings = read_settings(model)
         if tuple(settings) != ("preprocessing",):
-            data, found_labels = _data_of_settings(settings, model.folder)
+            data, found_labels = _data_of_settings(settings, model.home)
             return data, labels if labels is not None else found_labels
     stem = Path(model.path).stem
-    path = next((path for ending in _ENDINGS if (path := model.folder / f"{stem}{ending}").is_file()), None)
+    path = next((path for ending in _ENDINGS if (path := model.home / f"{stem}{ending}").is_file()), None)
     return None if path is None else os.fspath(path), labels
 
 

@@ -34,7 +34,7 @@ class Fingerprint:
         shared = xxhash.xxh3_64()
         for array in inputs.values():
             if not (array.ndim and len(array) == rows):
-                shared.update(np.ascontiguousarray(array).tobytes())
+                shared.update(_text_bytes(array) if array.dtype.kind == "O" else np.ascontiguousarray(array).tobytes())
         seeds = [shared.intdigest()] * rows
         if labels is not None:
             # Formats store the same labels in different types.
@@ -57,6 +57,14 @@ class Fingerprint:
         return self._sequence.hexdigest()
 
 
-def _row_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of each row as uint8 array of shape (n, bytes)."""
+def _row_bytes(array: NDArray[Any]) -> NDArray[np.uint8] | list[bytes]:
+    """Return the bytes of each row: a uint8 array of shape (n, bytes), or a list for rows of text."""
+    if array.dtype.kind == "O":
+        return [_text_bytes(row) for row in array]
     return np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
+
+
+def _text_bytes(texts: Any) -> bytes:
+    """Return texts in UTF-8, each with its length before it, so that no two arrays have the same bytes."""
+    encoded = [str(text).encode("utf-8", "surrogatepass") for text in np.ravel(texts)]
+    return b"".join(len(text).to_bytes(8, "little") + text for text in encoded)

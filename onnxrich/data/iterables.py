@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxrich.data.labels import KEYS, check_labels
+from onnxrich.data.labels import KEYS, check_has_labels, check_labels, mark_ignored
 from onnxrich.data.matching import InputBinding, ReadPlan, bind_input, is_constant, make_batch, preprocessing_for
+from onnxrich.data.missing import Filling, filled_notices, plan_fillings
 from onnxrich.data.source import Batch, Shard, Source
 from onnxrich.data.table import AnyArray, Field, to_array
 from onnxrich.errors import DataError
@@ -62,7 +63,9 @@ class _Reader:
             DataError: when an array is missing, doesn't fit its input, or has another number of rows.
         """
         item = self._to_mapping(item)
-        missing = [entry.name for entry in self.inputs if entry.name not in item]
+        fillings = plan_fillings(self.inputs, item)
+        filled = {filling.entry.name for filling in fillings}
+        missing = [entry.name for entry in self.inputs if entry.name not in item and entry.name not in filled]
         if self.requested is not None and self.requested not in item:
             missing.append(self.requested)
         if missing:
@@ -73,7 +76,7 @@ class _Reader:
             )
         arrays: dict[str, AnyArray] = {}
         constants: dict[str, AnyArray] = {}
-        for entry in self.inputs:
+        for entry in (entry for entry in self.inputs if entry.name not in filled):
             array = to_array(entry.name, item[entry.name])
             if 0 < entry.batch_axis < array.ndim:
                 array = np.moveaxis(array, entry.batch_axis, 0)
@@ -89,10 +92,21 @@ class _Reader:
                 "the same number in each array",
                 "Check the iterable.",
             )
-        return _Item(arrays, labels, constants)
+        return self._fill(_Item(arrays, labels, constants), fillings)
+
+    def _fill(self, item: _Item, fillings: tuple[Filling, ...]) -> _Item:
+        """Fill in the inputs that an item lacks."""
+        notices = self.plan.skipped.open_notices
+        notices += [notice for notice in filled_notices(fillings) if notice not in notices]
+        made = {each.entry.name: each.make(item.arrays, item.rows) for each in fillings}
+        shared = {each.entry.name for each in fillings if each.shared or not made[each.entry.name].ndim}
+        arrays = {name: array for name, array in made.items() if name not in shared}
+        constants = {name: made[name] for name in shared}
+        return _Item({**item.arrays, **arrays}, item.labels, {**item.constants, **constants})
 
     def _read_labels(self, item: Mapping[str, Any]) -> AnyArray | None:
         key = next((key for key in self.keys if key in item), None)
+        check_has_labels(self.plan.ignored_label, has_labels=key is not None)
         if key is None:
             return None
         labels = to_array(key, item[key])
@@ -103,8 +117,8 @@ class _Reader:
                 "the number of each class, in the order of the model's outputs",
                 "Yield NAMES.index(word), or pass the data as one mapping or file, where words are numbered.",
             )
-        check_labels(key, labels.dtype, labels.shape)
-        return labels
+        check_labels(key, labels.dtype, labels.shape, self.plan.ignored_label)
+        return mark_ignored(labels, self.plan.ignored_label, key)
 
     def _to_mapping(self, item: Any) -> Mapping[str, Any]:
         """Return an item as a mapping; without names, only where its meaning is unambiguous.
@@ -162,9 +176,13 @@ def source_from_iterable(items: Iterable[Any], inputs: tuple[Input, ...], labels
             bindings = tuple(InputBinding(entry, (entry.name,), entry.name in item.constants) for entry in inputs)
             yield make_batch({**item.arrays, **item.constants}, item.labels, bindings, item.rows)
 
-    choice = plan.selection.choice(plan.seed)
     return Source(
-        "iterable", read, choice=choice, preprocessing=_describe_for_bytes(inputs, plan), skipped=plan.skipped
+        "iterable",
+        read,
+        choice=plan.choice,
+        preprocessing=_describe_for_bytes(inputs, plan),
+        ignores_labels=plan.ignored_label is not None,
+        skipped=plan.skipped,
     )
 
 

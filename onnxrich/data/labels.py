@@ -21,14 +21,23 @@ from onnxrich.errors import DataError, Notice, printable
 
 # Names of fields that hold labels when the user names none.
 KEYS = ("labels", "label", "y")
+# The label of rows to leave out.
+IGNORED = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """A field of labels, and its table, which may be that of the data."""
+    """A field of labels, and its table, which may be that of the data.
+
+    Attributes:
+        table: the table.
+        field: the field.
+        ignored: label of the rows to leave out, None without any.
+    """
 
     table: Table
     field: Field
+    ignored: int | None = None
 
     @property
     def are_integers(self) -> bool:
@@ -37,7 +46,7 @@ class Labels:
 
     def scan(self) -> Iterator[AnyArray]:
         """Yield the labels of all readable rows in blocks."""
-        return (block.arrays[self.field.name] for block in self._blocks())
+        return (self.mark(block.arrays[self.field.name]) for block in self._blocks())
 
     def load(self) -> AnyArray:
         """Read the labels of all rows.
@@ -52,15 +61,23 @@ class Labels:
                 "a label in each row",
                 "Fill in or remove the rows.",
             )
-        arrays = [block.arrays[self.field.name] for block in blocks]
+        arrays = [self.mark(block.arrays[self.field.name]) for block in blocks]
         return np.concatenate(arrays) if arrays else np.empty(0, self.field.dtype)
+
+    def mark(self, labels: AnyArray) -> AnyArray:
+        """Return labels in which those to leave out are `IGNORED`."""
+        return mark_ignored(labels, self.ignored, self.field.name)
 
     def _blocks(self) -> Iterator[Block]:
         return self.table.read([self.field.name], range(self.field.shape[0] or 0), SCAN_ROWS)
 
 
 def find_labels(
-    table: Table, inputs: set[str], labels: Any, context: Callable[[DataPath], OpenContext]
+    table: Table,
+    inputs: set[str],
+    labels: Any,
+    context: Callable[[DataPath], OpenContext],
+    ignored: int | None = None,
 ) -> Labels | None:
     """Find the labels of a table's rows.
 
@@ -69,6 +86,7 @@ def find_labels(
         inputs: names of the model's inputs.
         labels: array, name of a field, or file; None: a field with a usual name that is no input.
         context: returns what a path is opened with.
+        ignored: label of the rows to leave out.
 
     Returns:
         The labels, None where the user passed none and no field has a usual name.
@@ -86,12 +104,13 @@ def find_labels(
     else:
         key = next((key for key in KEYS if key in table.fields and key not in inputs and len(table.fields) > 1), "")
         if not key:
+            check_has_labels(ignored, has_labels=False)
             return None
         result = Labels(table, table.fields[key])
     if result.field.dtype.kind in "OU" and result.field.shape:
         result = _number_words(result)
-    check_labels(result.field.name, result.field.dtype, result.field.shape)
-    return result
+    check_labels(result.field.name, result.field.dtype, result.field.shape, ignored)
+    return replace(result, ignored=ignored)
 
 
 def _open_labels(table: Table, name: str, context: Callable[[DataPath], OpenContext]) -> Labels:
@@ -114,7 +133,7 @@ def _number_words(labels: Labels) -> Labels:
     name = labels.field.name
     words = labels.load()
     words = words.reshape(-1) if labels.field.shape[1:] == (1,) else words
-    texts = _to_texts(words, name)
+    texts = to_texts(words, name)
     if not all(isinstance(text, str) for text in texts):
         return labels
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
@@ -125,7 +144,7 @@ def _number_words(labels: Labels) -> Labels:
     return Labels(Table.from_columns(labels.table.name, {name: column}), column.field)
 
 
-def _to_texts(values: AnyArray, name: str) -> list[Any]:
+def to_texts(values: AnyArray, name: str) -> list[Any]:
     """Convert an array of text to Python's strings; NumPy's may hold numbers that are no characters."""
     if values.dtype.kind == "U":
         codes = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).view(np.uint32)
@@ -135,18 +154,61 @@ def _to_texts(values: AnyArray, name: str) -> list[Any]:
     return texts
 
 
-def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> None:
+def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...], ignored: int | None = None) -> None:
     """Check that an array can be labels.
+
+    Args:
+        name: name of the labels.
+        dtype: their type.
+        shape: their shape.
+        ignored: label of the rows to leave out.
 
     Raises:
         DataError: when labels can't have its type or its number of axes.
     """
-    if dtype.kind not in "biuf" or len(shape) not in (1, 2):
+    if dtype.kind not in "biuf" or not shape or (len(shape) > 2 and dtype.kind not in "iu"):
         raise DataError(
             f"labels {name!r} have type {dtype} and shape {shape}",
-            "integer classes of shape (rows,), or real values of shape (rows,) or (rows, K)",
+            "integer classes of shape (rows,) or, of tokens and positions, (rows, …); or real values of shape (rows,) "
+            "or (rows, K)",
             "Encode the labels as integers from 0.",
         )
+    if ignored is not None and dtype.kind not in "iu":
+        raise DataError(
+            f"labels {name!r} have type {dtype}, and label {ignored} is to be left out",
+            "integer classes",
+            "Leave out --ignore-label, or pass the labels as integers.",
+        )
+
+
+def check_has_labels(ignored: int | None, *, has_labels: bool) -> None:
+    """Check that there are labels where some are to be left out.
+
+    Raises:
+        DataError: when there are none.
+    """
+    if ignored is not None and not has_labels:
+        raise DataError(
+            f"label {ignored} is to be left out, and the data have no labels", "labels", "Pass --labels NAME as well."
+        )
+
+
+def mark_ignored(labels: AnyArray, ignored: int | None, name: str) -> AnyArray:
+    """Return labels in which those to leave out are `IGNORED`.
+
+    Raises:
+        DataError: when labels of samples hold other numbers below zero, which are no classes.
+    """
+    if ignored is None:
+        return labels
+    marked = np.where(labels == ignored, IGNORED, labels.astype(np.int64))
+    if labels.ndim == 1 and (marked < IGNORED).any():
+        raise DataError(
+            f"labels {name!r} hold {marked.min()}, and label {ignored} is to be left out",
+            "no other label below zero",
+            "Pass the one that marks samples to leave out to --ignore-label.",
+        )
+    return marked
 
 
 def count_classes(labels: Labels | None, rows: Rows, skipped: SkippedItems) -> int | None:
@@ -243,18 +305,19 @@ def _renumber(source: Source, names: tuple[str, ...], known: tuple[str, ...]) ->
             if batch.labels is None or batch.labels.dtype.kind not in "iu":
                 yield batch
             else:
-                yield replace(batch, labels=_look_up(batch.labels, numbers, source.name))
+                yield replace(batch, labels=_look_up(batch.labels, numbers, source))
 
     return replace(source, read=read, classes=len(known), class_names=known)
 
 
-def _look_up(labels: AnyArray, numbers: AnyArray, name: str) -> AnyArray:
-    beyond = (labels < 0) | (labels >= len(numbers))
+def _look_up(labels: AnyArray, numbers: AnyArray, source: Source) -> AnyArray:
+    ignored = (labels == IGNORED) & source.ignores_labels
+    beyond = ((labels < 0) & ~ignored) | (labels >= len(numbers))
     if beyond.any():
         raise DataError(
-            f"{name} holds class {labels[beyond][0]}, and names {len(numbers)} classes",
+            f"{source.name} holds class {labels[beyond][0]}, and names {len(numbers)} classes",
             f"numbers from 0 to {len(numbers) - 1}",
             "Fix the labels, or leave out rows without a class.",
         )
-    renumbered: AnyArray = numbers[labels]
+    renumbered: AnyArray = np.where(ignored, IGNORED, numbers[labels])
     return renumbered

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
-from onnxrich.data.labels import Labels, count_classes
+from onnxrich.data.labels import IGNORED, Labels, count_classes, to_texts
+from onnxrich.data.missing import ONE_FOR_ALL, fill, filled_notices, plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
 from onnxrich.data.selection import Selection, select_rows
@@ -38,6 +39,7 @@ class ReadPlan:
         selection: which rows.
         seed: seed of random draws.
         skipped: takes items that can't be read.
+        ignored_label: label of the rows to leave out, None without any.
         synthetic: whether the rows are random numbers.
     """
 
@@ -45,7 +47,14 @@ class ReadPlan:
     selection: Selection
     seed: int
     skipped: SkippedItems
+    ignored_label: int | None = None
     synthetic: bool = False
+
+    @property
+    def choice(self) -> str:
+        """The rows that are read and count, in words that are unique to them."""
+        ignored = "" if self.ignored_label is None else f" without label {self.ignored_label}"
+        return f"{self.selection.choice(self.seed)}{ignored}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +96,9 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
     Raises:
         DataError: when an input has no field, row counts differ, there are no rows, or a field doesn't fit.
     """
-    matches = _match_fields(table, labels, inputs)
+    fillings = plan_fillings(inputs, table.fields)
+    filled = {filling.entry.name for filling in fillings}
+    matches = _match_fields(table, labels, tuple(entry for entry in inputs if entry.name not in filled))
     n = _count_rows(table, labels, matches, inputs)
     for entry, (field, *_) in matches:
         if field.image and None in field.shape:
@@ -96,26 +107,39 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
             check_takes_images(table, field, entry)
             plan.skipped.begin_pass()
     bindings = tuple(bind_input(entry, fields, inputs, plan.declared) for entry, fields in matches)
+    plan.skipped.open_notices += filled_notices(fillings)
     plan.skipped.open_notices += _notice_unused(table, labels, bindings, plan.selection.text)
-    rows = select_rows(n, plan.selection, plan.seed, labels=lambda: None if labels is None else labels.load())
-    names = sorted({name for binding in bindings for name in binding.fields if not binding.constant})
+    marked_label = None if plan.ignored_label is None else IGNORED
+    rows = select_rows(
+        n,
+        plan.selection,
+        plan.seed,
+        labels=lambda: None if labels is None else labels.load(),
+        ignored_label=marked_label,
+    )
+    repeated = {binding.fields[0] for binding in bindings if _is_repeated(binding, table, n)}
+    names = sorted({name for binding in bindings for name in binding.fields if not binding.constant} - repeated)
     constants = {binding.fields[0]: table.read_field(binding.fields[0]) for binding in bindings if binding.constant}
+    single_rows = {name: table.read_field(name) for name in repeated}
     rows_table, rows_labels = (table, labels) if isinstance(rows, range) else _with_random_access(table, labels, names)
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         part = rows if shard is None else rows[shard.start : shard.stop]
         for arrays, block_labels, count in _read_blocks(rows_table, names, rows_labels, rows=part, size=size):
-            yield make_batch({**arrays, **constants}, block_labels, bindings, count)
+            marked = block_labels if labels is None or block_labels is None else labels.mark(block_labels)
+            repeats = {name: np.repeat(row, count, axis=0) for name, row in single_rows.items()}
+            yield fill(make_batch({**arrays, **constants, **repeats}, marked, bindings, count), fillings)
 
     return Source(
         table.name,
         read,
         len(rows),
-        choice=plan.selection.choice(plan.seed),
+        choice=plan.choice,
         classes=count_classes(labels, rows, plan.skipped),
         class_names=None if labels is None else labels.field.classes,
         preprocessing=_describe_preprocessing(table, bindings, inputs, plan.declared),
         synthetic=plan.synthetic,
+        ignores_labels=plan.ignored_label is not None,
         skipped=plan.skipped,
     )
 
@@ -146,6 +170,9 @@ def _match_single_input(entry: Input, candidates: list[Field]) -> tuple[Field, .
     """Return the fields that can only be a single input: the one field, the one of images, or all its columns."""
     if len(candidates) == 1:
         return (candidates[0],)
+    if takes_text(entry):
+        texts = [field for field in candidates if field.dtype.kind in "OU" and not field.image]
+        return tuple(texts) if len(texts) == 1 or (entry.shape or ())[1:] == (len(texts),) else ()
     candidates = [field for field in candidates if field.dtype != np.dtype(object)]
     images = [field for field in candidates if field.image]
     if len(images) == 1:
@@ -176,7 +203,9 @@ def _count_rows(table: Table, labels: Labels | None, matches: list[Match], input
     varying = [field for entry, fields in matches for field in fields if not is_constant(entry, field.shape, inputs)]
     # Labels may come from another file, and have the name of an input there.
     counts = [(field.name, field.shape[0]) for field in [*varying, *([] if labels is None else [labels.field])]]
-    n = counts[0][1] if varying else None
+    n = next((count for _, count in counts if count != 1), 1) if varying else None
+    # One row of positions stands for all samples.
+    counts = [(name, count) for name, count in counts if count != 1 or name not in ONE_FOR_ALL]
     if n is None or any(count != n for _, count in counts):
         rows = ", ".join(f"{count} of {key!r}" for key, count in counts)
         listed = f"holds different numbers of rows: {rows}" if varying else "holds no array with rows"
@@ -184,6 +213,12 @@ def _count_rows(table: Table, labels: Labels | None, matches: list[Match], input
     if n == 0:
         raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
     return n
+
+
+def _is_repeated(binding: InputBinding, table: Table, n: int) -> bool:
+    """Tell whether an input has one row for all samples."""
+    is_single = binding.entry.name in ONE_FOR_ALL and table.fields[binding.fields[0]].shape[:1] == (1,)
+    return is_single and n > 1 and not binding.constant
 
 
 def bind_input(
@@ -447,10 +482,18 @@ def check_array(
 def _check_type(entry: Input, dtype: np.dtype[Any]) -> None:
     if entry.dtype is None:
         raise DataError(
-            f"input {entry.name!r} is no numeric tensor",
-            "inputs of numbers",
-            "Export the model without strings or sequences.",
+            f"input {entry.name!r} is no tensor",
+            "inputs of numbers or strings",
+            "Export the model without sequences, maps and optional inputs.",
         )
+    if takes_text(entry):
+        if dtype.kind not in "OU":
+            raise DataError(
+                f"input {entry.name!r} gets {dtype} data",
+                "strings",
+                "Convert the array with `.astype(str)` and save it again.",
+            )
+        return
     # NumPy makes the name anew each time, which takes longer than the rest of this function.
     if entry.dtype.kind == "V" and entry.dtype.name == "bfloat16":
         raise DataError(
@@ -492,8 +535,32 @@ def is_constant(entry: Input, shape: tuple[int | None, ...], inputs: tuple[Input
         return True
     has_batched = any(other.shape and not isinstance(other.shape[0], int) for other in inputs)
     if not has_batched or not entry.shape or len(entry.shape) != len(shape) or not isinstance(entry.shape[0], int):
-        return False
+        return entry.name in ONE_FOR_ALL and has_batched and shape[:1] == (1,) == (entry.shape or ())[:1]
     return all(size == given for size, given in zip(entry.shape, shape, strict=True) if isinstance(size, int))
+
+
+def takes_text(entry: Input) -> bool:
+    """Tell whether an input takes strings."""
+    return entry.dtype is not None and entry.dtype.kind == "O"
+
+
+def _to_text(entry: Input, array: AnyArray) -> AnyArray:
+    """Convert an array of text to an array of Python's strings, as the runtime takes them.
+
+    Raises:
+        DataError: when it holds something else.
+    """
+    values = to_texts(array.reshape(-1), entry.name)
+    others = [value for value in values if not isinstance(value, str)]
+    if others:
+        raise DataError(
+            f"input {entry.name!r} gets a value of type {type(others[0]).__name__}",
+            "strings",
+            "Convert the values with `.astype(str)`, and fill in those that are missing.",
+        )
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = values
+    return texts.reshape(array.shape)
 
 
 def _is_column(entry: Input, shape: tuple[int | None, ...]) -> bool:
@@ -508,6 +575,8 @@ def convert_array(entry: Input, array: AnyArray) -> AnyArray:
         DataError: when integers don't fit the type.
     """
     assert entry.dtype is not None  # noqa: S101 - `check_array` refused such inputs
+    if takes_text(entry):
+        return _to_text(entry, array)
     if array.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, entry.dtype, "safe"):
         limits = np.iinfo(entry.dtype.name)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:

@@ -34,6 +34,7 @@ def open_source(
     data: Any,
     labels: Any = None,
     *,
+    ignored_label: int | None = None,
     others: Sequence[Model] = (),
     widths: Sequence[int | None] = (),
     seed: int = 0,
@@ -49,6 +50,7 @@ def open_source(
             model (`onnxrich.toml`, or a file with the model's name), or else synthetic rows.
         labels: array, path of a file, or name of a field of the data; None: the field `labels`, `label` or `y`, when
             it exists and is no input.
+        ignored_label: label of the rows to leave out.
         others: further models that take the same rows.
         widths: number of outputs of the model and of the others, None where it is unknown; empty: all are.
         seed: seed of synthetic rows, and of rows drawn at random.
@@ -64,20 +66,22 @@ def open_source(
     if data is None:
         data, labels = find_data(model, labels, others)
     if data is None:
-        return _synthesize(model, labels, (selection, steps), seed)
+        return _synthesize(model, labels, (selection, steps), seed, ignored_label)
     path = split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
     declared = find_declared(model, others, path, steps)
-    plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors))
+    plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors), ignored_label)
     names = (read_class_names(entry, width) for entry, width in zip_longest((model, *others), widths))
     source = align_classes(_open(model, data, labels, plan), names)
     return check_index_range(warn_on_pixel_scale(source, model), model)
 
 
-def _synthesize(model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int) -> Source:
+def _synthesize(
+    model: Model, labels: Any, options: tuple[Selection, Preprocessing], seed: int, ignored_label: int | None
+) -> Source:
     """Return random rows; refuse options that would be ignored."""
     from onnxrich.data.synthetic import synthesize
 
-    if labels is not None:
+    if labels is not None or ignored_label is not None:
         raise DataError("labels were passed without data", "the data that they belong to", "Pass --data FILE as well.")
     if options != (Selection(), Preprocessing()):
         raise DataError("options of reading were passed without data", "the data to read", "Pass --data FILE as well.")
@@ -104,13 +108,13 @@ def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
             "Pass one of these.",
         )
     names = {entry.name for entry in model.inputs}
-    inputs = _place_samples(table, model, find_labels(table, names, labels, context), plan)
+    inputs = _place_samples(table, model, find_labels(table, names, labels, context, plan.ignored_label), plan)
     table = _with_rows_first(table, inputs)
     if plan.selection.text is not None and plan.selection.tokenizer is not None:
         from onnxrich.data.text import tokenize
 
         table = tokenize(table, plan.selection.text, plan.selection.tokenizer, model.inputs)
-    return source_from_table(table, find_labels(table, names, labels, context), inputs, plan)
+    return source_from_table(table, find_labels(table, names, labels, context, plan.ignored_label), inputs, plan)
 
 
 def _place_samples(table: Table, model: Model, labels: Labels | None, plan: ReadPlan) -> tuple[Input, ...]:

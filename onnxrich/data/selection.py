@@ -69,7 +69,9 @@ class Selection:
 Reading = Selection
 
 
-def select_rows(n: int, selection: Selection, seed: int, *, labels: Callable[[], AnyArray | None]) -> Rows:
+def select_rows(
+    n: int, selection: Selection, seed: int, *, labels: Callable[[], AnyArray | None], ignored_label: int | None = None
+) -> Rows:
     """Select rows of n, in the order in which they are read.
 
     Args:
@@ -77,27 +79,31 @@ def select_rows(n: int, selection: Selection, seed: int, *, labels: Callable[[],
         selection: which of them.
         seed: seed of the draw.
         labels: returns the labels of all rows, None without labels.
+        ignored_label: label of rows that are in no class.
 
     Raises:
         DataError: when classes are to be balanced, and there are no labels, or the limit is below one row a class.
     """
     generator = np.random.default_rng(seed)
     if selection.balanced:
-        index = _balance_classes(labels(), selection, generator)
+        index = _balance_classes(labels(), selection, generator, ignored_label)
         return generator.permutation(index) if selection.shuffle else np.sort(index)
     if selection.shuffle:
         return np.asarray(generator.permutation(n)[: selection.limit], dtype=np.int64)
     return range(n if selection.limit is None else min(n, selection.limit))
 
 
-def _balance_classes(labels: AnyArray | None, selection: Selection, generator: np.random.Generator) -> AnyArray:
+def _balance_classes(
+    labels: AnyArray | None, selection: Selection, generator: np.random.Generator, ignored_label: int | None
+) -> AnyArray:
     """Select as many rows of each class as the smallest class has, or as the limit leaves it."""
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "biu":
         actual = "no labels" if labels is None else f"labels of type {labels.dtype} and shape {labels.shape}"
         raise DataError(
             f"--balanced was passed with {actual}", "a class for each row", "Pass --labels, or leave --balanced out."
         )
-    classes, counts = np.unique(labels, return_counts=True)
+    ignored = np.zeros(len(labels), bool) if ignored_label is None else labels == ignored_label
+    classes, counts = np.unique(labels[~ignored], return_counts=True)
     per_class = int(counts.min())
     if selection.limit is not None:
         per_class = min(per_class, selection.limit // len(classes))

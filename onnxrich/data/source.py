@@ -120,6 +120,7 @@ class Source:
         class_names: names of the classes in the order of their indices, where the data have them.
         preprocessing: steps that are applied to the rows and who declared them, JSON-able; None without any.
         synthetic: whether the rows are random numbers.
+        ignores_labels: whether labels below zero mark rows to leave out, also where samples are rows.
         skipped: items that the current pass skipped.
     """
 
@@ -131,6 +132,7 @@ class Source:
     class_names: tuple[str, ...] | None = None
     preprocessing: Mapping[str, Any] | None = None
     synthetic: bool = False
+    ignores_labels: bool = False
     skipped: SkippedItems = field(default_factory=SkippedItems)
 
     def batches(self, size: int) -> Iterator[Batch]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.data.matching import ReadPlan, is_constant, source_from_table
+from onnxrich.data.matching import ReadPlan, is_constant, source_from_table, takes_text
+from onnxrich.data.missing import plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import ResolvedPreprocessing
 from onnxrich.data.selection import Selection
@@ -27,18 +28,19 @@ def synthesize(model: Model, seed: int, rows: int = ROWS) -> Source:
     """
     generator = np.random.default_rng(seed)
     graph = Graph(model)
-    columns = {
-        entry.name: Column.from_array(entry.name, _draw(entry, graph, generator, rows)) for entry in model.inputs
-    }
+    # A past is left empty, and its branch is not taken: random lengths would not fit each other.
+    filled = {filling.entry.name for filling in plan_fillings(model.inputs, ())}
+    drawn = [entry for entry in model.inputs if entry.name not in filled]
+    columns = {entry.name: Column.from_array(entry.name, _draw(entry, graph, generator, rows)) for entry in drawn}
     nothing = ResolvedPreprocessing.merged([])
     plan = ReadPlan(DeclaredPreprocessing(nothing, nothing), Selection(), seed, SkippedItems(), synthetic=True)
     return source_from_table(Table.from_columns(f"synthetic (seed {seed})", columns), None, model.inputs, plan)
 
 
 def _draw(entry: Input, graph: Graph, generator: np.random.Generator, rows: int) -> AnyArray:
-    if entry.dtype is None or entry.shape is None:
+    if entry.dtype is None or entry.shape is None or takes_text(entry):
         raise DataError(
-            f"input {entry.name!r} has an unknown type or shape",
+            f"input {entry.name!r} takes text, or has an unknown type or shape",
             "data: no random rows can be drawn for it",
             "Pass --data FILE.",
         )

@@ -185,7 +185,7 @@ def _describe_run(prepared: PreparedModel, blocks: int) -> dict[str, Any]:
         "blocks": blocks,
         "runs a product": prepared.patch.batches_per_product,
         "targets": plan.K,
-        "mask": plan.mask,
+        "mask": None if plan.mask is None else str(plan.mask),
     }
 
 

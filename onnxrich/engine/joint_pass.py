@@ -53,7 +53,9 @@ class _Member:
             features.extend(accumulator.add([build_feed(patch, plan, batch)], block, keep=(patch.features,)))
 
         self.accumulation.lanes.add(work, block)
-        return features[0], row_weights(plan, batch, self.prepared.rows_per_sample)
+        # Tokens may be more or fewer than in the first batch.
+        rows_per_sample = features[0].shape()[0] // (plan.batch_size if plan.is_fixed else batch.rows)
+        return features[0], row_weights(plan, batch, rows_per_sample)
 
 
 def measure_jointly(

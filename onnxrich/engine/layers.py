@@ -10,8 +10,9 @@ from onnx import TensorProto
 
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import pad
+from onnxrich.engine.masks import find_token_mask
 from onnxrich.engine.memory import fit_blocks
-from onnxrich.engine.prepared import ATTENTION_MASK, PreparedModel, open_session
+from onnxrich.engine.prepared import PreparedModel, open_session
 from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.affine import Axes
@@ -191,7 +192,7 @@ def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[H
     """
     graph, head, are_named = Graph(prepared.model), prepared.head, request.names is not None
     sources = chosen_tensors(graph, head, request.names or ()) if are_named else layer_tensors(graph, head)
-    layer_shapes, mask = _run_shapes(prepared, sources), _find_token_mask(prepared)
+    layer_shapes, mask = _run_shapes(prepared, sources), find_token_mask(prepared.first)
     layers, skipped = list[HiddenLayer](), list[str]()
     for source in sources:
         if not are_named and len({layer_shapes[term].dims for term in source.terms}) > 1:
@@ -247,15 +248,6 @@ def _run_shapes(prepared: PreparedModel, sources: Sequence[LayerTensor]) -> dict
         tensor: Shapes(sizes, tuple(tuple(dims.tolist()) for dims in column))
         for tensor, column in zip(tensors, columns, strict=True)
     }
-
-
-def _find_token_mask(prepared: PreparedModel) -> tuple[str, int] | None:
-    """The input that marks padding tokens, and the number of tokens; None where the model has none."""
-    array = prepared.first.inputs.get(ATTENTION_MASK)
-    inputs = {entry.name for entry in prepared.model.inputs}
-    if array is None or ATTENTION_MASK not in inputs or array.ndim != 2 or not np.isin(array, (0, 1)).all():
-        return None
-    return ATTENTION_MASK, array.shape[1]
 
 
 def _layer_shifts(prepared: PreparedModel) -> dict[str, AnyArray]:

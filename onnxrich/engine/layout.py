@@ -35,6 +35,13 @@ class Layout:
             front = front.reshape(-1, samples, *front.shape[1:]).swapaxes(0, 1)
         return front.reshape(samples, -1)
 
+    def laid_out(self, shape: tuple[int, ...], rows_per_sample: int) -> tuple[int, ...]:
+        """The shape of a tensor, features last, once its samples come first."""
+        others = (*shape[: self.axis], *shape[self.axis + 1 :])
+        if not self.shared:
+            return (shape[self.axis], *others)
+        return (shape[self.axis] // rows_per_sample, rows_per_sample, *others)
+
 
 def possible_layouts(shapes: Sequence[tuple[int, ...]], samples: Sequence[int]) -> Iterator[Layout]:
     """The layouts that the lengths of the axes allow: as many entries as samples, or the same number for each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import psutil
@@ -11,20 +12,20 @@ from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
+from onnxrich.engine.label_maps import has_row_labels, may_be_row_labels
 from onnxrich.engine.layout import Layout, samples_first
-from onnxrich.engine.runtime import Device, Session
+from onnxrich.engine.masks import check_mask, choose_mask, kept_rows
+from onnxrich.engine.runtime import Device, RunError, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
-from onnxrich.errors import DataError, HeadError, Notice
+from onnxrich.errors import HeadError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allowed_residual, measure_head
+from onnxrich.model.mask import Mask
 from onnxrich.model.patch.decisions import DecisionPatch
 from onnxrich.model.patch.instrument import Patch, expose_tensors, instrument
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.targets import TargetKind, one_hot
 from onnxrich.progress import Listener, Progress, Stage
-
-# The input that marks padding tokens, by the name that exporters of transformers give it.
-ATTENTION_MASK = "attention_mask"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class FeedPlan:
         K: number of targets, 0 without labels.
         target_kind: kind of the targets.
         by_row: whether labels are classes of tokens or positions; rows with labels below zero are left out.
-        mask: input of the model that is 0 for rows to leave out.
+        ignores_labels: whether labels below zero leave out rows also where each sample has one label.
+        mask: the model's mask of the rows.
         batches_per_product: number of batches whose rows one product adds.
     """
 
@@ -46,13 +48,14 @@ class FeedPlan:
     K: int
     target_kind: TargetKind | None
     by_row: bool = False
-    mask: str | None = None
+    ignores_labels: bool = False
+    mask: Mask | None = None
     batches_per_product: int = 1
 
     @property
     def has_weights(self) -> bool:
         """Whether some rows have weight 0."""
-        return self.is_fixed or self.by_row or self.mask is not None
+        return self.is_fixed or self.by_row or self.ignores_labels or self.mask is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +178,7 @@ def adjust_to_first_batch(
     layouts: tuple[Layout, Layout],
     built_in_size: int | None,
     mask: str | None,
+    notices: tuple[Notice, ...],
 ) -> PreparedModel:
     """Adjust head and plan to the number and order of the rows in the first batch.
 
@@ -186,6 +190,7 @@ def adjust_to_first_batch(
         layouts: where the samples lie in features and outputs.
         built_in_size: the one batch size that the model runs with though its inputs leave it open; else None.
         mask: input that is 0 for rows to leave out.
+        notices: notices on the runs so far.
 
     Raises:
         DataError: when the requested mask does not fit the rows.
@@ -207,54 +212,38 @@ def adjust_to_first_batch(
     if (features_view, outputs_view) != (head.features, head.outputs):
         head = replace(head, features=features_view, outputs=outputs_view)
     rows_per_sample, labels = prepared.rows_per_sample, first.labels
-    usable_mask = find_mask(first, rows_per_sample, mask)
-    has_row_labels = labels is not None and labels.dtype.kind in "iu" and labels.ndim > 1
+    choice = choose_mask(
+        mask, first, rows_per_sample, inputs=prepared.model.inputs, count_rows=partial(_count_rows, prepared)
+    )
     if built_in_size is not None:
         plan = replace(plan, batch_size=built_in_size, is_fixed=True)
-    if labels is not None and has_row_labels and rows_per_sample == labels[0].size > 1:
-        plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
+    if labels is not None and may_be_row_labels(labels):
+        shape = layouts[0].laid_out(prepared.shapes_before[0], rows_per_sample)
+        if has_row_labels(labels, shape, rows_per_sample, C=head.C):
+            plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
+        else:
+            plan = replace(plan, K=labels.shape[1], target_kind="values")
     joined = max(1, plan.batches_per_product // rows_per_sample)
-    plan = replace(plan, mask=usable_mask, batches_per_product=joined)
+    row_mask = choice.mask and replace(choice.mask, samples_axis=first.axes.get(choice.mask.name, 0))
+    plan = replace(plan, mask=row_mask, batches_per_product=joined)
+    notices = (*notices, *choice.notices)
     if (head, plan) == (prepared.head, prepared.plan):
-        return prepared
+        return replace(prepared, notices=notices)
     device = prepared.session.device
     prepared.session.close()  # memory may not hold two
-    return prepare_model(prepared.model, head, first, plan=plan, device=device)
+    adjusted = prepare_model(prepared.model, head, first, plan=plan, device=device)
+    return replace(adjusted, notices=notices)
 
 
-def find_mask(first: Batch, rows_per_sample: int, requested: str | None) -> str | None:
-    """Find the input that masks rows, where a sample has several: the requested one, or `attention_mask`.
-
-    Raises:
-        DataError: when the requested mask lacks an entry for each row, or the mask has values other than 0 and 1.
-    """
-    name = requested or ATTENTION_MASK
-    array = first.inputs.get(name)
-    fits = array is not None and rows_per_sample > 1 and array.size == rows_per_sample * first.rows
-    if requested is not None and not fits:
-        problem = "is no input" if array is None else f"has the shape {array.shape}"
-        raise DataError(
-            f"mask {requested!r} {problem}, and each sample has {rows_per_sample} rows",
-            "an input of the model with one entry for each token or position",
-            f"Pass one of {', '.join(map(repr, first.inputs))} to --mask, or leave it out.",
-        )
-    if fits and array is not None:
-        _check_mask(name, array)
-    return name if fits else None
-
-
-def _check_mask(name: str, array: AnyArray) -> None:
-    """Check that a mask does not weigh rows.
-
-    Raises:
-        DataError: when it has values other than 0 and 1.
-    """
-    if not np.isin(array, (0, 1)).all():
-        raise DataError(
-            f"mask {name!r} has values from {array.min()} to {array.max()}",
-            "0 for padding and 1 for the rest",
-            "Pass a mask of zeros and ones, or another input to --mask.",
-        )
+def _count_rows(prepared: PreparedModel, batch: Batch) -> int | None:
+    """Number of rows of a sample in a batch; None where the model does not run with it."""
+    patch, plan = prepared.patch, prepared.plan
+    try:
+        (features,) = prepared.session.run([patch.features], prepared.feed(batch) | patch.idle_feed)
+    except RunError:
+        return None
+    rows, rest = divmod(len(features), plan.batch_size if plan.is_fixed else batch.rows)
+    return None if rest else rows
 
 
 def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> dict[str, AnyArray]:
@@ -264,7 +253,7 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
         DataError: when the mask has values other than 0 and 1.
     """
     if plan.mask is not None:
-        _check_mask(plan.mask, batch.inputs[plan.mask])
+        check_mask(plan.mask, batch)
     padded = pad(batch, plan.batch_size) if plan.is_fixed else batch
     feed = padded.feed
     weights = np.ones((padded.rows, 1))
@@ -273,6 +262,9 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
     if plan.by_row and labels is not None:
         weights = np.repeat(weights, labels[0].size, axis=0) * (labels.reshape(-1, 1) >= 0)
         labels = np.maximum(labels.reshape(-1), 0)
+    elif plan.ignores_labels and labels is not None:
+        weights *= labels.reshape(-1, 1) >= 0
+        labels = np.maximum(labels, 0)
     if patch.weights is not None:
         feed[patch.weights] = weights
     if patch.targets is not None:
@@ -287,18 +279,21 @@ def row_weights(plan: FeedPlan, batch: Batch, rows_per_sample: int) -> Array:
     weights = np.ones((1, batch.rows * rows_per_sample))
     if plan.by_row and batch.labels is not None:
         weights *= batch.labels.reshape(1, -1) >= 0
+    elif plan.ignores_labels and batch.labels is not None:
+        weights *= np.repeat(batch.labels >= 0, rows_per_sample)
     if plan.mask is not None:
-        weights *= np.asarray(batch.inputs[plan.mask], dtype=np.float64).reshape(1, -1)
+        weights *= kept_rows(plan.mask, batch)
     return weights
 
 
 def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
-    """Number and kind of the targets in the labels of a source."""
-    if first.labels is None:
+    """Number and kind of the targets in the labels of a source; none yet where only a run tells what they belong to."""
+    if first.labels is None or may_be_row_labels(first.labels):
         return 0, None
     has_classes = first.labels.ndim == 1 and first.labels.dtype.kind in "biu"
     K = max(head.C, 2, source.classes or 0) if has_classes else None
-    table, kind = one_hot(first.labels, C=head.C, K=K)
+    labels = np.maximum(first.labels, 0) if source.ignores_labels else first.labels
+    table, kind = one_hot(labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
 
 

@@ -167,9 +167,12 @@ def _open_indices(samples: int) -> list[NDArray[np.int64]]:
 
 
 def _fixed_indices(samples: int) -> list[NDArray[np.int64]]:
-    """Samples of the runs where all batches have one size: the others are replaced in place of leaving them out."""
+    """Samples of the runs where all batches have one size: the others are replaced in place of leaving them out.
+
+    A single sample runs several times: coarse noise may be the same twice.
+    """
     whole = np.arange(samples)
-    return [whole, whole[::-1], np.where(whole < (samples + 1) // 2, whole, 0)] if samples > 1 else [whole, whole]
+    return [whole, whole[::-1], np.where(whole < (samples + 1) // 2, whole, 0)] if samples > 1 else [whole] * 4
 
 
 def _run_all(prepared: PreparedModel, whole: Batch, indices: Sequence[NDArray[np.int64]]) -> Iterator[_Run]:

@@ -9,6 +9,7 @@ from onnxrich.engine.layers import LayerMoments
 from onnxrich.engine.prepared import PreparedModel
 from onnxrich.errors import Notice
 from onnxrich.model.head.head import Head
+from onnxrich.model.mask import Mask
 from onnxrich.moments.matrix import Array, Moments
 
 
@@ -23,7 +24,7 @@ class PassResult:
             single block.
         residual: relative residual of the head's check.
         rows_kind: kind of a row: "sample", "token" or "position".
-        mask: input that marked rows to leave out.
+        mask: the mask of the rows.
         samples: number of samples.
         batch_size: samples in a batch.
         batches_per_product: number of consecutive batches that went to the same block.
@@ -46,7 +47,7 @@ class PassResult:
     blocks: tuple[Moments, ...]
     residual: float | None
     rows_kind: str
-    mask: str | None
+    mask: Mask | None
     samples: int
     batch_size: int
     batches_per_product: int

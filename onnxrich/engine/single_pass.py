@@ -136,7 +136,7 @@ def build_result(
     total = merge_all(blocks)
     if total.n == 0:
         raise DataError(
-            f"no row is left of {samples:,} samples: the mask, or labels below zero, leave all of them out",
+            f"no row is left of {samples:,} samples: the mask, or labels to ignore or below zero, leave all out",
             "at least one row that counts",
             "Check the mask and the labels.",
         )
@@ -251,15 +251,15 @@ def _prepare(
     d = 1 + head.p + head.C + K
     joined = choose_batches_per_product(plan.batch_size, d, n=source.n, blocks=blocks)
     joined = min(joined, plan.batches_per_product)
-    plan = replace(plan, K=K, target_kind=kind, batches_per_product=joined)
+    ignores_labels = source.ignores_labels and kind == "classes"
+    plan = replace(plan, K=K, target_kind=kind, ignores_labels=ignores_labels, batches_per_product=joined)
     prepared = prepare_model(model, head, first, plan=plan, device=device, listen=listen)
     listen(Progress(Stage.PROVING))
     with timing.measure(Stage.PROVING):
         proof = prove_rows(prepared, is_all=source.n is not None and source.n <= first.rows)
-    adjusted = adjust_to_first_batch(
-        prepared, source, layouts=proof.layouts, built_in_size=proof.built_in_size, mask=mask
+    return adjust_to_first_batch(
+        prepared, source, layouts=proof.layouts, built_in_size=proof.built_in_size, mask=mask, notices=proof.notices
     )
-    return replace(adjusted, notices=proof.notices)
 
 
 def _add_layers(

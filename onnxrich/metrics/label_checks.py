@@ -69,7 +69,8 @@ def _check_class_count(moments: Moments) -> Notice | None:
         )
     consequence = (
         "if they are quantities, pass them as floats." if C == 1 else
-        f"{_undefined_metrics()}. To define them, pass the labels as numbers of the outputs, from 0 to {C - 1}."
+        f"{_undefined_metrics()}. If {K - 1} marks rows to leave out, pass --ignore-label {K - 1}. To define them "
+        f"otherwise, pass the labels as numbers of the outputs, from 0 to {C - 1}."
     )  # fmt: skip
     return Notice(
         "more_classes",

@@ -36,7 +36,7 @@ class Input:
 
     Attributes:
         name: its name in the graph.
-        dtype: NumPy dtype; None when it is no numeric tensor.
+        dtype: NumPy dtype, that of objects for strings; None when it is no tensor of numbers or strings.
         shape: the axis of samples, then the others: for each an integer, the name of a symbolic dimension, or None when
             its size is unknown, as when an exporter writes a negative one; None when the rank is unknown.
         batch_axis: where the model itself has the axis of samples.
@@ -74,6 +74,8 @@ class Model:
         folder: the folder of its external data; None for models in memory.
         sha256: SHA-256 of the original bytes, in hexadecimal.
         batch_axes: the axis of samples of each input where it is not the first.
+        home: the folder of files beside the model, such as `config.json`; None for models in memory. It differs from
+            `folder` in a cache of Hugging Face, which keeps the external data behind links.
     """
 
     proto: ModelProto
@@ -82,6 +84,7 @@ class Model:
     folder: Path | None
     sha256: str
     batch_axes: Mapping[str, int] = field(default_factory=dict)
+    home: Path | None = None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -156,15 +159,59 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto, *, batch_axis
         )
     else:
         path = os.fspath(model)
-        data, folder = _read_file(Path(path)), Path(path).resolve().parent
+        data, folder = _read_file(Path(path)), _folder_of(Path(path))
     proto = _parse(data, path)
     digest = hashlib.sha256(data).hexdigest()
     simplified = simplify(proto, path)
     if simplified is not None:
         proto, data = simplified, simplified.SerializeToString()
-    parsed = Model(proto, data, path, folder, digest, find_batch_axes(proto, batch_axis))
+    axes = find_batch_axes(proto, batch_axis)
+    parsed = _without_cache_links(Model(proto, data, path, folder, digest, axes, folder))
     _check_external_data(parsed)
     return parsed
+
+
+def _folder_of(path: Path) -> Path:
+    """Find the folder of a file, links resolved; for a link inside a cache of Hugging Face, that of the link."""
+    folder, target = path.parent.resolve(), path.resolve()
+    cache = _cache_of(folder)
+    return folder if cache is not None and target.is_relative_to(cache) else target.parent
+
+
+def _cache_of(folder: Path) -> Path | None:
+    """Find the cache of one repository of Hugging Face, `models--ORG--NAME`, in whose snapshots a folder lies.
+
+    The files of a snapshot are links to `blobs`, which hold the contents by their hashes.
+    """
+    for parent in (folder, *folder.parents):
+        if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
+            return parent.parent.parent
+    return None
+
+
+def _without_cache_links(model: Model) -> Model:
+    """Return the model with its external data in the files to which links of a cache of Hugging Face lead.
+
+    The runtime refuses links out of the model's folder. So locations become those of the files themselves, relative to
+    the cache. The model stays as it is where a file lies elsewhere: then `_check_external_data` refuses it.
+    """
+    cache = None if model.folder is None else _cache_of(model.folder)
+    tensors = [tensor for tensor in iter_tensors(model.proto) if is_external(tensor)]
+    if cache is None or model.folder is None or not tensors:
+        return model
+    locations = {_location_of(model, tensor)[0] for tensor in tensors}
+    # A name that leads out of the folder is no link of the cache.
+    has_paths = any(Path(location).is_absolute() or ".." in Path(location).parts for location in locations)
+    if has_paths or not all(_is_inside(cache, str(model.folder.relative_to(cache) / each)) for each in locations):
+        return model
+    if all(_is_inside(model.folder, location) for location in locations):
+        return model
+    proto = ModelProto.FromString(model.data)
+    for tensor in filter(is_external, iter_tensors(proto)):
+        target = (model.folder / _location_of(model, tensor)[0]).resolve()
+        entry = next(entry for entry in tensor.external_data if entry.key == "location")
+        entry.value = target.relative_to(cache).as_posix()
+    return replace(model, proto=proto, data=proto.SerializeToString(), folder=cache)
 
 
 def _read_file(path: Path) -> bytes:
@@ -205,7 +252,7 @@ def _input_of(value: onnx.ValueInfoProto, batch_axis: int) -> Input:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     except (KeyError, ValueError, TypeError):
         dtype = None
-    if dtype is not None and (dtype.kind in "OUS" or not value.type.HasField("tensor_type")):
+    if dtype is not None and (dtype.kind in "US" or not value.type.HasField("tensor_type")):
         dtype = None
     if not tensor.HasField("shape"):
         return Input(value.name, dtype, None)

@@ -134,6 +134,7 @@ def _open_data(loaded: Sequence[tuple[Model, Head | UnmeasuredHead]], leader: Mo
         leader,
         options.data,
         options.labels,
+        ignored_label=options.ignore_label,
         others=[model for model, _ in ordered[1:]],
         widths=[head.C for _, head in ordered],
         seed=options.seed,

@@ -184,7 +184,7 @@ def _provenance(result: PassResult, model: Model, source: Source, device: Device
             head.C,
             verified=result.residual is not None,
             residual=result.residual,
-            mask=result.mask,
+            mask=None if result.mask is None else str(result.mask),
         ),
         DataInfo(
             source.name,

@@ -6,11 +6,12 @@ import os
 
 from onnx import ModelProto
 
+from onnxrich.data.matching import takes_text
 from onnxrich.data.synthetic import synthesize
 from onnxrich.engine.prepared import probe_head
 from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import OnnxrichError
-from onnxrich.model.file import Model, read_model
+from onnxrich.model.file import Input, Model, read_model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
@@ -38,7 +39,7 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
         inputs=tuple(
             {
                 "name": entry.name,
-                "type": None if entry.dtype is None else entry.dtype.name,
+                "type": _type_name(entry),
                 "shape": None if entry.declared_shape is None else list(entry.declared_shape),
             }
             for entry in loaded.inputs
@@ -51,6 +52,12 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
         tail=_tail(graph, heads[0]) if heads else (),
         layers=_layers(graph, heads[0]) if heads else (),
     )
+
+
+def _type_name(entry: Input) -> str | None:
+    if entry.dtype is None:
+        return None
+    return "string" if takes_text(entry) else entry.dtype.name
 
 
 def _layers(graph: Graph, head: Head) -> tuple[dict[str, str], ...]:

@@ -114,7 +114,16 @@ class PassOptions(HeadOptions, _DataOptions):
     """One pass over data: which rows, what is measured, and how it runs."""
 
     mask: str | None = option(
-        None, "Input that is 0 for tokens or positions to leave out; `attention_mask` is taken by itself.", "NAME"
+        None,
+        "Input that is 0 for tokens or positions to leave out; not:NAME where it is 1 for them, none to count all. "
+        "`attention_mask` and `decoder_attention_mask` are taken by themselves.",
+        "NAME",
+    )
+    ignore_label: int | None = option(
+        None,
+        "Leave out samples, tokens or positions with this label, such as 255 for void. Labels below zero of tokens and "
+        "positions are left out by themselves.",
+        "N",
     )
     batch_axis: str | int | Mapping[str, int] | None = option(
         None,

@@ -54,6 +54,12 @@ def _find_head(model: Model, options: HeadOptions) -> Head:
     )
 
 
+def _beside_weights(model: Model) -> Path:
+    """The folder of the external weights, as the user wrote it where that is the model's own."""
+    beside = Path(model.path).parent
+    return beside if model.folder is None or beside.resolve() == model.folder else model.folder
+
+
 def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
     if model.folder is not None and path.resolve() == Path(model.path).resolve():
         raise OutputError(
@@ -66,7 +72,7 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         raise OutputError(
             f"{model.path} keeps its weights in other files of its folder",
             "an output in the same folder",
-            f"Pass --output {Path(model.path).with_name(path.name)}.",
+            f"Pass --output {_beside_weights(model) / path.name}.",
         )
     content = model.data + patch
     try:

@@ -104,6 +104,7 @@ def _open_sources(model: Model, head: Head | UnmeasuredHead, options: RunOptions
             model,
             data,
             labels,
+            ignored_label=options.ignore_label,
             widths=[head.C],
             seed=options.seed,
             reading=options.reading,

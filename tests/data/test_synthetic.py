@@ -65,7 +65,8 @@ def test_nothing_to_make_up(kind: str) -> None:
     proto = build("a = MatMul(x, w1)\n h = Relu(a)\n y = MatMul(h, w2)", x=f"float[N,6] x, {kind}")
     with refused(
         DataError,
-        "input 's' has an unknown type or shape; needed: data: no random rows can be drawn for it. Pass --data FILE.",
+        "input 's' takes text, or has an unknown type or shape; needed: data: no random rows can be drawn for it. "
+        "Pass --data FILE.",
     ):
         synthesize(read_model(proto), 0)
 

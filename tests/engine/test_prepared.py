@@ -44,7 +44,7 @@ def test_a_mask_that_leaves_no_row_is_refused() -> None:
 def test_labels_that_leave_no_row_are_refused() -> None:
     """Classes below zero leave tokens out; all of them is too many."""
     labels = np.full((SAMPLES, TOKENS), -100)
-    with refused(DataError, "no row is left of 60 samples", "labels below zero"):
+    with refused(DataError, "no row is left of 60 samples", "labels to ignore or below zero"):
         onnxrich.run(tokens(), masked(np.ones((SAMPLES, TOKENS), np.int64)), labels, layers="all", device="cpu")
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from zoo_text import build, refused, two_layers, whole, within
 
+import onnxrich
 from onnxrich._utils.files import open_regular
-from onnxrich.errors import ModelError
+from onnxrich.errors import ModelError, OutputError
 from onnxrich.model.file import Input, is_external, iter_tensors, read_model
 
 BYTES = two_layers().SerializeToString()
@@ -121,13 +122,13 @@ def test_parameters_beyond_64_bits() -> None:
     [
         ("float[N,6] x", "float32", ("N", 6)), ("double[2,?] x", "float64", (2, None)), ("float x", "float32", ()),
         ("float16[N] x", "float16", ("N",)), ("bfloat16[N] x", "bfloat16", ("N",)), ("int8[0] x", "int8", (0,)),
-        ("bool[1] x", "bool", (1,)), ("string[N] x", None, ("N",)), ("seq(float[N]) x", None, None),
+        ("bool[1] x", "bool", (1,)), ("string[N] x", "object", ("N",)), ("seq(float[N]) x", None, None),
         ("optional(float[N]) x", None, None), ("map(int64, float[N]) x", None, None), ("float[] x", "float32", None),
         ("sparse_tensor(float[N]) x", None, None), ("complex64[N] x", "complex64", ("N",)),
     ],
 )  # fmt: skip
 def test_inputs(text: str, dtype: str | None, shape: tuple[object, ...] | None) -> None:
-    """Inputs have their type and shape; an input that is no numeric tensor has no type."""
+    """Inputs have their type and shape; an input that is no tensor has no type."""
     proto = build("y = MatMul(h, w2)", x=f"float[N,8] h, {text}")
     entry = read_model(proto).inputs[1]
     assert entry.name == "x"
@@ -395,6 +396,87 @@ def test_external_data_in_memory() -> None:
         "A model in memory has external data 'w.bin'; needed: a model with its weights. Pass the path of the file.",
     ):
         read_model(external("w.bin"))
+
+
+# Caches of Hugging Face
+
+
+def cached(root: Path, location: str, *, folder: str = "onnx") -> Path:
+    """A model in a cache of Hugging Face: links in a snapshot lead to files that are named by their hashes."""
+    cache = root / "hub" / "models--org--name"
+    snapshot = cache / "snapshots" / "0123abcd" / folder
+    for each in (cache / "blobs", snapshot):
+        each.mkdir(parents=True)
+    for name, content in (
+        ("net.onnx", external(location, offset=0, length=192).SerializeToString()),
+        (location, whole(6, 8, seed=1).tobytes()),
+    ):
+        digest = hashlib.sha256(content).hexdigest()
+        (cache / "blobs" / digest).write_bytes(content)
+        link = snapshot / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(os.path.relpath(cache / "blobs" / digest, link.parent))
+    return snapshot / "net.onnx"
+
+
+X = {"x": whole(60, 6, seed=4)}
+
+
+@pytest.mark.parametrize("folder", ["", "onnx", "onnx/fp32"])
+@pytest.mark.parametrize("location", ["net.onnx_data", "weights/w.bin"])
+def test_external_data_behind_links_of_a_cache(location: str, folder: str, tmp_path: Path) -> None:
+    """The numbers are those of the model with its weights inside; the digest is that of the file."""
+    path = cached(tmp_path, location, folder=folder)
+    analysis = onnxrich.run(path, X, layers="all", device="cpu")
+    np.testing.assert_array_equal(
+        analysis.moments.matrix, onnxrich.run(two_layers(), X, layers="all", device="cpu").moments.matrix
+    )
+    assert analysis.record.model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_cache_reached_through_a_link(tmp_path: Path) -> None:
+    path = cached(tmp_path, "w.bin")
+    (tmp_path / "elsewhere").symlink_to(path.parent)
+    assert onnxrich.run(tmp_path / "elsewhere" / path.name, X, device="cpu").record.data.n == 60
+
+
+def test_files_beside_a_model_in_a_cache_are_found(tmp_path: Path) -> None:
+    """Data and settings lie beside the link, not beside the file that it leads to."""
+    path = cached(tmp_path, "w.bin")
+    np.savez(path.with_suffix(".npz"), **X)
+    assert onnxrich.run(path, device="cpu").record.data.n == 60
+
+
+def test_a_patched_model_of_a_cache_lies_where_its_weights_are_found(tmp_path: Path) -> None:
+    path = cached(tmp_path, "w.bin")
+    cache = tmp_path / "hub" / "models--org--name"
+    with refused(OutputError, "an output in the same folder", f"Pass --output {cache / 'patched.onnx'}"):
+        onnxrich.expose(path, path.with_name("patched.onnx"))
+    onnxrich.expose(path, cache / "patched.onnx")
+    assert onnxrich.run(cache / "patched.onnx", X, features="h", outputs="y", device="cpu").record.data.n == 60
+
+
+@pytest.mark.parametrize("place", ["other cache", "no cache", "climbing"])
+def test_links_out_of_a_cache_are_refused(place: str, tmp_path: Path) -> None:
+    path = cached(tmp_path, "w.bin")
+    link = path.with_name("w.bin")
+    target = link.resolve()
+    if place == "climbing":
+        location = os.path.relpath(target, path.parent)
+        path.unlink()
+        path.write_bytes(external(location, offset=0, length=192).SerializeToString())
+    elif place == "other cache":
+        other = tmp_path / "hub" / "models--org--secret" / "blobs"
+        other.mkdir(parents=True)
+        link.unlink()
+        link.symlink_to(target.rename(other / "w"))
+    else:
+        plain = tmp_path / "plain" / "snapshots" / "r"
+        plain.mkdir(parents=True)
+        path = path.resolve().rename(plain / "net.onnx")
+        (plain / "w.bin").symlink_to(target)
+    with refused(ModelError, "lie outside the model's folder", "Nothing outside is read"):
+        read_model(path)
 
 
 def with_constant(put: Callable[[TensorProto], None]) -> ModelProto:

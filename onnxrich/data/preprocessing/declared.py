@@ -179,7 +179,7 @@ def _ambiguous(setting: str) -> DataError:
 def _read_config(model: Model, data: DataPath | None) -> Mapping[str, Any]:
     """Read the configuration in the folder of the data, or else of the model; empty where neither has one."""
     candidates = [] if data is None else [data.child(CONFIG) if data.is_folder() else data.beside(CONFIG)]
-    if model.folder is not None:
-        candidates.append(DataPath(str(model.folder)).child(CONFIG))
+    if model.home is not None:
+        candidates.append(DataPath(str(model.home)).child(CONFIG))
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     return {} if path is None else path.read_json(LARGEST_CONFIG, "Fix or remove it.")

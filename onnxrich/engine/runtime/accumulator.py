@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnxrich.engine.runtime.host_binding import HostBinding
 from onnxrich.engine.runtime.session import Feed, Session, translate_errors
 from onnxrich.model.patch.instrument import Patch
 from onnxrich.moments.matrix import Array
@@ -106,7 +107,7 @@ class Accumulator:
                 binding.bind_ortvalue_output(name, tensor)
             for name in keep:
                 binding.bind_output(name, self._session.device.memory, self._session.number)
-            self._session.inference_session.run_with_iobinding(binding)
+            self._session.run_bound(binding)
         self._sums[block], self._spare = self._spare, self._sums[block]
         return list(binding.get_outputs()[len(patch.accumulated) :]) if keep else []
 
@@ -116,16 +117,16 @@ class Accumulator:
         tallies = patch.accumulated[-1:] if patch.has_tallies else ()
         for name in (*(part.name for part in patch.parts), *tallies):
             binding.bind_output(name, self._session.device.memory, self._session.number)
-        self._session.inference_session.run_with_iobinding(binding)
+        self._session.run_bound(binding)
         outputs = binding.get_outputs()
         count = len(patch.parts)
         return outputs[:count], sums[: len(sums) - len(tallies)] + outputs[count:]
 
     def _bind_inputs(
         self, feed: Feed, sums: list[DeviceTensor], held_rows: Sequence[list[DeviceTensor]] | None
-    ) -> ort.IOBinding:
+    ) -> ort.IOBinding | HostBinding:
         """Bind all inputs of a run; None for `held_rows` means that its own rows are held back."""
-        patch, binding = self._patch, self._session.inference_session.io_binding()
+        patch, binding = self._patch, self._session.bind()
         arrays = dict(feed) | {patch.shift: self._shift}
         if patch.last is not None:
             arrays[patch.last] = np.array(held_rows is not None)

@@ -16,6 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from onnxrich._utils.threads import usable_cores
 from onnxrich.engine.runtime.devices import CPU, CUDA, EXACT, Device
+from onnxrich.engine.runtime.host_binding import HostBinding
 from onnxrich.errors import DeviceError, ModelError
 
 Feed = Mapping[str, NDArray[Any]]
@@ -97,6 +98,19 @@ class Session:
         with translate_errors(self.name, "it fails on this batch", kind=RunError):
             outputs: list[NDArray[Any]] = self.inference_session.run(list(names), dict(feed))
             return outputs
+
+    def bind(self) -> ort.IOBinding | HostBinding:
+        """Begin to bind inputs and outputs of a run."""
+        session = self.inference_session
+        takes_text = any(entry.type == "tensor(string)" for entry in session.get_inputs())
+        return HostBinding(session) if takes_text else session.io_binding()
+
+    def run_bound(self, binding: ort.IOBinding | HostBinding) -> None:
+        """Run once with bound inputs and outputs; `translate_errors` is the caller's."""
+        if isinstance(binding, HostBinding):
+            binding.run()
+        else:
+            self.inference_session.run_with_iobinding(binding)
 
     def close(self) -> None:
         """Release the model and its memory. The session can't run any more."""

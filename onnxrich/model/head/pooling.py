@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from onnxrich.model.mask import Mask
+
 Kind = Literal["as it is", "mean over positions", "mean over tokens", "masked mean over tokens", "token", "each row"]
 
 
@@ -22,7 +24,7 @@ class Pool:
         rank: number of axes.
         samples_axis: the axis of samples.
         features_axis: the axis of features.
-        mask: input that is 0 for tokens to leave out, for a masked mean.
+        mask: the mask of the tokens, for a masked mean.
         token: number of the token to take, counted from the end if negative; None for other kinds.
         is_double: whether the tensor is float64, so that float32 would round it.
     """
@@ -31,7 +33,7 @@ class Pool:
     rank: int
     samples_axis: int
     features_axis: int
-    mask: str | None = None
+    mask: Mask | None = None
     token: int | None = None
     is_double: bool = False
 
@@ -69,7 +71,7 @@ def choose_pool(
     features_axis: int | None,
     *,
     rows_per_sample: int,
-    mask: tuple[str, int] | None,
+    mask: tuple[Mask, int] | None,
     token: int | None,
     is_double: bool,
 ) -> Pool | str:
@@ -79,7 +81,7 @@ def choose_pool(
         shapes: of the layer's tensor.
         features_axis: the axis of features; None means the second of four and more axes, else the last.
         rows_per_sample: rows of a sample in the head; when more than one, layers are read row by row too.
-        mask: an input that is 0 for tokens to leave out, and its number of tokens.
+        mask: a mask of tokens, and its number of tokens.
         token: the token to take instead of the mean.
         is_double: whether the tensor is float64.
     """
@@ -110,7 +112,7 @@ def choose_pool(
     return replace(pool, kind="mean over positions")
 
 
-def _pool_tokens(pool: Pool, count: int, mask: tuple[str, int] | None, token: int | None) -> Pool | str:
+def _pool_tokens(pool: Pool, count: int, mask: tuple[Mask, int] | None, token: int | None) -> Pool | str:
     if token is not None:
         if not -count <= token < count:
             return f"it has {count} tokens, and no token {token}"

@@ -79,6 +79,13 @@ class Builder:
             return self.add("Slice", [vector, self.integers([0]), self.integers([-1])])
         return self.add("Slice", [vector], starts=[0], ends=[-1])
 
+    def without_first_columns(self, table: str, count: int) -> str:
+        """Drop the first columns of a table."""
+        if self.opset >= 10:
+            bounds = [self.integers([value]) for value in (count, np.iinfo(np.int32).max, 1)]
+            return self.add("Slice", [table, *bounds])
+        return self.add("Slice", [table], axes=[1], starts=[count], ends=[np.iinfo(np.int32).max])
+
     def row_count(self, table: str) -> str:
         """Count the rows of a table, as a vector of one entry."""
         return self.add("Gather", [self.add("Shape", [table]), self.integers([0])])

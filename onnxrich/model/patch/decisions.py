@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head
+from onnxrich.model.mask import Mask
 from onnxrich.model.patch.builder import Builder, unused_prefix
 from onnxrich.model.patch.rows import add_logits, add_tables
 from onnxrich.moments.matrix import Array
@@ -40,7 +41,7 @@ def build_decision_patch(
     *,
     K: int,
     masked: bool = False,
-    mask: str | None = None,
+    mask: Mask | None = None,
     by_row: bool = False,
 ) -> DecisionPatch:
     """Build the patch that counts decisions. No name of the model is reused.
@@ -51,7 +52,7 @@ def build_decision_patch(
         readouts: weight, float64 array of shape (K, p), and bias, of shape (K,), of each readout.
         K: number of classes.
         masked: whether rows can have weight 0.
-        mask: input of the model that is 0 for rows to leave out.
+        mask: the model's mask of the rows.
         by_row: whether weights and targets come for each row instead of for each sample.
     """
     build = Builder(unused_prefix(model), model.opset)

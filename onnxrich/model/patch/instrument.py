@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead
+from onnxrich.model.mask import Mask
 from onnxrich.model.patch.builder import Builder, unused_prefix
 from onnxrich.model.patch.products import accumulate, add_tallies, tile_shapes
 from onnxrich.model.patch.rows import Part, add_row_table, add_tables
@@ -221,7 +222,7 @@ def instrument(
     K: int = 0,
     with_tallies: bool = False,
     masked: bool = False,
-    mask: str | None = None,
+    mask: Mask | None = None,
     by_row: bool = False,
     shift: Array | None = None,
     batches_per_product: int = 1,
@@ -240,7 +241,7 @@ def instrument(
         K: number of targets.
         with_tallies: whether to sum the tallies too: outputs and targets are those of a classifier.
         masked: whether rows can have weight 0; costs one more pass over the rows.
-        mask: input of the model that is 0 for rows to leave out and 1 for the others.
+        mask: the model's mask of the rows.
         by_row: whether weights and targets come for each row instead of for each sample.
         shift: float64 array of shape (d,) to fix as a constant; then the accumulators are the patch's only outputs.
         batches_per_product: the most batches whose rows one product adds; more than one pays when batches are short.

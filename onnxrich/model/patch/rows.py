@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto
 
 from onnxrich.model.head.head import Head, View
 from onnxrich.model.head.pooling import Pool
+from onnxrich.model.mask import Mask
 from onnxrich.model.patch.builder import Builder
 
 
@@ -68,7 +69,7 @@ def add_tables(
     *,
     K: int,
     masked: bool,
-    mask: str | None,
+    mask: Mask | None,
     by_row: bool,
     row_inputs: dict[str, str] | None = None,
     elements: int | None = None,
@@ -80,7 +81,7 @@ def add_tables(
         head: the head.
         K: number of targets.
         masked: whether rows can have weight 0.
-        mask: input of the model that is 0 for rows to leave out.
+        mask: the model's mask of the rows.
         by_row: whether weights and targets come for each row instead of for each sample.
         row_inputs: names of existing inputs for "weights" and "targets".
         elements: element type of the outputs; the head's arithmetic decides when left out.
@@ -183,13 +184,13 @@ def _per_row(build: Builder, values: str, table: str, width: int, *, by_row: boo
     return _reshape_to_rows(build, build.add("Tile", [by_sample, repeats]), width)
 
 
-def _row_weights(build: Builder, table: str, weights: str | None, mask: str | None, *, by_row: bool) -> str:
+def _row_weights(build: Builder, table: str, weights: str | None, mask: Mask | None, *, by_row: bool) -> str:
     """Weigh the rows, as a table of shape (rows, 1): by the input for weights, times the model's own mask."""
     per_row = None if weights is None else _per_row(build, weights, table, 1, by_row=by_row)
     column = build.ones(table) if per_row is None else build.column(per_row)
     if mask is None:
         return column
-    return build.add("Mul", [column, build.cast(build.column(mask), TensorProto.DOUBLE)])
+    return build.add("Mul", [column, build.column(_kept_tokens(build, mask, TensorProto.DOUBLE))])
 
 
 def _add_pooled(build: Builder, tensor: str, pool: Pool, width: int) -> str:
@@ -227,9 +228,20 @@ def _samples_first(build: Builder, table: str, pool: Pool) -> str:
     return table if pool.samples_axis < pool.features_axis else build.transpose(table)
 
 
-def _token_shares(build: Builder, mask: str, elements: int) -> str:
+def _kept_tokens(build: Builder, mask: Mask, elements: int) -> str:
+    """Lay out a mask as a table of shape (samples, tokens): 1 for tokens that count, 0 for the others."""
+    tensor = build.transpose(mask.name) if mask.samples_axis else mask.name
+    table = build.add("Reshape", [build.cast(tensor, elements), build.integers([0, -1])])
+    table = build.without_first_columns(table, mask.start) if mask.start else table
+    if not mask.inverted:
+        return table
+    one = np.ones(1, np.float64 if elements == TensorProto.DOUBLE else np.float32)
+    return build.add("Sub", [build.constant(one), table])
+
+
+def _token_shares(build: Builder, mask: Mask, elements: int) -> str:
     """Weigh each token in the mean of its sample, shape (samples, 1, tokens); 0 in a sample of padding alone."""
-    weights = build.add("Reshape", [build.cast(mask, elements), build.integers([0, 1, -1])])
+    weights = build.add("Reshape", [_kept_tokens(build, mask, elements), build.integers([0, 1, -1])])
     totals = build.add("Reshape", [build.reduce("ReduceSum", weights, (2,)), build.integers([0, 1, 1])])
     if build.opset >= 11:
         one = np.array(1, np.float64 if elements == TensorProto.DOUBLE else np.float32)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from onnxrich.model.head.pooling import Pool, Shapes, choose_pool
+from onnxrich.model.mask import Mask
 
 
 def choose(dims: tuple[int, ...], *others: tuple[int, ...], **options: Any) -> Pool | str:
@@ -24,9 +25,9 @@ def choose(dims: tuple[int, ...], *others: tuple[int, ...], **options: Any) -> P
         (((3, 4, 4, 8), (5, 4, 4, 8)), {"features_axis": -1}, "mean over positions", (0, 3)),
         (((3, 7, 8), (5, 7, 8)), {}, "mean over tokens", (0, 2)),
         (((7, 3, 8), (7, 5, 8)), {}, "mean over tokens", (1, 2)),
-        (((3, 7, 8), (5, 7, 8)), {"mask": ("mask", 7)}, "masked mean over tokens", (0, 2)),
-        (((3, 7, 8), (5, 7, 8)), {"mask": ("mask", 9)}, "mean over tokens", (0, 2)),
-        (((3, 7, 8), (5, 7, 8)), {"token": -7, "mask": ("mask", 7)}, "token", (0, 2)),
+        (((3, 7, 8), (5, 7, 8)), {"mask": (Mask("mask"), 7)}, "masked mean over tokens", (0, 2)),
+        (((3, 7, 8), (5, 7, 8)), {"mask": (Mask("mask"), 9)}, "mean over tokens", (0, 2)),
+        (((3, 7, 8), (5, 7, 8)), {"token": -7, "mask": (Mask("mask"), 7)}, "token", (0, 2)),
         (((3, 7, 8), (5, 7, 8)), {"rows_per_sample": 7}, "each row", (0, 2)),
         (((21, 8), (35, 8)), {"rows_per_sample": 7}, "each row", (0, 1)),
     ],
