@@ -103,6 +103,16 @@ def apply_constant(affine: Affine, node: NodeProto, constant: NDArray[Any], *, c
     return replace(affine, kind=f"{affine.kind}+{node.op_type}", weight=weight, bias=bias)
 
 
+def batch_factors(graph: Graph, node: NodeProto) -> tuple[Array, Array] | None:
+    """Read scale and shift, each of shape (channels,), of a BatchNormalization; None where the batch decides them."""
+    constants = node.input[1:5]
+    if attribute(node, "training_mode", 0) or any(node.output[1:]) or not all(map(graph.is_constant, constants)):
+        return None
+    gain, shift, mean, variance = (to_double(graph.constant(name)).reshape(-1) for name in constants)
+    scale = gain / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    return scale, shift - mean * scale
+
+
 def to_double(values: NDArray[Any]) -> Array:
     """Convert values of any numeric type to float64."""
     return np.asarray(values).astype(np.float64)
