@@ -58,6 +58,7 @@ class Affine:
         quantization_step: relative size of the steps to which an operator on integers rounds its operands; else 0.
         features_scale: names of the scale and the zero point of quantised φ; empty for floats.
         outputs_scale: the same for quantised f.
+        outputs_steps: operators to apply to f, which has no axis of features, to give it one.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Affine:
     quantization_step: float = 0.0
     features_scale: tuple[str, ...] = ()
     outputs_scale: tuple[str, ...] = ()
+    outputs_steps: tuple[NodeProto, ...] = ()
 
 
 # Eight bits round a number to 1/510 of its range, which is a few per cent of its usual size.

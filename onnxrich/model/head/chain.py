@@ -31,6 +31,7 @@ class Chain:
         steps: operators that move the rows of f, to be applied to φ too.
         is_pooled: whether one of them takes a mean.
         is_mixed: whether a Reshape has put rows and features on one axis, until another Reshape separates them.
+        activation: the operator behind the chain with which an embedding ends; None where scores follow, or nothing.
     """
 
     affine: Affine
@@ -39,6 +40,7 @@ class Chain:
     steps: tuple[NodeProto, ...] = ()
     is_pooled: bool = False
     is_mixed: bool = False
+    activation: str | None = None
 
 
 def build_chain(

@@ -172,7 +172,7 @@ class Combinations:
 
 
 def common_bases(graph: Graph, layers: Sequence[Affine]) -> Iterator[Base]:
-    """Iterate over tensors that may be the common features of some layers: their features, and what these are views of."""
+    """Iterate over tensors that may be the common features of some layers, and over those of which these are views."""
     seen: set[str] = set()
     for layer in layers:
         base = Base(layer.features, layer.features_axes, layer.weight.shape[1], layer.flattened)
@@ -255,7 +255,9 @@ def _along_values(values: Values, constant: NDArray[Any]) -> Array | None:
     if constant.ndim > values.rank:
         return None
     aligned = to_double(constant).reshape((1,) * (values.rank - constant.ndim) + constant.shape)
-    return None if any(is_row and size > 1 for is_row, size in zip(values.rows, aligned.shape, strict=True)) else aligned
+    return (
+        None if any(is_row and size > 1 for is_row, size in zip(values.rows, aligned.shape, strict=True)) else aligned
+    )
 
 
 def _mean(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor: str) -> Values | None:
@@ -310,7 +312,7 @@ def _transpose(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor:
     values = inputs[node.input[0]]
     order = list(attribute(node, "perm") or range(values.rank)[::-1])
     rows = [values.rows[axis] for axis in order]
-    in_order = sorted((axis for axis in order if values.rows[axis])) == [axis for axis in order if values.rows[axis]]
+    in_order = sorted(axis for axis in order if values.rows[axis]) == [axis for axis in order if values.rows[axis]]
     return values.mapped(lambda array: array.transpose(*order, values.rank), rows) if in_order else None
 
 
@@ -339,11 +341,11 @@ def _reshape(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor: s
     """Group values anew behind the rows, which must come first and stay as many."""
     values = inputs[node.input[0]]
     count = sum(values.rows)
-    target = graph.constant_integers(node, "shape", 1) or list(graph.shape(node.output[0]))
+    target: list[int | None] = list(graph.constant_integers(node, "shape", 1) or graph.shape(node.output[0]))
     if node.op_type == "Flatten":
         target = [0, -1] if attribute(node, "axis", 1) == 1 else []
-    size, behind = values.bias.size, list(target[count:])
-    if not all(values.rows[:count]) or not count or not behind or any(entry in (None, 0) for entry in behind):
+    size, behind = values.bias.size, [entry or 0 for entry in target[count:]]
+    if not all(values.rows[:count]) or not count or not behind or 0 in behind:
         return None
     open_entries = [index for index, entry in enumerate(behind) if entry == -1]
     if len(open_entries) == 1 and -1 not in target[:count]:
@@ -405,7 +407,7 @@ def _split(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor: str
     return values.mapped(lambda array: np.take(array, range(start, min(start + sizes[number], length)), axis=axis))
 
 
-# Compute the coefficients of an operator's output from those of its inputs; None where rows and values don't keep apart.
+# Compute the coefficients of an operator's output from those of its inputs; None where rows and values mix.
 Operator = Callable[[Graph, NodeProto, dict[str, Values], str], "Values | None"]
 _OPERATORS: dict[str, Operator] = {
     "Add": _sum, "BatchNormalization": _normalize, "Cast": _cast, "Concat": _concatenate, "Div": _scale,

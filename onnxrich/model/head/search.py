@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
 
@@ -12,7 +12,7 @@ from onnxrich.model.head.affine import Affine, batch_factors, read_affine
 from onnxrich.model.head.chain import BY_CONSTANT, CHOOSES_ROWS, MOVES, UNCHANGED, Chain, build_chain
 from onnxrich.model.head.combination import SELECTIONS, Base, Combinations, base_of, common_bases
 from onnxrich.model.head.quantized import read_quantized
-from onnxrich.model.head.tail import AFTER_HEAD, DOMAINS, hidden_contraction
+from onnxrich.model.head.tail import AFTER_HEAD, DOMAINS, embedding_activation, hidden_contraction
 from onnxrich.model.simplify import STANDARD
 
 # Operators between a tensor and its linear layer, at most.
@@ -155,7 +155,7 @@ def _verified_tail(graph: Graph, region: Region, chain: Chain) -> Chain | DeadEn
     chooser = next((node for node in behind if _choice_of_rows(graph, node)), None)
     if chooser is not None:
         return DeadEnd(chooser.output[0], f"{chooser.op_type} takes rows by numbers that come from elsewhere")
-    return chain
+    return replace(chain, activation=embedding_activation(behind))
 
 
 def find_region(graph: Graph, start: str, *, base: str | None = None) -> Region:
@@ -267,7 +267,7 @@ def _end_at_layer(
     graph: Graph, node: NodeProto, name: str, affine: Affine | str, *, checks_layers: bool
 ) -> tuple[str, ...] | Affine | DeadEnd:
     """Take a linear layer as the head, or say why it is none."""
-    label = f"{node.op_type} {node.name!r}"
+    label = f"{node.op_type} {node.name!r}" if node.name else node.op_type
     if graph.is_inner(name):
         return DeadEnd(name, f"{label} lies inside an If, where its tensors can't be read")
     if isinstance(affine, str):
