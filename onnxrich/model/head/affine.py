@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.simplify import STANDARD
@@ -231,4 +231,44 @@ def _einsum_axes(term: str, label: str) -> Axes:
     return Axes(len(term), term.index(label))
 
 
-_READERS: dict[str, Reader] = {"Gemm": read_gemm, "MatMul": read_matmul, "Conv": read_conv, "Einsum": _read_einsum}
+def _read_weighted_sum(graph: Graph, node: NodeProto) -> Affine | str | None:
+    """Read the affine map of a sum of features that a Mul has weighed by constants; None for other sums."""
+    product, axes = graph.producer(node.input[0]), graph.constant_integers(node, "axes", 1)
+    if product is None or product.op_type != "Mul" or product.domain not in STANDARD or not axes or len(axes) != 1:
+        return None
+    left, right = (graph.is_constant(name) for name in product.input)
+    features = product.input[1 if left else 0]
+    shape = graph.shape(features)
+    if left == right or not shape:
+        return None
+    raw = graph.constant(product.input[0 if left else 1])
+    axis = axes[0] % len(shape)
+    raw = raw.reshape((1,) * (len(shape) - raw.ndim) + raw.shape)
+    if raw.ndim > len(shape) or raw.shape[axis] == 1 or shape[axis] == 1:
+        return None  # it sums over rows, or weighs no features
+    others = [index for index, size in enumerate(raw.shape) if size > 1 and index != axis]
+    if axis != len(shape) - 1 and not others:
+        return "it sums weighed values along another axis than the last"
+    if len(others) > 1 or any(shape[other] != 1 for other in others):
+        return "it sums values whose weights differ from row to row"
+    weight = to_double(np.moveaxis(raw, axis, -1).reshape(-1, raw.shape[axis]))
+    weight = weight / raw.shape[axis] if node.op_type == "ReduceMean" else weight
+    keeps = bool(attribute(node, "keepdims", 1))
+    steps: tuple[NodeProto, ...] = ()
+    if keeps:
+        outer = Axes(len(shape), others[0] if others else axis)
+    elif others:
+        outer = Axes(len(shape) - 1, others[0] - (axis < others[0]))
+    else:
+        outer = Axes(2, 1)
+        steps = (helper.make_node("Flatten", ["sum"], ["column"], axis=len(shape) - 1),)
+    return Affine(
+        f"Mul+{node.op_type}", features, Axes(len(shape), axis), outer, weight, np.zeros(len(weight)),
+        arithmetic_of(raw), outputs_steps=steps,
+    )  # fmt: skip
+
+
+_READERS: dict[str, Reader] = {
+    "Conv": read_conv, "Einsum": _read_einsum, "Gemm": read_gemm, "MatMul": read_matmul,
+    "ReduceMean": _read_weighted_sum, "ReduceSum": _read_weighted_sum,
+}  # fmt: skip

@@ -86,6 +86,8 @@ def _extend(
     Returns:
         The chain, and whether the head reaches to its end; None when the node does not belong to the chain.
     """
+    if chain.affine.outputs_steps and node.op_type not in BY_CONSTANT | UNCHANGED:
+        return None  # there is no axis of features that such an operator could keep
     if node.op_type == "Reshape" and chain.axes.last and not chain.axes.unit:
         return _regroup_rows(graph, chain, node), False
     if chain.is_mixed and node.op_type not in UNCHANGED:

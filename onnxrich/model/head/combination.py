@@ -154,6 +154,8 @@ class Combinations:
     def _behind_layer(self, layer: Affine, depth: int) -> Values | None:
         if layer.features_scale or layer.outputs_scale or layer.outputs_axes.rank is None:
             return None
+        if layer.outputs_steps:
+            return self._of_column(layer)
         out = layer.outputs_axes.features % layer.outputs_axes.rank
         if layer.features == self._base.tensor and layer.flattened == self._base.flattened:
             shape = [len(layer.bias) if index == out else 1 for index in range(layer.outputs_axes.rank)]
@@ -169,6 +171,14 @@ class Combinations:
         shape = [-1 if index == axis else 1 for index in range(values.rank)]
         bias = np.moveaxis(np.tensordot(layer.weight, values.bias, (1, axis)), 0, axis) + layer.bias.reshape(shape)
         return replace(values.joined(weight, bias), layers=(*values.layers, layer))
+
+    def _of_column(self, layer: Affine) -> Values | None:
+        """The values of a layer with one output, which has no axis of its own."""
+        if layer.features != self._base.tensor:
+            return None
+        rank = int(attribute(layer.outputs_steps[0], "axis"))
+        shape = (1,) * rank
+        return Values(layer.weight.reshape(*shape, -1), layer.bias.reshape(shape), (True,) * rank, (layer,))
 
 
 def common_bases(graph: Graph, layers: Sequence[Affine]) -> Iterator[Base]:

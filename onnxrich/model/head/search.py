@@ -12,7 +12,14 @@ from onnxrich.model.head.affine import Affine, batch_factors, read_affine
 from onnxrich.model.head.chain import BY_CONSTANT, CHOOSES_ROWS, MOVES, UNCHANGED, Chain, build_chain
 from onnxrich.model.head.combination import SELECTIONS, Base, Combinations, base_of, common_bases
 from onnxrich.model.head.quantized import read_quantized
-from onnxrich.model.head.tail import AFTER_HEAD, DOMAINS, embedding_activation, hidden_contraction
+from onnxrich.model.head.tail import (
+    AFTER_HEAD,
+    DOMAINS,
+    embedding_activation,
+    hidden_contraction,
+    is_fixed_expectation,
+    is_probability,
+)
 from onnxrich.model.simplify import STANDARD
 
 # Operators between a tensor and its linear layer, at most.
@@ -38,12 +45,14 @@ class Region:
         sources: the tensors from which an operator computes a tensor, for each that is no end.
         layers: the linear layers that were reached, by the name of their output. Behind a base they are no ends.
         dead_ends: other tensors at which the search stopped, by name.
+        is_ambiguous: whether a layer acts on a softmax, so that it may be a part of what follows the head.
     """
 
     start: str
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
     layers: dict[str, Affine] = field(default_factory=dict)
     dead_ends: dict[str, DeadEnd] = field(default_factory=dict)
+    is_ambiguous: bool = False
 
     def path_from(self, graph: Graph, tensor: str) -> list[tuple[NodeProto, str]]:
         """List the operators behind a tensor, each with its output, up to the first that reads another tensor too.
@@ -90,7 +99,7 @@ def search_back(graph: Graph, tensor: str) -> list[Chain | DeadEnd]:
         ((name, affine),) = region.layers.items()
         chain = _chain_of(graph, region, name, affine)
         return [_verified_tail(graph, region, _to_the_end(graph, region, chain))]
-    combined = _combine(graph, region)
+    combined = None if region.is_ambiguous else _combine(graph, region)
     if combined is not None:
         return [combined]
     chains = [_chain_of(graph, region, name, affine) for name, affine in region.layers.items()]
@@ -170,9 +179,15 @@ def find_region(graph: Graph, start: str, *, base: str | None = None) -> Region:
         if isinstance(result, DeadEnd):
             region.dead_ends[name] = result
             continue
+        goes_on = base is not None
         if isinstance(result, Affine):
             region.layers[name] = result
-        if not isinstance(result, Affine) or base is not None:
+            may_be_tail = not goes_on and is_probability(graph, result.features)
+            if may_be_tail and is_fixed_expectation(graph, result):
+                del region.layers[name]
+            region.is_ambiguous = region.is_ambiguous or (may_be_tail and name in region.layers)
+            goes_on = goes_on or may_be_tail
+        if not isinstance(result, Affine) or goes_on:
             result = (result.features,) if isinstance(result, Affine) else result
             region.sources[name] = result
             node = graph.producer(name)

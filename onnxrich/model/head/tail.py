@@ -16,14 +16,15 @@ from onnxrich.model.simplify import STANDARD
 
 # Operators that may stand between the last linear layer and an output of the model, besides those in `chain`.
 AFTER_HEAD = {
-    "Abs", "And", "ArgMax", "ArgMin", "ArrayFeatureExtractor", "AveragePool", "BatchNormalization", "Celu", "Clip",
-    "Concat", "Elu", "Equal", "Erf", "Exp", "Expand", "Gelu", "GlobalMaxPool", "Greater",
-    "GreaterOrEqual", "HardSigmoid", "HardSwish", "Hardmax", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
-    "LpNormalization", "Max", "MaxPool", "Mean", "Min", "Neg", "Normalizer", "Not", "OneHot", "Or", "PRelu", "Pow",
-    "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSigmoid", "QLinearSoftmax", "Reciprocal", "ReduceL1",
-    "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu",
-    "Resize", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Sum", "Tanh",
-    "ThresholdedRelu", "TopK", "Upsample", "Where", "ZipMap",
+    "Abs", "And", "ArgMax", "ArgMin", "ArrayFeatureExtractor", "Atan", "AveragePool", "BatchNormalization", "Ceil",
+    "Celu", "Clip", "Concat", "Cos", "Elu", "Equal", "Erf", "Exp", "Expand", "FastGelu", "Floor", "Gelu",
+    "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Hardmax", "IsInf", "IsNaN", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "LogSoftmax", "LpNormalization", "Max", "MaxPool", "Mean", "Min", "Mish", "Neg",
+    "Normalizer", "Not", "OneHot", "Or", "PRelu", "Pow", "QLinearAveragePool", "QLinearGlobalAveragePool",
+    "QLinearSigmoid", "QLinearSoftmax", "QuickGelu", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu", "Resize", "Round", "Selu",
+    "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Sum", "Swish", "Tanh",
+    "ThresholdedRelu", "TopK", "Upsample", "Where", "Xor", "ZipMap",
 }  # fmt: skip
 DOMAINS = (*STANDARD, "ai.onnx.ml", "com.microsoft")
 # Operators that sum, or otherwise contract, the values along an axis.
