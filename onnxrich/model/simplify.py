@@ -1,6 +1,6 @@
 """Simplification of models whose tensors are hidden: a hidden tensor can't be an output of the graph.
 
-Local functions, branches that a constant decides, activations fused into a layer and the bodies of loops hide tensors.
+Local functions, branches, activations fused into a layer and the bodies of loops hide tensors.
 A model with any of them is copied and rewritten. All others go to the runtime unchanged.
 """
 
@@ -32,7 +32,7 @@ MAX_NESTED_BRANCHES = 16
 
 
 def simplify(proto: ModelProto, path: str) -> ModelProto | None:
-    """Copy a model and inline its functions, decided branches, fused activations and tails of loops.
+    """Copy a model and inline its functions, decided branches, fused activations and tails of loops and branches.
 
     Args:
         proto: the model, which is not changed.
@@ -44,7 +44,7 @@ def simplify(proto: ModelProto, path: str) -> ModelProto | None:
     Raises:
         ModelError: when functions are undefined or call themselves.
     """
-    has_loops = any(node.op_type in LOOPS for node in proto.graph.node)
+    has_loops = any(node.op_type in (*LOOPS, "If") for node in proto.graph.node)
     has_hidden = _has_hidden(proto.graph)
     if not (proto.functions or has_hidden or has_loops):
         return None
@@ -58,14 +58,18 @@ def simplify(proto: ModelProto, path: str) -> ModelProto | None:
 
 
 def lift_tails(proto: ModelProto) -> bool:
-    """Move tails out of the loops of a model's main graph, in place. Returns whether a tail was moved.
+    """Move tails out of the loops and branches of a model's main graph, in place. Returns whether a tail was moved.
 
     A tail is the operators of a loop's body that lead to one of its stacked outputs, a linear layer among them. They
-    treat rows alike, so that they can run once behind the loop instead of in each iteration.
+    treat rows alike, so that they can run once behind the loop instead of in each iteration. Of an If it is the
+    operators with which both branches end alike.
     """
     nodes, is_lifted = [], False
     for node in proto.graph.node:
-        tails = _lift_from(proto.graph, node) if node.op_type in LOOPS and node.domain in STANDARD else []
+        tails: list[NodeProto] = []
+        if node.domain in STANDARD:
+            tails = _lift_from(proto.graph, node) if node.op_type in LOOPS else []
+            tails = _lift_from_branches(proto.graph, node) if node.op_type == "If" else tails
         nodes += [node, *tails]
         is_lifted = is_lifted or bool(tails)
     if is_lifted:
@@ -224,6 +228,39 @@ def _lift_from(graph: GraphProto, loop: NodeProto) -> list[NodeProto]:
     return nodes
 
 
+def _lift_from_branches(graph: GraphProto, node: NodeProto) -> list[NodeProto]:
+    """Move the tails with which both branches of an If end alike behind it; returns their nodes."""
+    branches = [entry.g for entry in node.attribute if entry.name in ("then_branch", "else_branch")]
+    nodes: list[NodeProto] = []
+    if len(branches) != 2:
+        return nodes
+    for index, final in enumerate(list(node.output)):
+        ends = [_find_tail(branch, branch.output[index].name) for branch in branches]
+        tails = [_described(branch, source, tail) for branch, (source, tail) in zip(branches, ends, strict=True)]
+        source, tail = ends[0]
+        if not final or tails[0] != tails[1] or not any(part.op_type in ("Gemm", "MatMul") for part in tail):
+            continue
+        prefix = f"{final}/lifted/"
+        node.output[index] = f"{prefix}{source}"
+        nodes += _copy_tail(graph, branches[0], tail, source=source, prefix=prefix, final=final)
+        for branch, (inner, _) in zip(branches, ends, strict=True):
+            _stack(branch, index, inner, f"{prefix}{branch.name}/features")
+    return nodes
+
+
+def _described(body: GraphProto, source: str, tail: list[NodeProto]) -> list[tuple[object, ...]]:
+    """Describe a tail so that equal descriptions compute the same: by values of weights, and not by their names."""
+    weights = {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in body.initializer
+               if tensor.data_location != TensorProto.EXTERNAL}  # fmt: skip
+    described: list[tuple[object, ...]] = []
+    numbers = {source: 0} | {node.output[0]: number for number, node in enumerate(tail, 1)}
+    for node in tail:
+        inputs = tuple(numbers.get(name, weights.get(name, name)) for name in node.input)
+        attributes = tuple(sorted(entry.SerializeToString() for entry in node.attribute))
+        described.append((node.op_type, node.domain, attributes, inputs))
+    return described
+
+
 def _find_tail(body: GraphProto, output: str) -> tuple[str, list[NodeProto]]:
     """Find the movable operators that lead to an output of a body, in order, and the tensor before them."""
     producers = {name: node for node in body.node for name in node.output}
@@ -272,7 +309,8 @@ def _copy_tail(
         prefix: begins the new names of tensors.
         final: the new name of the last tensor.
     """
-    renamed = _copy_weights(graph, body, prefix) | {source: f"{prefix}{source}"}
+    used = {name for node in tail for name in node.input}
+    renamed = _copy_weights(graph, body, prefix, used) | {source: f"{prefix}{source}"}
     copies: list[NodeProto] = []
     for node in tail:
         copy = NodeProto()
@@ -285,10 +323,11 @@ def _copy_tail(
     return copies
 
 
-def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str) -> dict[str, str]:
-    """Copy the initializers of a loop's body to the main graph; returns their new names by the old ones."""
-    names = {weight.name: f"{prefix}{weight.name}" for weight in body.initializer}
-    for weight in body.initializer:
+def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str, used: set[str]) -> dict[str, str]:
+    """Copy used initializers of a body to the main graph; returns their new names by the old ones."""
+    weights = [weight for weight in body.initializer if weight.name in used]
+    names = {weight.name: f"{prefix}{weight.name}" for weight in weights}
+    for weight in weights:
         copy = graph.initializer.add()
         copy.CopyFrom(weight)
         copy.name = names[weight.name]

@@ -85,7 +85,8 @@ Reader = Callable[[Graph, NodeProto], "Affine | str | None"]
 
 def read_affine(graph: Graph, node: NodeProto) -> Affine | str | None:
     """Read the affine map of a node; returns the reason when it has none, None for a node of another kind."""
-    reader = _READERS.get(node.op_type) if node.domain in STANDARD else None
+    readers = _READERS if node.domain in STANDARD else _LINEAR_MODELS if node.domain == "ai.onnx.ml" else {}
+    reader = readers.get(node.op_type)
     return None if reader is None else reader(graph, node)
 
 
@@ -199,6 +200,35 @@ def read_conv(graph: Graph, node: NodeProto) -> Affine | str:
     )
 
 
+def _read_transposed_conv(graph: Graph, node: NodeProto) -> Affine | str:
+    """Read the affine map of a transposed convolution whose kernel acts at one position."""
+    if not all(graph.is_constant(name) for name in node.input[1:] if name):
+        return "its weight is computed from the input"
+    raw = graph.constant(node.input[1])
+    moves = [*attribute(node, "pads", []), *attribute(node, "output_padding", []), *attribute(node, "output_shape", [])]
+    strided = any(step != 1 for step in attribute(node, "strides", []))
+    if any(size != 1 for size in raw.shape[2:]) or attribute(node, "group", 1) != 1 or strided or any(moves):
+        return "it is a transposed convolution whose kernel acts at several positions"
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    weight, axes = to_double(raw.reshape(raw.shape[:2]).T), Axes(raw.ndim, 1)
+    bias = to_double(graph.constant(node.input[2])) if has_bias else np.zeros(len(weight))
+    return Affine("ConvTranspose", node.input[0], axes, axes, weight, bias, arithmetic_of(raw), has_bias)
+
+
+def _read_linear_model(graph: Graph, node: NodeProto) -> Affine | str:
+    """Read the affine map of a linear model of scikit-learn, whose scores are its last output."""
+    transform = attribute(node, "post_transform", b"NONE")
+    intercepts = np.array(attribute(node, "intercepts", [0.0]), dtype=np.float64)
+    coefficients = np.array(attribute(node, "coefficients", []), dtype=np.float64)
+    names = attribute(node, "classlabels_ints") or attribute(node, "classlabels_strings") or intercepts
+    if transform != b"NONE":
+        return f"it applies {transform.decode('ascii', 'replace')} to its scores, which no tensor holds"
+    if len(names) != len(intercepts):
+        return "it writes one score as those of two classes"
+    weight, axes = coefficients.reshape(len(intercepts), -1), Axes(2, 1)
+    return Affine(node.op_type, node.input[0], axes, axes, weight, intercepts, "float32", has_bias=True)
+
+
 def _read_einsum(graph: Graph, node: NodeProto) -> Affine | str:
     """Read the affine map of an Einsum that sums one label of φ against a weight of two labels."""
     equation = attribute(node, "equation", b"").decode("ascii", "replace").replace(" ", "")
@@ -268,7 +298,8 @@ def _read_weighted_sum(graph: Graph, node: NodeProto) -> Affine | str | None:
     )  # fmt: skip
 
 
+_LINEAR_MODELS: dict[str, Reader] = {"LinearClassifier": _read_linear_model, "LinearRegressor": _read_linear_model}
 _READERS: dict[str, Reader] = {
-    "Conv": read_conv, "Einsum": _read_einsum, "Gemm": read_gemm, "MatMul": read_matmul,
+    "Conv": read_conv, "ConvTranspose": _read_transposed_conv, "Einsum": _read_einsum, "Gemm": read_gemm, "MatMul": read_matmul,
     "ReduceMean": _read_weighted_sum, "ReduceSum": _read_weighted_sum,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.head.affine import EIGHT_BITS, Affine, Axes, apply_constant, batch_factors
@@ -102,6 +102,8 @@ def _extend(
         return _add_normalization(graph, chain, node)
     if node.op_type == "Neg":
         return replace(chain, affine=_scaled(chain.affine, node, -np.ones(1), np.zeros(1))), False
+    if node.op_type == "QLinearGlobalAveragePool":
+        return _pool_integers(chain, node) if same_axes else None
     if node.op_type == "QuantizeLinear":
         return replace(chain, affine=replace(chain.affine, quantization_step=EIGHT_BITS)), False
     if node.op_type == "DequantizeLinear":
@@ -150,6 +152,16 @@ def _add_constant(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain, b
     is_bias = node.op_type in ("Add", "Sub") and not affine.has_bias
     belongs = constant.size == len(affine.bias) and (constant.size > 1 or is_bias)
     return replace(chain, affine=replace(affine, has_bias=affine.has_bias or (belongs and is_bias))), belongs
+
+
+def _pool_integers(chain: Chain, node: NodeProto) -> tuple[Chain, bool] | None:
+    """Append a pooling of quantised maps: φ, which is dequantised, is pooled in floats."""
+    if chain.axes.features != 1 or attribute(node, "channels_last", 0):
+        return None
+    step = helper.make_node("GlobalAveragePool", node.input[:1], node.output)
+    affine = replace(chain.affine, outputs_scale=(node.input[3], node.input[4]), quantization_step=EIGHT_BITS)
+    axes = replace(chain.axes, unit=True)
+    return replace(chain, affine=affine, axes=axes, steps=(*chain.steps, step), is_pooled=True), True
 
 
 def _lies_along_features(constant: Array, axes: Axes) -> bool:

@@ -28,6 +28,13 @@ MAX_DEPTH = 256
 CHANGES_SPAN = {"Add", "BatchNormalization", "Concat", "Mean", "ReduceMean", "ReduceSum", "Sub", "Sum"}
 
 
+# Operators of which the power spectrum of a signal consists, and those among them that give powers.
+POWERS = {"Abs", "Log", "Pow", "ReduceL2", "ReduceSumSquare", "Sqrt"}
+SPECTRAL = POWERS | BY_CONSTANT | UNCHANGED | MOVES.keys() | {
+    "Clip", "Concat", "Conv", "DFT", "Einsum", "Gemm", "MatMul", "Max", "Neg", "Pad", "STFT", "Split",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class DeadEnd:
     """A tensor at which the search stopped, and the reason."""
@@ -222,6 +229,19 @@ def is_raw_input(graph: Graph, tensor: str) -> bool:
     return False
 
 
+def _is_fixed_transform(graph: Graph, affine: Affine) -> bool:
+    """Whether a layer is a bank of filters on a power spectrum of the input, which nobody trained.
+
+    Its weights are not negative, as those of a mel scale, or it acts on logarithms, as a cosine transform does.
+    """
+    names = walk(affine.features, lambda name: graph.data_inputs(node) if (node := graph.producer(name)) else ())
+    nodes = [node for name in names if (node := graph.producer(name)) is not None]
+    operators = {node.op_type for node in nodes}
+    is_squared = any(node.op_type == "Mul" and node.input[0] == node.input[1] for node in nodes)
+    is_spectrum = operators <= SPECTRAL and (bool(operators & POWERS) or is_squared)
+    return is_spectrum and ("Log" in operators or bool((affine.weight >= 0).all()))
+
+
 def _is_decision(graph: Graph, tensor: str) -> bool:
     """Whether a tensor says which values are equal, as for leaves of trees or entries of tables."""
     for _ in range(MAX_DEPTH):
@@ -239,6 +259,8 @@ def _step_back(graph: Graph, name: str, depth: int, *, checks_layers: bool) -> t
         return DeadEnd(name, "the model's input is reached without a linear layer")
     if depth > MAX_DEPTH:
         return DeadEnd(name, f"no linear layer is among the last {MAX_DEPTH} operators")
+    if node.op_type == "LinearClassifier" and name != node.output[-1]:
+        return (node.output[-1],)  # the labels are a function of the scores
     affine = read_layer(graph, node)
     if affine is not None:
         return _end_at_layer(graph, node, name, affine, checks_layers=checks_layers)
@@ -293,6 +315,8 @@ def _end_at_layer(
         return DeadEnd(name, f"{label} acts on decisions, such as those of trees, and not on a layer")
     if is_raw_input(graph, affine.features):
         return DeadEnd(name, f"{label} acts on the model's input: there is no layer before it")
+    if _is_fixed_transform(graph, affine):
+        return DeadEnd(name, f"{label} acts on a fixed transform of the model's input, such as a spectrogram")
     return affine
 
 
