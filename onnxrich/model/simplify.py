@@ -27,6 +27,8 @@ FUSED = {"FusedGemm": "Gemm", "FusedConv": "Conv"}
 FUSED_ACTIVATIONS = {
     "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
 }  # fmt: skip
+# Operators that pass on a condition of one element, or its opposite.
+PASSES_CONDITION = {"Cast", "Identity", "Not", "Reshape", "Squeeze", "Unsqueeze"}
 # Branches inside one another, at most.
 MAX_NESTED_BRANCHES = 16
 
@@ -181,16 +183,20 @@ def _decided_branch(graph: GraphProto, node: NodeProto) -> GraphProto | None:
     return branch
 
 
-def _constant_condition(graph: GraphProto, name: str) -> bool | None:
-    """Read a condition that is constant; None for any other."""
+def _constant_condition(graph: GraphProto, name: str, depth: int = 0) -> bool | None:
+    """Read a condition that is constant, at most moved, cast or negated; None for any other."""
+    maker = next((node for node in graph.node if name in node.output), None)
+    if maker is not None and maker.op_type in PASSES_CONDITION and depth < MAX_NESTED_BRANCHES:
+        value = _constant_condition(graph, maker.input[0], depth + 1)
+        return not value if maker.op_type == "Not" and value is not None else value
     tensors: list[TensorProto] = [tensor for tensor in graph.initializer if tensor.name == name]
     for node in graph.node:
         if node.op_type == "Constant" and name in node.output:
             tensors += [entry.t for entry in node.attribute if entry.name == "value"]
     if len(tensors) != 1 or tensors[0].data_location == TensorProto.EXTERNAL:
         return None
-    value = numpy_helper.to_array(tensors[0])
-    return bool(value.reshape(-1)[0]) if value.size == 1 else None
+    array = numpy_helper.to_array(tensors[0])
+    return bool(array.reshape(-1)[0]) if array.size == 1 else None
 
 
 def _inline_branch(graph: GraphProto, node: NodeProto, branch: GraphProto) -> Iterator[NodeProto]:
@@ -235,30 +241,46 @@ def _lift_from_branches(graph: GraphProto, node: NodeProto) -> list[NodeProto]:
     if len(branches) != 2:
         return nodes
     for index, final in enumerate(list(node.output)):
-        ends = [_find_tail(branch, branch.output[index].name) for branch in branches]
-        tails = [_described(branch, source, tail) for branch, (source, tail) in zip(branches, ends, strict=True)]
-        source, tail = ends[0]
-        if not final or tails[0] != tails[1] or not any(part.op_type in ("Gemm", "MatMul") for part in tail):
+        tails = [_find_tail(branch, branch.output[index].name) for branch in branches]
+        described = [_described(branch, *tail) for branch, tail in zip(branches, tails, strict=True)]
+        count = _common_end(*described)
+        tail = tails[0][1][len(tails[0][1]) - count :]
+        if not final or not any(part.op_type in ("Gemm", "MatMul") for part in tail):
             continue
+        sources = [_source_of(source, all_nodes, count) for source, all_nodes in tails]
         prefix = f"{final}/lifted/"
-        node.output[index] = f"{prefix}{source}"
-        nodes += _copy_tail(graph, branches[0], tail, source=source, prefix=prefix, final=final)
-        for branch, (inner, _) in zip(branches, ends, strict=True):
-            _stack(branch, index, inner, f"{prefix}{branch.name}/features")
+        node.output[index] = f"{prefix}{sources[0]}"
+        nodes += _copy_tail(graph, branches[0], tail, source=sources[0], prefix=prefix, final=final)
+        for branch, source in zip(branches, sources, strict=True):
+            _stack(branch, index, source, f"{prefix}{branch.name}/features")
     return nodes
 
 
 def _described(body: GraphProto, source: str, tail: list[NodeProto]) -> list[tuple[object, ...]]:
-    """Describe a tail so that equal descriptions compute the same: by values of weights, and not by their names."""
-    weights = {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in body.initializer
-               if tensor.data_location != TensorProto.EXTERNAL}  # fmt: skip
+    """Describe the nodes of a tail so that equal ones compute the same: by values of weights, not by their names."""
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor).tobytes()
+        for tensor in body.initializer
+        if tensor.data_location != TensorProto.EXTERNAL
+    }
     described: list[tuple[object, ...]] = []
-    numbers = {source: 0} | {node.output[0]: number for number, node in enumerate(tail, 1)}
     for node in tail:
-        inputs = tuple(numbers.get(name, weights.get(name, name)) for name in node.input)
+        inputs = tuple(None if name == source else weights.get(name, name) for name in node.input)
         attributes = tuple(sorted(entry.SerializeToString() for entry in node.attribute))
         described.append((node.op_type, node.domain, attributes, inputs))
+        source = node.output[0]
     return described
+
+
+def _common_end(left: list[tuple[object, ...]], right: list[tuple[object, ...]]) -> int:
+    """Count the entries with which two lists end alike."""
+    pairs = zip(reversed(left), reversed(right), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+
+
+def _source_of(source: str, tail: list[NodeProto], count: int) -> str:
+    """The tensor before the last nodes of a tail."""
+    return source if count == len(tail) else str(tail[-count - 1].output[0])
 
 
 def _find_tail(body: GraphProto, output: str) -> tuple[str, list[NodeProto]]:

@@ -205,7 +205,7 @@ def _read_transposed_conv(graph: Graph, node: NodeProto) -> Affine | str:
     if not all(graph.is_constant(name) for name in node.input[1:] if name):
         return "its weight is computed from the input"
     raw = graph.constant(node.input[1])
-    moves = [*attribute(node, "pads", []), *attribute(node, "output_padding", []), *attribute(node, "output_shape", [])]
+    moves = [entry for name in ("pads", "output_padding", "output_shape") for entry in attribute(node, name, [])]
     strided = any(step != 1 for step in attribute(node, "strides", []))
     if any(size != 1 for size in raw.shape[2:]) or attribute(node, "group", 1) != 1 or strided or any(moves):
         return "it is a transposed convolution whose kernel acts at several positions"
@@ -300,6 +300,6 @@ def _read_weighted_sum(graph: Graph, node: NodeProto) -> Affine | str | None:
 
 _LINEAR_MODELS: dict[str, Reader] = {"LinearClassifier": _read_linear_model, "LinearRegressor": _read_linear_model}
 _READERS: dict[str, Reader] = {
-    "Conv": read_conv, "ConvTranspose": _read_transposed_conv, "Einsum": _read_einsum, "Gemm": read_gemm, "MatMul": read_matmul,
-    "ReduceMean": _read_weighted_sum, "ReduceSum": _read_weighted_sum,
+    "Conv": read_conv, "ConvTranspose": _read_transposed_conv, "Einsum": _read_einsum, "Gemm": read_gemm,
+    "MatMul": read_matmul, "ReduceMean": _read_weighted_sum, "ReduceSum": _read_weighted_sum,
 }  # fmt: skip

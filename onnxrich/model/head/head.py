@@ -184,8 +184,8 @@ def find_candidates(graph: Graph, starts: Sequence[str]) -> Candidates:
         ends = _guarded(lambda start=start: search_back(graph, start), start)  # type: ignore[misc]
         stops = [end for end in ends if isinstance(end, DeadEnd)]
         heads = [_head_of(end) for end in ends if isinstance(end, Chain)]
-        if stops:
-            dead_ends[start] = stops
+        if stops or not heads:
+            dead_ends[start] = stops or [DeadEnd(start, "no linear layer computes it")]
         elif len(heads) == 1:
             whole[start] = heads[0]
         else:

@@ -185,6 +185,8 @@ def find_region(graph: Graph, start: str, *, base: str | None = None) -> Region:
         result = () if name == base else _step_back(graph, name, depth, checks_layers=base is None)
         if isinstance(result, DeadEnd):
             region.dead_ends[name] = result
+            if base is not None:
+                break  # the start is no function of the base
             continue
         goes_on = base is not None
         if isinstance(result, Affine):
@@ -296,8 +298,9 @@ def _choice_of_rows(graph: Graph, node: NodeProto) -> tuple[str, ...]:
 
     The same choice is made of the rows of φ. So it may come from anywhere.
     """
-    chooses = node.op_type in CHOOSES_ROWS and not graph.is_fixed(node.input[1]) and node.input[0] != node.input[1]
-    return (node.input[1],) if chooses else ()
+    if node.op_type not in CHOOSES_ROWS or node.input[0] == node.input[1]:
+        return ()
+    return () if any(graph.is_fixed(name) for name in node.input[:2]) else (node.input[1],)
 
 
 def _end_at_layer(

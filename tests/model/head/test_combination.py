@@ -62,7 +62,9 @@ BOTH = "f = Gemm(h, a, ab)\n s = Gemm(h, v, vb)\n "
 NORMALIZED = (A - exact("mean")) / np.sqrt(exact("spread") + 1e-5) * exact("gain") + exact("ab")
 # The graph behind h, f in NumPy, and the type of the output.
 JOINT: dict[str, tuple[str, np.ndarray, str]] = {
-    "dueling": (BOTH + "m = ReduceMean<axes = [1]>(f)\n d = Sub(f, m)\n y = Add(s, d)", V + A - A.mean(1, keepdims=True), "4"),
+    "dueling": (
+        BOTH + "m = ReduceMean<axes = [1]>(f)\n d = Sub(f, m)\n y = Add(s, d)", V + A - A.mean(1, keepdims=True), "4",
+    ),
     "dueling from halves of h": (
         "p, q = Split<axis = 1>(h, all4)\n f = MatMul(p, aa)\n s = MatMul(q, va)\n"
         " m = ReduceMean<axes = [-1]>(f)\n n = Neg(m)\n y = Sum(s, f, n)",
@@ -113,7 +115,9 @@ JOINT: dict[str, tuple[str, np.ndarray, str]] = {
         "f = MatMul(h, v)\n y = BatchNormalization(f, g1, vb, m1, s1)",
         (H @ exact("v") - exact("m1")) / np.sqrt(exact("s1") + 1e-5) * exact("g1") + exact("vb"), "1",
     ),
-    "scale and shift of each output": (LAYER + "s = Mul(f, gain)\n y = Add(s, mean)", A * exact("gain") + exact("mean"), "4"),
+    "scale and shift of each output": (
+        LAYER + "s = Mul(f, gain)\n y = Add(s, mean)", A * exact("gain") + exact("mean"), "4",
+    ),
     "units of one output": ("f = Gemm(h, v, vb)\n s = Mul(f, c)\n y = Add(s, two)", V * 3.5 + 2, "1"),
     "units of all outputs": (LAYER + "s = Div(f, two)\n y = Sub(s, c)", A / 2 - 3.5, "4"),
     "shift by a number, moved": (LAYER + "s = Add(f, c)\n u = Unsqueeze(s, one)\n y = Squeeze(u, one)", A + 3.5, "4"),
@@ -146,8 +150,13 @@ NOT_LINEAR = {
     "cascade": LAYER + "g = MatMul(f, deep)\n r = Relu(g)\n e = MatMul(r, back)\n y = Add(f, e)",
     "cascade, subtracted": LAYER + "g = MatMul(f, deep)\n r = Tanh(g)\n e = MatMul(r, back)\n y = Sub(e, f)",
     "gate": LAYER + "g = MatMul(h, a2)\n s = Sigmoid(g)\n y = Mul(f, s)",
-    "gate of its own outputs": LAYER + "g = MatMul(f, deep)\n r = Relu(g)\n e = MatMul(r, back)\n s = Sigmoid(e)\n y = Mul(f, s)",
-    "mixture": "p = MatMul(h, a)\n q = MatMul(h, a2)\n g = MatMul(h, v)\n s = Sigmoid(g)\n k = Mul(p, s)\n y = Add(k, q)",
+    "gate of its own outputs": (
+        LAYER + "g = MatMul(f, deep)\n r = Relu(g)\n e = MatMul(r, back)\n s = Sigmoid(e)\n y = Mul(f, s)"
+    ),
+    "mixture": (
+        "p = MatMul(h, a)\n q = MatMul(h, a2)\n g = MatMul(h, v)\n s = Sigmoid(g)\n k = Mul(p, s)\n "
+        "y = Add(k, q)"
+    ),
     "other features": LAYER + "k1 = MatMul(x, wide)\n r = Relu(k1)\n e = MatMul(r, w7)\n y = Mean(f, e)",
     "two activations": LAYER + "g = MatMul(h, a2)\n p = Softmax(f)\n q = Sigmoid(g)\n y = Concat<axis = 1>(p, q)",
 }  # fmt: skip
