@@ -17,6 +17,10 @@ from onnxrich.model.file import Model
 MAX_NESTED_BRANCHES = 16
 # Elements of the largest tensor whose values shape inference gets: it needs only those of small ones.
 SMALL = 1024
+# Operators whose outputs tell the shape of their input alone.
+SHAPE_READERS = {"Shape", "Size"}
+# Operators whose outputs differ from run to run.
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
 class Graph:
@@ -52,6 +56,11 @@ class Graph:
         """All tensors of the main graph that can be read."""
         return frozenset((self.inputs | self._producers.keys() | self._initializers.keys()) - self._inner)
 
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """The number of the node that computes a tensor, in the order in which the nodes run."""
+        return {name: index for index, node in enumerate(self._producers.values()) for name in node.output}
+
     def producer(self, name: str) -> NodeProto | None:
         """Find the node that computes a tensor; None for inputs, initializers and unknown names."""
         return self._producers.get(name)
@@ -59,6 +68,17 @@ class Graph:
     def computed_inputs(self, node: NodeProto) -> list[str]:
         """List the inputs of a node that depend on the model's inputs."""
         return [name for name in node.input if name and not self.is_constant(name)]
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether a tensor is constant, or computed from constants and the shapes of others alone.
+
+        Such a tensor is the same for all inputs of one shape, as a range of positions or a fill of zeros.
+        """
+        return name in self._fixed or self.is_constant(name)
+
+    def data_inputs(self, node: NodeProto) -> list[str]:
+        """List the inputs of a node that depend on the values of the model's inputs."""
+        return [name for name in dict.fromkeys(node.input) if name and not self.is_fixed(name)]
 
     def ancestors(self, tensor: str) -> set[str]:
         """Find the tensors from which a tensor is computed, and itself."""
@@ -124,6 +144,18 @@ class Graph:
             ):
                 return int(self._initializers[node.input[0]].dims[0])
         return None
+
+    @cached_property
+    def _fixed(self) -> frozenset[str]:
+        """Tensors that operators compute from constants and shapes alone. Nodes come in the order in which they run."""
+        fixed: set[str] = set()
+        for node in self._producers.values():
+            sources = [name for name in node.input if name]
+            follows = sources and all(name in fixed or self.is_constant(name) for name in sources)
+            hides = node.op_type in RANDOM or any(entry.HasField("g") for entry in node.attribute)
+            if node.op_type in SHAPE_READERS or (follows and not hides):
+                fixed.update(node.output)
+        return frozenset(fixed)
 
     @cached_property
     def _values(self) -> tuple[ValueInfoProto, ...]:

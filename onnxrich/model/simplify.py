@@ -1,6 +1,6 @@
 """Simplification of models whose tensors are hidden: a hidden tensor can't be an output of the graph.
 
-Local functions, branches that a constant decides, activations fused into a layer and the bodies of loops hide tensors.
+Local functions, branches, activations fused into a layer and the bodies of loops hide tensors.
 A model with any of them is copied and rewritten. All others go to the runtime unchanged.
 """
 
@@ -27,12 +27,14 @@ FUSED = {"FusedGemm": "Gemm", "FusedConv": "Conv"}
 FUSED_ACTIVATIONS = {
     "Relu": (), "Sigmoid": (), "Tanh": (), "Softplus": (), "LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"),
 }  # fmt: skip
+# Operators that pass on a condition of one element, or its opposite.
+PASSES_CONDITION = {"Cast", "Identity", "Not", "Reshape", "Squeeze", "Unsqueeze"}
 # Branches inside one another, at most.
 MAX_NESTED_BRANCHES = 16
 
 
 def simplify(proto: ModelProto, path: str) -> ModelProto | None:
-    """Copy a model and inline its functions, decided branches, fused activations and tails of loops.
+    """Copy a model and inline its functions, decided branches, fused activations and tails of loops and branches.
 
     Args:
         proto: the model, which is not changed.
@@ -44,7 +46,7 @@ def simplify(proto: ModelProto, path: str) -> ModelProto | None:
     Raises:
         ModelError: when functions are undefined or call themselves.
     """
-    has_loops = any(node.op_type in LOOPS for node in proto.graph.node)
+    has_loops = any(node.op_type in (*LOOPS, "If") for node in proto.graph.node)
     has_hidden = _has_hidden(proto.graph)
     if not (proto.functions or has_hidden or has_loops):
         return None
@@ -58,14 +60,18 @@ def simplify(proto: ModelProto, path: str) -> ModelProto | None:
 
 
 def lift_tails(proto: ModelProto) -> bool:
-    """Move tails out of the loops of a model's main graph, in place. Returns whether a tail was moved.
+    """Move tails out of the loops and branches of a model's main graph, in place. Returns whether a tail was moved.
 
     A tail is the operators of a loop's body that lead to one of its stacked outputs, a linear layer among them. They
-    treat rows alike, so that they can run once behind the loop instead of in each iteration.
+    treat rows alike, so that they can run once behind the loop instead of in each iteration. Of an If it is the
+    operators with which both branches end alike.
     """
     nodes, is_lifted = [], False
     for node in proto.graph.node:
-        tails = _lift_from(proto.graph, node) if node.op_type in LOOPS and node.domain in STANDARD else []
+        tails: list[NodeProto] = []
+        if node.domain in STANDARD:
+            tails = _lift_from(proto.graph, node) if node.op_type in LOOPS else []
+            tails = _lift_from_branches(proto.graph, node) if node.op_type == "If" else tails
         nodes += [node, *tails]
         is_lifted = is_lifted or bool(tails)
     if is_lifted:
@@ -177,16 +183,20 @@ def _decided_branch(graph: GraphProto, node: NodeProto) -> GraphProto | None:
     return branch
 
 
-def _constant_condition(graph: GraphProto, name: str) -> bool | None:
-    """Read a condition that is constant; None for any other."""
+def _constant_condition(graph: GraphProto, name: str, depth: int = 0) -> bool | None:
+    """Read a condition that is constant, at most moved, cast or negated; None for any other."""
+    maker = next((node for node in graph.node if name in node.output), None)
+    if maker is not None and maker.op_type in PASSES_CONDITION and depth < MAX_NESTED_BRANCHES:
+        value = _constant_condition(graph, maker.input[0], depth + 1)
+        return not value if maker.op_type == "Not" and value is not None else value
     tensors: list[TensorProto] = [tensor for tensor in graph.initializer if tensor.name == name]
     for node in graph.node:
         if node.op_type == "Constant" and name in node.output:
             tensors += [entry.t for entry in node.attribute if entry.name == "value"]
     if len(tensors) != 1 or tensors[0].data_location == TensorProto.EXTERNAL:
         return None
-    value = numpy_helper.to_array(tensors[0])
-    return bool(value.reshape(-1)[0]) if value.size == 1 else None
+    array = numpy_helper.to_array(tensors[0])
+    return bool(array.reshape(-1)[0]) if array.size == 1 else None
 
 
 def _inline_branch(graph: GraphProto, node: NodeProto, branch: GraphProto) -> Iterator[NodeProto]:
@@ -222,6 +232,55 @@ def _lift_from(graph: GraphProto, loop: NodeProto) -> list[NodeProto]:
             nodes += _copy_tail(graph, body, tail, source=source, prefix=prefix, final=final)
             _stack(body, inner, source, f"{prefix}stacked")
     return nodes
+
+
+def _lift_from_branches(graph: GraphProto, node: NodeProto) -> list[NodeProto]:
+    """Move the tails with which both branches of an If end alike behind it; returns their nodes."""
+    branches = [entry.g for entry in node.attribute if entry.name in ("then_branch", "else_branch")]
+    nodes: list[NodeProto] = []
+    if len(branches) != 2:
+        return nodes
+    for index, final in enumerate(list(node.output)):
+        tails = [_find_tail(branch, branch.output[index].name) for branch in branches]
+        described = [_described(branch, *tail) for branch, tail in zip(branches, tails, strict=True)]
+        count = _common_end(*described)
+        tail = tails[0][1][len(tails[0][1]) - count :]
+        if not final or not any(part.op_type in ("Gemm", "MatMul") for part in tail):
+            continue
+        sources = [_source_of(source, all_nodes, count) for source, all_nodes in tails]
+        prefix = f"{final}/lifted/"
+        node.output[index] = f"{prefix}{sources[0]}"
+        nodes += _copy_tail(graph, branches[0], tail, source=sources[0], prefix=prefix, final=final)
+        for branch, source in zip(branches, sources, strict=True):
+            _stack(branch, index, source, f"{prefix}{branch.name}/features")
+    return nodes
+
+
+def _described(body: GraphProto, source: str, tail: list[NodeProto]) -> list[tuple[object, ...]]:
+    """Describe the nodes of a tail so that equal ones compute the same: by values of weights, not by their names."""
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor).tobytes()
+        for tensor in body.initializer
+        if tensor.data_location != TensorProto.EXTERNAL
+    }
+    described: list[tuple[object, ...]] = []
+    for node in tail:
+        inputs = tuple(None if name == source else weights.get(name, name) for name in node.input)
+        attributes = tuple(sorted(entry.SerializeToString() for entry in node.attribute))
+        described.append((node.op_type, node.domain, attributes, inputs))
+        source = node.output[0]
+    return described
+
+
+def _common_end(left: list[tuple[object, ...]], right: list[tuple[object, ...]]) -> int:
+    """Count the entries with which two lists end alike."""
+    pairs = zip(reversed(left), reversed(right), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
+
+
+def _source_of(source: str, tail: list[NodeProto], count: int) -> str:
+    """The tensor before the last nodes of a tail."""
+    return source if count == len(tail) else str(tail[-count - 1].output[0])
 
 
 def _find_tail(body: GraphProto, output: str) -> tuple[str, list[NodeProto]]:
@@ -272,7 +331,8 @@ def _copy_tail(
         prefix: begins the new names of tensors.
         final: the new name of the last tensor.
     """
-    renamed = _copy_weights(graph, body, prefix) | {source: f"{prefix}{source}"}
+    used = {name for node in tail for name in node.input}
+    renamed = _copy_weights(graph, body, prefix, used) | {source: f"{prefix}{source}"}
     copies: list[NodeProto] = []
     for node in tail:
         copy = NodeProto()
@@ -285,10 +345,11 @@ def _copy_tail(
     return copies
 
 
-def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str) -> dict[str, str]:
-    """Copy the initializers of a loop's body to the main graph; returns their new names by the old ones."""
-    names = {weight.name: f"{prefix}{weight.name}" for weight in body.initializer}
-    for weight in body.initializer:
+def _copy_weights(graph: GraphProto, body: GraphProto, prefix: str, used: set[str]) -> dict[str, str]:
+    """Copy used initializers of a body to the main graph; returns their new names by the old ones."""
+    weights = [weight for weight in body.initializer if weight.name in used]
+    names = {weight.name: f"{prefix}{weight.name}" for weight in weights}
+    for weight in weights:
         copy = graph.initializer.add()
         copy.CopyFrom(weight)
         copy.name = names[weight.name]

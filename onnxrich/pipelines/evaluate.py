@@ -61,10 +61,12 @@ def evaluate_pass(
         The analysis, and the sample over whose eigenfunctions others may be evaluated.
     """
     options.listen(Progress(Stage.METRICS))
+    record = _provenance(result, model, source, device, options)
     record = replace(
-        _provenance(result, model, source, device, options),
+        record,
         asked=tuple(options.metrics or ()),
         layers=tuple(layers),
+        notices=(*result.head.notices, *record.notices),
     )
     weight = None if result.head.affine is None else result.head.affine.weight
     sample = Sample.from_moments(result.moments, result.blocks, weight=weight, parameter_norm=parameter_norm)

@@ -13,7 +13,7 @@ from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import OnnxrichError
 from onnxrich.model.file import Input, Model, read_model
 from onnxrich.model.graph import Graph
-from onnxrich.model.head.head import Head, allowed_residual, find_candidates
+from onnxrich.model.head.head import Candidates, Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
 from onnxrich.pipelines.options import InspectOptions
 from onnxrich.results.inspection import Candidate, Inspection
@@ -26,7 +26,8 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
     """Look at a model without measuring it."""
     loaded = read_model(model)
     graph = Graph(loaded)
-    heads, dead_ends = find_candidates(graph, graph.outputs)
+    found = find_candidates(graph, graph.outputs)
+    heads, dead_ends = found.heads, [end for ends in found.dead_ends.values() for end in ends]
     return Inspection(
         model={
             "path": loaded.path,
@@ -46,7 +47,7 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
         ),
         outputs=graph.outputs,
         candidates=tuple(
-            _candidate(loaded, head, number, len(heads), options.verify) for number, head in enumerate(heads, 1)
+            _candidate(loaded, found, number, head, verify=options.verify) for number, head in enumerate(heads, 1)
         ),
         rejected=tuple({"tensor": end.tensor, "reason": end.reason} for end in dead_ends),
         tail=_tail(graph, heads[0]) if heads else (),
@@ -66,15 +67,18 @@ def _layers(graph: Graph, head: Head) -> tuple[dict[str, str], ...]:
     )
 
 
-def _candidate(model: Model, head: Head, number: int, count: int, verify: bool) -> Candidate:
+def _candidate(model: Model, found: Candidates, number: int, head: Head, *, verify: bool) -> Candidate:
+    count = len(found.heads)
     residual, rows, problem = _verified(model, head) if verify else (None, None, "not verified")
     verified = residual is not None and residual <= allowed_residual(head)
     if problem:
         reason = f"not verified: {problem}" if verify else problem
     elif not verified:
         reason = f"its constants explain the outputs only to {residual:.1e}"
-    elif count > 1:
+    elif not found.is_unique:
         reason = f"one of {count} heads: pass --head {number}"
+    elif found.has_other_outputs:
+        reason = "the only head, and not that of all outputs"
     else:
         reason = "the only head of the model"
     return Candidate(
@@ -87,7 +91,7 @@ def _candidate(model: Model, head: Head, number: int, count: int, verify: bool) 
         rows=rows,
         residual=residual,
         verified=verified,
-        chosen=count == 1 and (verified or residual is None),
+        chosen=found.is_unique and (verified or residual is None),
         reason=reason,
     )
 

@@ -15,7 +15,8 @@ from onnxrich.engine.prepared import measure_pilot
 from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import HeadError, ModelError, OutputError
 from onnxrich.model.file import Model, is_external, iter_tensors, read_model
-from onnxrich.model.head.head import Head, find_head
+from onnxrich.model.graph import Graph
+from onnxrich.model.head.head import Head, find_head, measure_head
 from onnxrich.model.patch import instrument as patches
 from onnxrich.pipelines.options import ExposeOptions, HeadOptions, InstrumentOptions
 
@@ -47,10 +48,16 @@ def _find_head(model: Model, options: HeadOptions) -> Head:
     head = find_head(model, features=options.features, outputs=options.outputs, number=options.head)
     if isinstance(head, Head):
         return head
+    # The tensors that the user named are taken as they are. Their widths must stand in the file: nothing is run.
+    graph = Graph(model)
+    shapes = [graph.shape(view.tensor) for view in (head.features, head.outputs)]
+    measured = measure_head(head, *(tuple(size or 0 for size in shape) for shape in shapes))
+    if measured.p and measured.C:
+        return measured
     raise HeadError(
-        f"tensors {head.features.tensor!r} and {head.outputs.tensor!r} without a linear layer between them",
-        "a head whose weight can be read",
-        f"Choose one that `onnxrich inspect {model.path}` lists.",
+        f"tensors {head.features.tensor!r} and {head.outputs.tensor!r} whose widths the file doesn't state",
+        "tensors of known width, or a linear layer between them",
+        f"Choose a head that `onnxrich inspect {model.path}` lists.",
     )
 
 

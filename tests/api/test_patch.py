@@ -89,7 +89,7 @@ def test_exposed_features_are_the_truth(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)  # optimised apart: fusions may round differently
     got_features, got_logits = patched.run(list(names), feed)
     assert np.abs(got_features - features).max() <= entry["rtol_features"] * np.abs(features).max()
-    scaled = got_logits / entry.get("scale_after", 1.0)
+    scaled = (got_logits - entry.get("shift_after", 0.0)) / entry.get("scale_after", 1.0)
     apart = min(np.abs(got_logits - logits).max(), np.abs(scaled - logits).max())
     assert apart <= entry["rtol_logits"] * np.abs(logits).max()
 

@@ -97,7 +97,7 @@ def test_head_is_the_frameworks(entry: dict[str, Any]) -> None:
             rows.reshape(times, -1, rows.shape[1]).swapaxes(0, 1).reshape(rows.shape) for rows in (features, outputs)
         )
     assert apart(features, expected) <= entry["rtol_features"]
-    scaled = outputs / entry.get("scale_after", 1.0)
+    scaled = (outputs - entry.get("shift_after", 0.0)) / entry.get("scale_after", 1.0)
     assert min(apart(outputs, logits), apart(scaled, logits)) <= entry["rtol_logits"]
 
 

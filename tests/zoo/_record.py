@@ -60,6 +60,7 @@ class Spec:
     rtol_logits: float = FLOAT32
     tolerance: str = "float32"
     scale_after: float | None = None
+    shift_after: float | None = None
     batch: int | None = None
     mask_input: str | None = None
     tensor_order: str | None = None

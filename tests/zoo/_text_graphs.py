@@ -139,9 +139,9 @@ def formats() -> list[Case]:
              lambda w: [(hidden(w), hidden(w) @ w["W"] + w["b"]), (deep(w), deep(w) @ w["V"] + w["c"]), (deep(w), deep(w) @ w["U"])],
              last, lambda w, f: [softmax(f[0]), f[1], 1 / (1 + np.exp(-f[2]))], whole=True),
         Case("two_heads_joined", "f = Gemm(h, W, b)\n g = Gemm(h, V, c)\n y = Concat <axis = 1> (f, g)",
-             lambda w: [(hidden(w), hidden(w) @ w["W"] + w["b"]), (hidden(w), hidden(w) @ w["V"] + w["c"])], names,
-             lambda w, f: [np.concatenate(f, 1)], output="float[N, 7]",
-             more={"notes": "Two heads of the same features, concatenated to one output; one head with both weights side by side is as right."}),
+             lambda w: [(hidden(w), np.concatenate([hidden(w) @ w["W"] + w["b"], hidden(w) @ w["V"] + w["c"]], 1))], names,
+             output="float[N, 7]",
+             more={"notes": "Two heads of the same features, concatenated to one output: one head with both weights side by side."}),
     ]
 
 

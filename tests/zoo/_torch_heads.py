@@ -193,7 +193,7 @@ def outputs() -> list[Case]:
         Case("regression_flat", lambda: Net(nn.Linear(P, 1), lambda s: s.flatten()), table),
         Case("regression_positive", lambda: Net(nn.Linear(P, 3), lambda s: F.softplus(s) + 0.1), table),
         Case("regression_rescaled", lambda: Net(nn.Linear(P, 2), lambda s: s * 3.0 + 7.0), table, exporters={"legacy": 17},
-             more={"scale_after": 3.0, "notes": "Targets are scaled back behind the head: 3 f + 7."}),
+             more={"scale_after": 3.0, "shift_after": 7.0, "notes": "Targets are scaled back behind the head: 3 f + 7, which belongs to it."}),
     ]
 
 

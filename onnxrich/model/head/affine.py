@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.simplify import STANDARD
@@ -58,6 +58,7 @@ class Affine:
         quantization_step: relative size of the steps to which an operator on integers rounds its operands; else 0.
         features_scale: names of the scale and the zero point of quantised φ; empty for floats.
         outputs_scale: the same for quantised f.
+        outputs_steps: operators to apply to f, which has no axis of features, to give it one.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Affine:
     quantization_step: float = 0.0
     features_scale: tuple[str, ...] = ()
     outputs_scale: tuple[str, ...] = ()
+    outputs_steps: tuple[NodeProto, ...] = ()
 
 
 # Eight bits round a number to 1/510 of its range, which is a few per cent of its usual size.
@@ -83,7 +85,8 @@ Reader = Callable[[Graph, NodeProto], "Affine | str | None"]
 
 def read_affine(graph: Graph, node: NodeProto) -> Affine | str | None:
     """Read the affine map of a node; returns the reason when it has none, None for a node of another kind."""
-    reader = _READERS.get(node.op_type) if node.domain in STANDARD else None
+    readers = _READERS if node.domain in STANDARD else _LINEAR_MODELS if node.domain == "ai.onnx.ml" else {}
+    reader = readers.get(node.op_type)
     return None if reader is None else reader(graph, node)
 
 
@@ -101,6 +104,16 @@ def apply_constant(affine: Affine, node: NodeProto, constant: NDArray[Any], *, c
     else:
         bias = bias + (value if node.op_type == "Add" else -value)
     return replace(affine, kind=f"{affine.kind}+{node.op_type}", weight=weight, bias=bias)
+
+
+def batch_factors(graph: Graph, node: NodeProto) -> tuple[Array, Array] | None:
+    """Read scale and shift, each of shape (channels,), of a BatchNormalization; None where the batch decides them."""
+    constants = node.input[1:5]
+    if attribute(node, "training_mode", 0) or any(node.output[1:]) or not all(map(graph.is_constant, constants)):
+        return None
+    gain, shift, mean, variance = (to_double(graph.constant(name)).reshape(-1) for name in constants)
+    scale = gain / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    return scale, shift - mean * scale
 
 
 def to_double(values: NDArray[Any]) -> Array:
@@ -187,6 +200,35 @@ def read_conv(graph: Graph, node: NodeProto) -> Affine | str:
     )
 
 
+def _read_transposed_conv(graph: Graph, node: NodeProto) -> Affine | str:
+    """Read the affine map of a transposed convolution whose kernel acts at one position."""
+    if not all(graph.is_constant(name) for name in node.input[1:] if name):
+        return "its weight is computed from the input"
+    raw = graph.constant(node.input[1])
+    moves = [entry for name in ("pads", "output_padding", "output_shape") for entry in attribute(node, name, [])]
+    strided = any(step != 1 for step in attribute(node, "strides", []))
+    if any(size != 1 for size in raw.shape[2:]) or attribute(node, "group", 1) != 1 or strided or any(moves):
+        return "it is a transposed convolution whose kernel acts at several positions"
+    has_bias = len(node.input) > 2 and bool(node.input[2])
+    weight, axes = to_double(raw.reshape(raw.shape[:2]).T), Axes(raw.ndim, 1)
+    bias = to_double(graph.constant(node.input[2])) if has_bias else np.zeros(len(weight))
+    return Affine("ConvTranspose", node.input[0], axes, axes, weight, bias, arithmetic_of(raw), has_bias)
+
+
+def _read_linear_model(graph: Graph, node: NodeProto) -> Affine | str:
+    """Read the affine map of a linear model of scikit-learn, whose scores are its last output."""
+    transform = attribute(node, "post_transform", b"NONE")
+    intercepts = np.array(attribute(node, "intercepts", [0.0]), dtype=np.float64)
+    coefficients = np.array(attribute(node, "coefficients", []), dtype=np.float64)
+    names = attribute(node, "classlabels_ints") or attribute(node, "classlabels_strings") or intercepts
+    if transform != b"NONE":
+        return f"it applies {transform.decode('ascii', 'replace')} to its scores, which no tensor holds"
+    if len(names) != len(intercepts):
+        return "it writes one score as those of two classes"
+    weight, axes = coefficients.reshape(len(intercepts), -1), Axes(2, 1)
+    return Affine(node.op_type, node.input[0], axes, axes, weight, intercepts, "float32", has_bias=True)
+
+
 def _read_einsum(graph: Graph, node: NodeProto) -> Affine | str:
     """Read the affine map of an Einsum that sums one label of φ against a weight of two labels."""
     equation = attribute(node, "equation", b"").decode("ascii", "replace").replace(" ", "")
@@ -219,4 +261,45 @@ def _einsum_axes(term: str, label: str) -> Axes:
     return Axes(len(term), term.index(label))
 
 
-_READERS: dict[str, Reader] = {"Gemm": read_gemm, "MatMul": read_matmul, "Conv": read_conv, "Einsum": _read_einsum}
+def _read_weighted_sum(graph: Graph, node: NodeProto) -> Affine | str | None:
+    """Read the affine map of a sum of features that a Mul has weighed by constants; None for other sums."""
+    product, axes = graph.producer(node.input[0]), graph.constant_integers(node, "axes", 1)
+    if product is None or product.op_type != "Mul" or product.domain not in STANDARD or not axes or len(axes) != 1:
+        return None
+    left, right = (graph.is_constant(name) for name in product.input)
+    features = product.input[1 if left else 0]
+    shape = graph.shape(features)
+    if left == right or not shape:
+        return None
+    raw = graph.constant(product.input[0 if left else 1])
+    axis = axes[0] % len(shape)
+    raw = raw.reshape((1,) * (len(shape) - raw.ndim) + raw.shape)
+    if raw.ndim > len(shape) or raw.shape[axis] == 1 or shape[axis] == 1:
+        return None  # it sums over rows, or weighs no features
+    others = [index for index, size in enumerate(raw.shape) if size > 1 and index != axis]
+    if axis != len(shape) - 1 and not others:
+        return "it sums weighed values along another axis than the last"
+    if len(others) > 1 or any(shape[other] != 1 for other in others):
+        return "it sums values whose weights differ from row to row"
+    weight = to_double(np.moveaxis(raw, axis, -1).reshape(-1, raw.shape[axis]))
+    weight = weight / raw.shape[axis] if node.op_type == "ReduceMean" else weight
+    keeps = bool(attribute(node, "keepdims", 1))
+    steps: tuple[NodeProto, ...] = ()
+    if keeps:
+        outer = Axes(len(shape), others[0] if others else axis)
+    elif others:
+        outer = Axes(len(shape) - 1, others[0] - (axis < others[0]))
+    else:
+        outer = Axes(2, 1)
+        steps = (helper.make_node("Flatten", ["sum"], ["column"], axis=len(shape) - 1),)
+    return Affine(
+        f"Mul+{node.op_type}", features, Axes(len(shape), axis), outer, weight, np.zeros(len(weight)),
+        arithmetic_of(raw), outputs_steps=steps,
+    )  # fmt: skip
+
+
+_LINEAR_MODELS: dict[str, Reader] = {"LinearClassifier": _read_linear_model, "LinearRegressor": _read_linear_model}
+_READERS: dict[str, Reader] = {
+    "Conv": read_conv, "ConvTranspose": _read_transposed_conv, "Einsum": _read_einsum, "Gemm": read_gemm,
+    "MatMul": read_matmul, "ReduceMean": _read_weighted_sum, "ReduceSum": _read_weighted_sum,
+}  # fmt: skip

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from onnx import NodeProto
+import numpy as np
+from onnx import NodeProto, helper
 
 from onnxrich.model.graph import Graph, attribute
-from onnxrich.model.head.affine import EIGHT_BITS, Affine, Axes, apply_constant
+from onnxrich.model.head.affine import EIGHT_BITS, Affine, Axes, apply_constant, batch_factors
+from onnxrich.moments.matrix import Array
 
 BY_CONSTANT = {"Add", "Sub", "Mul", "Div"}
 UNCHANGED = {"Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"}
@@ -29,6 +31,7 @@ class Chain:
         steps: operators that move the rows of f, to be applied to φ too.
         is_pooled: whether one of them takes a mean.
         is_mixed: whether a Reshape has put rows and features on one axis, until another Reshape separates them.
+        activation: the operator behind the chain with which an embedding ends; None where scores follow, or nothing.
     """
 
     affine: Affine
@@ -37,9 +40,13 @@ class Chain:
     steps: tuple[NodeProto, ...] = ()
     is_pooled: bool = False
     is_mixed: bool = False
+    activation: str | None = None
 
 
-def build_chain(graph: Graph, affine: Affine, outputs: str, passed: Sequence[tuple[NodeProto, str]]) -> Chain:
+def build_chain(
+    graph: Graph, affine: Affine, outputs: str, passed: Sequence[tuple[NodeProto, str]], *,
+    is_whole: bool = False, is_exact: bool = False,
+) -> Chain:  # fmt: skip
     """Build the chain of a linear layer.
 
     Args:
@@ -47,8 +54,11 @@ def build_chain(graph: Graph, affine: Affine, outputs: str, passed: Sequence[tup
         affine: the map of the operator itself.
         outputs: its output.
         passed: operators behind it, in order, with the output of each that leads on.
+        is_whole: whether these are all operators up to the model's output. When all of them are affine, a shift by a
+            single number belongs to the layer too, with all before it.
+        is_exact: whether the chain is to reach to the end of all that is affine.
     """
-    chain = head = Chain(affine, outputs, affine.outputs_axes)
+    chain = head = shifted = Chain(affine, outputs, affine.outputs_axes)
     same_axes = affine.features_axes == affine.outputs_axes
     for index, (node, output) in enumerate(passed):
         if graph.is_inner(output):
@@ -59,6 +69,11 @@ def build_chain(graph: Graph, affine: Affine, outputs: str, passed: Sequence[tup
             break
         chain, belongs_to_head = result
         head = chain if belongs_to_head else head
+        shifted = chain if belongs_to_head or node.op_type in ("Add", "Sub") else shifted
+    else:
+        # A shift changes what the outputs span, the scale of all of them does not.
+        last = chain if is_exact else shifted
+        head = last if (is_whole or is_exact) and not last.is_mixed else head
     # When φ and f lie differently they cannot share steps: the rows stay those of the operator itself.
     return head if same_axes else replace(head, steps=())
 
@@ -71,6 +86,8 @@ def _extend(
     Returns:
         The chain, and whether the head reaches to its end; None when the node does not belong to the chain.
     """
+    if chain.affine.outputs_steps and node.op_type not in BY_CONSTANT | UNCHANGED:
+        return None  # there is no axis of features that such an operator could keep
     if node.op_type == "Reshape" and chain.axes.last and not chain.axes.unit:
         return _regroup_rows(graph, chain, node), False
     if chain.is_mixed and node.op_type not in UNCHANGED:
@@ -81,6 +98,12 @@ def _extend(
         return replace(chain, steps=(*chain.steps, node)), True
     if node.op_type in BY_CONSTANT:
         return _add_constant(graph, chain, node)
+    if node.op_type == "BatchNormalization":
+        return _add_normalization(graph, chain, node)
+    if node.op_type == "Neg":
+        return replace(chain, affine=_scaled(chain.affine, node, -np.ones(1), np.zeros(1))), False
+    if node.op_type == "QLinearGlobalAveragePool":
+        return _pool_integers(chain, node) if same_axes else None
     if node.op_type == "QuantizeLinear":
         return replace(chain, affine=replace(chain.affine, quantization_step=EIGHT_BITS)), False
     if node.op_type == "DequantizeLinear":
@@ -117,7 +140,11 @@ def _is_division(graph: Graph, node: NodeProto | None) -> bool:
 def _add_constant(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain, bool] | None:
     """Append an operator by a constant; None when it differs from row to row."""
     constant_first = graph.is_constant(node.input[0])
+    if not graph.is_constant(node.input[0 if constant_first else 1]):
+        return None  # made from shapes
     constant = graph.constant(node.input[0 if constant_first else 1])
+    if constant.size > 1 and not _lies_along_features(constant, chain.axes):
+        return None
     affine = apply_constant(chain.affine, node, constant, constant_first=constant_first)
     if affine is None:
         return None
@@ -125,6 +152,37 @@ def _add_constant(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain, b
     is_bias = node.op_type in ("Add", "Sub") and not affine.has_bias
     belongs = constant.size == len(affine.bias) and (constant.size > 1 or is_bias)
     return replace(chain, affine=replace(affine, has_bias=affine.has_bias or (belongs and is_bias))), belongs
+
+
+def _pool_integers(chain: Chain, node: NodeProto) -> tuple[Chain, bool] | None:
+    """Append a pooling of quantised maps: φ, which is dequantised, is pooled in floats."""
+    if chain.axes.features != 1 or attribute(node, "channels_last", 0):
+        return None
+    step = helper.make_node("GlobalAveragePool", node.input[:1], node.output)
+    affine = replace(chain.affine, outputs_scale=(node.input[3], node.input[4]), quantization_step=EIGHT_BITS)
+    axes = replace(chain.axes, unit=True)
+    return replace(chain, affine=affine, axes=axes, steps=(*chain.steps, step), is_pooled=True), True
+
+
+def _lies_along_features(constant: Array, axes: Axes) -> bool:
+    """Whether a constant has one value for each output, and the same for all rows."""
+    behind = 1 if axes.features == -1 or axes.rank is None else axes.rank - axes.features % axes.rank
+    return constant.ndim >= behind and constant.shape[-behind] == constant.size
+
+
+def _add_normalization(graph: Graph, chain: Chain, node: NodeProto) -> tuple[Chain, bool] | None:
+    """Append a BatchNormalization of the outputs; None when it normalises another axis, or by the batch."""
+    factors = batch_factors(graph, node)
+    rank = chain.axes.rank or 2
+    if factors is None or chain.axes.features % rank != 1 or len(factors[0]) != len(chain.affine.bias):
+        return None
+    affine = replace(_scaled(chain.affine, node, *factors), has_bias=True)
+    return replace(chain, affine=affine), len(affine.bias) > 1 or not chain.affine.has_bias
+
+
+def _scaled(affine: Affine, node: NodeProto, scale: Array, shift: Array) -> Affine:
+    weight, bias = affine.weight * scale[:, None], affine.bias * scale + shift
+    return replace(affine, kind=f"{affine.kind}+{node.op_type}", weight=weight, bias=bias)
 
 
 def _move_rows(graph: Graph, chain: Chain, node: NodeProto, *, same_axes: bool) -> tuple[Chain, bool] | None:
@@ -218,6 +276,25 @@ def _gather_nd(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
     return Axes(rank, rank - 1) if index[-1] < axes.rank else None
 
 
+def _gather_elements(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
+    """Take rows by one number for all features of a row, which φ can follow."""
+    if axes.rank is None or not axes.last or attribute(node, "axis", 0) % axes.rank == axes.rank - 1:
+        return None
+    return axes if _is_same_for_features(graph, node.input[1]) else None
+
+
+def _is_same_for_features(graph: Graph, index: str) -> bool:
+    """Whether a tensor has one value along its last axis, as far as the graph shows."""
+    if graph.is_constant(index):
+        return bool(np.ptp(graph.constant(index), axis=-1).max(initial=0) == 0)
+    node = graph.producer(index)
+    if node is not None and node.op_type in ("Expand", "Tile"):
+        index = node.input[0]
+        node = graph.producer(index)
+    added = graph.constant_integers(node, "axes", 1) if node is not None and node.op_type == "Unsqueeze" else None
+    return graph.shape(index)[-1:] == (1,) or -1 in (added or ())
+
+
 def _slice(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
     sliced = graph.constant_integers(node, "axes", 3)
     return axes if _without(axes, sliced) is not None else None
@@ -227,7 +304,10 @@ def _slice(graph: Graph, node: NodeProto, axes: Axes) -> Axes | None:
 MOVES: dict[str, Callable[[Graph, NodeProto, Axes], Axes | None]] = {
     "Transpose": _transpose, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_mean,
     "GlobalAveragePool": _global_pool, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Flatten": _flatten,
-    "Reshape": _reshape, "Gather": _gather, "GatherND": _gather_nd, "Slice": _slice,
+    "Reshape": _reshape, "Gather": _gather, "GatherElements": _gather_elements, "GatherND": _gather_nd,
+    "Slice": _slice,
 }  # fmt: skip
 MEANS = {"ReduceMean", "ReduceSum", "GlobalAveragePool"}
-CHANGES_ROWS = MEANS | {"Gather", "GatherND", "Slice"}
+# Operators that take rows by their numbers.
+CHOOSES_ROWS = {"Gather", "GatherElements", "GatherND"}
+CHANGES_ROWS = MEANS | CHOOSES_ROWS | {"Slice"}

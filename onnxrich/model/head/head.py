@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxrich.errors import HeadError, ModelError, OnnxrichError
+from onnxrich.errors import HeadError, ModelError, Notice, OnnxrichError
 from onnxrich.model.file import Model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.affine import Affine, Axes
 from onnxrich.model.head.chain import Chain
+from onnxrich.model.head.messages import MAX_MESSAGE, explain_no_head, fit, listing_error
 from onnxrich.model.head.pooling import Pool
-from onnxrich.model.head.search import DeadEnd, search_back
+from onnxrich.model.head.search import DeadEnd, find_between, search_back
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
 
-# The most candidates that an error lists.
-MOST_LISTED = 8
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +59,14 @@ class UnmeasuredHead:
         outputs: the tensor of f.
         kind: a description for people.
         C: number of outputs; None when it is not known.
+        notices: what a reader should know of the choice of this head.
     """
 
     features: View
     outputs: View
     kind: str
     C: int | None = None
+    notices: tuple[Notice, ...] = ()
 
     @property
     def known_widths(self) -> tuple[int, int]:
@@ -82,6 +85,7 @@ class Head:
         p: number of features.
         C: number of outputs.
         affine: the map f = Wφ + b; None when the user chose tensors and the graph shows no map between them.
+        notices: what a reader should know of the choice of this head.
     """
 
     features: View
@@ -90,6 +94,7 @@ class Head:
     p: int
     C: int
     affine: Affine | None = None
+    notices: tuple[Notice, ...] = ()
 
     @property
     def label(self) -> str:
@@ -98,9 +103,48 @@ class Head:
         return f"{self.kind}: {tensors}, p = {self.p}, C = {self.C}"
 
     @property
+    def short_label(self) -> str:
+        """What chooses this head among others."""
+        return f"--outputs {self.outputs.tensor!r}"
+
+    @property
     def known_widths(self) -> tuple[int, int]:
         """p and C."""
         return self.p, self.C
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What the search back from some tensors found.
+
+    Attributes:
+        whole: heads of which such a tensor is a function, by the name of the tensor.
+        parts: linear layers of which a tensor is a function only together, by the name of the tensor.
+        dead_ends: where the search from a tensor stopped, by the name of the tensor.
+        heads: the distinct heads and parts, without hidden layers that the model outputs, in order.
+    """
+
+    whole: dict[str, Head]
+    parts: dict[str, list[Head]]
+    dead_ends: dict[str, list[DeadEnd]]
+    heads: list[Head]
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether there is one head, and a tensor is a function of its outputs alone."""
+        return len(self.heads) == 1 and any(_is_same(head, self.heads[0]) for head in self.whole.values())
+
+    @property
+    def has_other_outputs(self) -> bool:
+        """Whether some tensors are no function of the one head."""
+        others = [head for head in self.whole.values() if not _is_same(head, self.heads[0])]
+        return bool(self.dead_ends or self.parts or others)
+
+    @property
+    def joined(self) -> str | None:
+        """A tensor that is a function of several linear layers; None when there is none."""
+        names = [name for name, heads in self.parts.items() if any(_is_same(a, b) for a in heads for b in self.heads)]
+        return names[0] if names else None
 
 
 def find_head(
@@ -111,7 +155,8 @@ def find_head(
     Args:
         model: the model.
         features: name of the tensor to take as penultimate layer.
-        outputs: name of the tensor, or of the model's output, to take the outputs from.
+        outputs: name of the tensor, or of the model's output, to take the outputs from. With `features`, these two
+            tensors are measured, whatever lies between them.
         number: which of several heads, from 1 in the order in which the error lists them.
 
     Raises:
@@ -121,31 +166,39 @@ def find_head(
     for name in (features, outputs):
         if name is not None and name not in graph.names:
             raise _unknown_tensor(graph, name)
-    heads, dead_ends = find_candidates(graph, graph.outputs if outputs is None else (outputs,))
+    if features is not None and outputs is not None:
+        return _between(graph, features, outputs, number)
+    candidates = find_candidates(graph, graph.outputs if outputs is None else (outputs,))
     if features is not None:
-        matching = [head for head in heads if head.features.tensor == features]
-        if not matching:
-            return _chosen_tensors(features, outputs, number, heads)
-        heads = matching
-    if number is not None and heads:
-        return _numbered(heads, number)
-    if len(heads) != 1:
-        raise _not_one(graph, heads, dead_ends)
-    return heads[0]
+        return _of_features(graph, features, number, candidates)
+    if number is not None and candidates.heads:
+        return _with_notices(_numbered(candidates.heads, number), candidates)
+    if not candidates.is_unique:
+        raise _not_one(graph, candidates)
+    return _with_notices(candidates.heads[0], candidates)
 
 
-def find_candidates(graph: Graph, starts: Sequence[str]) -> tuple[list[Head], list[DeadEnd]]:
-    """Find the distinct heads of some tensors, and the tensors at which the search from the others stopped."""
-    heads: dict[tuple[str, str], Head] = {}
-    dead_ends: list[DeadEnd] = []
+def find_candidates(graph: Graph, starts: Sequence[str]) -> Candidates:
+    """Find the heads of some tensors, and where the search from the others stopped."""
+    whole: dict[str, Head] = {}
+    parts: dict[str, list[Head]] = {}
+    dead_ends: dict[str, list[DeadEnd]] = {}
     for start in starts:
-        ends = _search(graph, start)
+        ends = _guarded(lambda start=start: search_back(graph, start), start)  # type: ignore[misc]
         stops = [end for end in ends if isinstance(end, DeadEnd)]
-        dead_ends.extend(stops)
-        if not stops:
-            reached = [_head_of(end) for end in ends if isinstance(end, Chain)]
-            heads.update(((head.features.tensor, head.outputs.tensor), head) for head in reached)
-    return _without_hidden_layers(graph, list(heads.values())), dead_ends
+        heads = [_head_of(end) for end in ends if isinstance(end, Chain)]
+        if stops or not heads:
+            dead_ends[start] = stops or [DeadEnd(start, "no linear layer computes it")]
+        elif len(heads) == 1:
+            whole[start] = heads[0]
+        else:
+            parts[start] = heads
+    distinct = {
+        (head.features.tensor, head.outputs.tensor): head
+        for start in starts
+        for head in [*([whole[start]] if start in whole else []), *parts.get(start, [])]
+    }
+    return Candidates(whole, parts, dead_ends, _without_hidden_layers(graph, list(distinct.values()), whole))
 
 
 def measure_head(head: UnmeasuredHead, features_shape: tuple[int, ...], outputs_shape: tuple[int, ...]) -> Head:
@@ -157,7 +210,7 @@ def measure_head(head: UnmeasuredHead, features_shape: tuple[int, ...], outputs_
     features, outputs = _view_of(head.features.tensor, features_shape), _view_of(head.outputs.tensor, outputs_shape)
     p, C = features_shape[features.axes.features], outputs_shape[outputs.axes.features]
     pooling = " (global average pooling)" if features.steps else ""
-    return Head(features, outputs, head.kind + pooling, p, C)
+    return Head(features, outputs, head.kind + pooling, p, C, notices=head.notices)
 
 
 def affine_residual(head: Head, features: Array, outputs: Array) -> float | None:
@@ -190,13 +243,17 @@ def allowed_residual(head: Head) -> float:
     return float(min(0.1, max(64 * EPS[dtype], products, quantization)))
 
 
-def _search(graph: Graph, start: str) -> list[Chain | DeadEnd]:
+def _guarded(search: Callable[[], T], start: str) -> T:
+    """Run a search; the readers rely on the inputs that ONNX prescribes for each operator.
+
+    Raises:
+        ModelError: when an operator lacks some.
+    """
     try:
-        return search_back(graph, start)
+        return search()
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, OnnxrichError):
             raise
-        # The readers rely on the inputs that ONNX prescribes for each operator, and this one lacks some.
         raise ModelError(
             f"An operator behind output {start!r} is malformed ({type(error).__name__})",
             "operators with the inputs and attributes that ONNX prescribes",
@@ -210,15 +267,51 @@ def _head_of(chain: Chain) -> Head:
     features = View(affine.features, axes, chain.steps, affine.flattened, affine.features_scale)
     kind = affine.kind + ("+mean" if chain.is_pooled else "")
     C, p = affine.weight.shape
-    return Head(features, View(chain.outputs, chain.axes, scale=affine.outputs_scale), kind, p, C, affine)
+    outputs = View(chain.outputs, chain.axes, affine.outputs_steps, scale=affine.outputs_scale)
+    notices = () if chain.activation is None else (_embedding_notice(chain),)
+    return Head(features, outputs, kind, p, C, affine, notices)
 
 
-def _without_hidden_layers(graph: Graph, heads: list[Head]) -> list[Head]:
-    """Leave out heads whose outputs feed another head's features: these are hidden layers that the model outputs."""
+def _is_same(head: Head, other: Head) -> bool:
+    return (head.features.tensor, head.outputs.tensor) == (other.features.tensor, other.outputs.tensor)
+
+
+def _without_hidden_layers(graph: Graph, heads: list[Head], whole: dict[str, Head]) -> list[Head]:
+    """Leave out heads whose outputs feed the features of another output's head: hidden layers that the model outputs.
+
+    An output that is a function of several layers needs each of them. So only a head of another output drops one.
+    """
     if len(heads) < 2:
         return heads
-    ancestors = [graph.ancestors(head.features.tensor) for head in heads]
-    return [head for head in heads if not any(head.outputs.tensor in tensors for tensors in ancestors)]
+    ancestors = [(head, graph.ancestors(head.features.tensor)) for head in whole.values()]
+    return [
+        head
+        for head in heads
+        if not any(head.outputs.tensor in tensors and not _is_same(head, last) for last, tensors in ancestors)
+    ]
+
+
+def _embedding_notice(chain: Chain) -> Notice:
+    return Notice(
+        "embedding_output",
+        f"{chain.activation} follows the last linear layer, and no other linear layer does: if the output is an "
+        "embedding, the model has no head, and D_LR compares features with the values before that operator.",
+    )
+
+
+def _with_notices(head: Head, candidates: Candidates) -> Head:
+    """Add the notice of the outputs that are not measured."""
+    reasons = {name: f"at {ends[0].tensor!r}, {ends[0].reason}" for name, ends in candidates.dead_ends.items()}
+    reasons |= {name: f"it depends on {len(heads)} linear layers" for name, heads in candidates.parts.items()}
+    heads = {name: other for name, other in candidates.whole.items() if not _is_same(head, other)}
+    kept = [other for other in heads.values() if any(_is_same(other, shown) for shown in candidates.heads)]
+    reasons |= {name: "another head" if other in kept else "a hidden layer" for name, other in heads.items()}
+    if not reasons:
+        return head
+    texts = [f"{name!r} ({reason})" for name, reason in reasons.items()]
+    beginning = f"Only outputs from {head.outputs.tensor!r} are measured. Other outputs of the model: "
+    notice = Notice("other_outputs", beginning + fit(texts, MAX_MESSAGE - len(beginning), "onnxrich inspect"))
+    return replace(head, notices=(*head.notices, notice))
 
 
 def _view_of(tensor: str, shape: tuple[int, ...]) -> View:
@@ -234,29 +327,53 @@ def _view_of(tensor: str, shape: tuple[int, ...]) -> View:
     return View(tensor, Axes(len(shape), 1 if is_map else len(shape) - 1, unit=is_map), steps)
 
 
-def _chosen_tensors(features: str, outputs: str | None, number: int | None, heads: list[Head]) -> UnmeasuredHead:
-    """Take tensors as features and outputs between which the graph shows no linear layer."""
+def _between(graph: Graph, features: str, outputs: str, number: int | None) -> Head | UnmeasuredHead:
+    """Take two tensors as features and outputs, with the affine map between them if the graph shows one."""
+    chain = _guarded(lambda: find_between(graph, features, outputs), outputs)
+    if chain is not None:
+        return _head_of(chain) if number is None else _numbered([_head_of(chain)], number)
     if number is not None:
-        raise HeadError(
-            f"Head {number} was asked for with features {features!r}, which belong to no head",
-            "one of the two",
-            "Leave out --head. Pass --outputs NAME when several outputs are possible.",
-        )
-    if outputs is not None:
-        return UnmeasuredHead(View(features), View(outputs), "chosen tensors")
-    if len(heads) == 1:
-        return UnmeasuredHead(View(features), heads[0].outputs, "chosen features", heads[0].C)
-    raise HeadError(
-        f"Features {features!r} were chosen, and the model has {len(heads)} possible heads",
+        raise _number_of_no_head(features, number)
+    return UnmeasuredHead(View(features), View(outputs), "chosen tensors")
+
+
+def _of_features(graph: Graph, features: str, number: int | None, candidates: Candidates) -> Head | UnmeasuredHead:
+    """Take the head of chosen features; or these features with the outputs of the model's one head."""
+    matching = [head for head in candidates.heads if head.features.tensor == features]
+    if number is not None and matching:
+        return _with_notices(_numbered(matching, number), candidates)
+    whole = [head for head in matching if any(_is_same(head, other) for other in candidates.whole.values())]
+    if matching and (len(matching), len(whole)) != (1, 1):
+        raise _not_one(graph, replace(candidates, heads=matching))
+    if matching:
+        return _with_notices(matching[0], candidates)
+    if number is not None:
+        raise _number_of_no_head(features, number)
+    if candidates.is_unique:
+        head = _with_notices(candidates.heads[0], candidates)
+        return UnmeasuredHead(View(features), head.outputs, "chosen features", head.C, head.notices)
+    raise listing_error(
+        f"Features {features!r} were chosen, and the model has {len(candidates.heads)} possible heads",
         "the outputs that belong to these features",
-        "Pass --outputs NAME as well." + _listing([head.label for head in heads]),
+        "Pass --outputs NAME as well.",
+        [head.label for head in candidates.heads],
+    )
+
+
+def _number_of_no_head(features: str, number: int) -> HeadError:
+    return HeadError(
+        f"Head {number} was asked for with features {features!r}, which belong to no head",
+        "one of the two",
+        "Leave out --head. Pass --outputs NAME when several outputs are possible.",
     )
 
 
 def _numbered(heads: list[Head], number: int) -> Head:
     if not 1 <= number <= len(heads):
-        listed = _listing([head.label for head in heads])
-        raise HeadError(f"There is no head {number}", f"a number from 1 to {len(heads)}", "Pass one of these:" + listed)
+        labels = [head.label for head in heads]
+        raise listing_error(
+            f"There is no head {number}", f"a number from 1 to {len(heads)}", "Pass one of these:", labels
+        )
     return heads[number - 1]
 
 
@@ -265,28 +382,16 @@ def _unknown_tensor(graph: Graph, name: str) -> HeadError:
     return HeadError(f"The model has no tensor {name!r}", "the name of a tensor", f"Did you mean one of {similar}?")
 
 
-def _not_one(graph: Graph, heads: list[Head], dead_ends: list[DeadEnd]) -> HeadError:
+def _not_one(graph: Graph, candidates: Candidates) -> HeadError:
+    heads = candidates.heads
     if heads:
-        return HeadError(
-            f"The model has {len(heads)} possible heads",
+        joined = candidates.joined
+        return listing_error(
+            f"The model has {len(heads)} possible heads" + (f", {joined!r} depends on several" if joined else ""),
             "one head",
-            "Pass --head K, or --head all, or names:" + _listing([head.label for head in heads]),
+            "Pass --head K, or --head all, or names:",
+            [head.label for head in heads],
+            [head.short_label for head in heads],
         )
-    reasons = [f"at {end.tensor!r}, {end.reason}" for end in dead_ends]
-    return HeadError(
-        "No head was found: " + "; ".join(reasons[:MOST_LISTED] or ["the outputs come from different linear layers"]),
-        "outputs that come from one linear layer with a constant weight",
-        "Pass --features NAME and --outputs NAME to choose the tensors yourself." + _linear_layers(graph),
-    )
-
-
-def _linear_layers(graph: Graph) -> str:
-    nodes = [node for node in graph.model.proto.graph.node if node.op_type in ("Gemm", "MatMul", "Conv")]
-    last = reversed(nodes[-MOST_LISTED:])
-    labels = [f"{node.op_type}: --features {node.input[0]!r} --outputs {node.output[0]!r}" for node in last]
-    return " Linear layers, the last first:" + _listing(labels) if labels else ""
-
-
-def _listing(labels: Sequence[str]) -> str:
-    more = f" … and {len(labels) - MOST_LISTED} more" if len(labels) > MOST_LISTED else ""
-    return " " + "; ".join(f"({number}) {label}" for number, label in enumerate(labels[:MOST_LISTED], 1)) + more
+    dead_ends = [end for ends in candidates.dead_ends.values() for end in ends]
+    return explain_no_head(graph, dead_ends)

@@ -19,7 +19,7 @@ from onnxrich.errors import HeadError
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.head.chain import BY_CONSTANT, MEANS, UNCHANGED
 from onnxrich.model.head.head import Head
-from onnxrich.model.head.search import DOMAINS
+from onnxrich.model.head.tail import DOMAINS
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
+from onnxrich.model.graph import attribute
 from onnxrich.model.head.head import Head, View
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.mask import Mask
@@ -167,6 +168,11 @@ def _reshape_to_rows(build: Builder, tensor: str, width: int) -> str:
 
 def _repeat_step(build: Builder, step: NodeProto, tensor: str, width: int) -> str:
     """Apply to a tensor of another number of features a step that the outputs went through."""
+    if step.op_type == "GatherElements":
+        # The numbers of rows are the same for all features, which come last: those of the first fit any width.
+        first = [build.integers([value]) for value in (0, 1, -1)]
+        index = build.add("Expand", [build.add("Slice", [step.input[1], *first]), build.integers([width])])
+        return build.add("GatherElements", [tensor, index], axis=attribute(step, "axis", 0))
     if step.op_type != "Reshape":
         return build.copy(step, tensor)
     # The target is that of the outputs, whose last entry is the number of features.
