@@ -13,7 +13,7 @@ from onnx import ModelProto, ValueInfoProto
 from onnxrich.errors import DataError
 
 # Names that exporters and people give the dimension of samples, and to those of steps in a sequence.
-_SAMPLES = re.compile(r"(.*[._ ])?(batch(_?size|_?dim)?|bs|b|n|num_?samples|samples)", re.IGNORECASE)
+_SAMPLES = re.compile(r"(.*[._ ])?(bs|b|n|num_?samples|samples)", re.IGNORECASE)
 _STEPS = re.compile(
     r"(.*[._ ])?(t|s|l|time(_?steps?)?|steps?|frames?|(.*_)?seq(uence)?(_?len(gth)?)?|len(gth)?)", re.IGNORECASE
 )
@@ -51,11 +51,13 @@ def _dims(value: ValueInfoProto) -> Dims:
 def _samples_symbol(inputs: Mapping[str, Dims], outputs: Sequence[Dims]) -> str | None:
     """The symbolic dimension that names samples; None where the names leave it open.
 
-    It is named so in inputs and outputs, or it leads the outputs where a sequence leads the inputs.
+    It speaks of a batch, or is named like samples in inputs and outputs, or leads the outputs where a sequence leads the
+    inputs.
     """
     symbols = {dim for dims in inputs.values() for dim in dims if isinstance(dim, str)}
+    named = {symbol for symbol in symbols if "batch" in symbol.lower()}
     symbols &= {dim for dims in outputs for dim in dims if isinstance(dim, str)}
-    named = {symbol for symbol in symbols if _SAMPLES.fullmatch(symbol)}
+    named = named or {symbol for symbol in symbols if _SAMPLES.fullmatch(symbol)}
     if len(named) == 1:
         return named.pop()
     first = {dims[0] for dims in inputs.values() if dims}

@@ -34,6 +34,7 @@ def model(inputs: dict[str, Dims], *outputs: Dims) -> ModelProto:
         ({"x": ("batch", 6), "state": (2, "batch", 128)}, [("batch", 3), (2, "batch", 128)], {"state": 1}),
         ({"x": ("batch", 6), "pairs": ("heads", "batch", "batch")}, [("batch", 3)], {}),
         ({"x": ("M", "N")}, [("M", 3)], {}),
+        ({"x": (5, "batch_size", 4)}, [("unk__1", 3)], {"x": 1}),
         ({"x": ("A.batch", "B.batch", 6)}, [("A.batch", "B.batch", 3)], {}),
         ({"x": (None, None, 6)}, [(None, 3)], {}),
         ({"x": ()}, [("N", 3)], {}),
