@@ -34,6 +34,9 @@ _PADDING = re.compile(r"pad(ding)?_?mask", re.IGNORECASE)
 # A shorter sequence shows something when it still has more than one token: one would be repeated for all others.
 _LEAST_TOKENS = 3
 
+# A message repeats no longer name, and lists no more names.
+_LONG_NAME, _LISTED = 30, 3
+
 # Runs a batch, and gives the number of rows of a sample; None where the model does not run with it.
 CountRows = Callable[[Batch], int | None]
 
@@ -98,7 +101,7 @@ def choose_mask(
     unknown = [name for name in candidates.likely() if _has_both(first.inputs[name])]
     if unknown:
         raise DataError(
-            f"{name_list(unknown)} may mark padding among the {rows_per_sample} rows of a sample",
+            f"{name_list(unknown[:_LISTED])} may mark padding among the {rows_per_sample} rows of a sample",
             "the mask and its meaning",
             f"Pass {_choices(unknown)}.",
         )
@@ -107,16 +110,32 @@ def choose_mask(
     return MaskChoice(None, (*notices, *_unused_notices([*own, *candidates.unused()])))
 
 
-def find_token_mask(first: Batch) -> tuple[Mask, int] | None:
-    """Find the one known mask of the tokens of a first batch, and their number; None without one, or with several."""
-    names = [name for name in KNOWN if name in first.inputs]
+def find_token_mask(requested: str | None, first: Batch) -> tuple[Mask, int] | None:
+    """Find the mask of the tokens of a first batch, and their number, where samples are rows.
+
+    Args:
+        requested: as for `choose_mask`; when left out, the one input of known meaning.
+        first: the first batch.
+    """
+    names = [name for name in KNOWN if name in first.inputs] if requested is None else [requested]
     if len(names) != 1:
         return None
-    array = first.inputs[names[0]]
-    is_table = array.ndim > 1 and len(array) == first.rows and names[0] not in first.shared
-    if not is_table or array.shape[-1] != array[0].size or not np.isin(array, (0, 1)).all():
-        return None
-    return Mask(names[0]), array.shape[-1]
+    mask = parse_mask(names[0], first.inputs)
+    return (mask, first.inputs[mask.name].shape[-1]) if _marks_tokens(mask.name, first) else None
+
+
+def unused_token_masks(first: Batch) -> list[Notice]:
+    """Name the inputs that may mark padding among the tokens of a first batch, where no mask is known."""
+    likely = [name for name in first.inputs if _LIKELY.search(name) and _marks_tokens(name, first)]
+    return _unused_notices([name for name in likely if _has_both(first.inputs[name])])
+
+
+def _marks_tokens(name: str, first: Batch) -> bool:
+    """Whether an input has a zero or a one for each token of a sample."""
+    array = first.inputs.get(name)
+    if array is None or array.ndim < 2 or len(array) != first.rows or name in first.shared:
+        return False
+    return array.shape[-1] == array[0].size and bool(np.isin(array, (0, 1)).all())
 
 
 def parse_mask(requested: str, names: Iterable[str]) -> Mask:
@@ -283,6 +302,11 @@ def _requested_mask(requested: str, candidates: _Candidates) -> MaskChoice:
     first = candidates.first
     wanted = parse_mask(requested, first.inputs)
     array = first.inputs.get(wanted.name)
+    if candidates.rows == 1 and _marks_tokens(wanted.name, first):
+        message = (
+            f"Each sample is one row, so {wanted.name!r} leaves out none: it applies to hidden layers of tokens alone."
+        )
+        return MaskChoice(None, (Notice("mask_unused", message),))
     mask = candidates.fit(wanted) if array is not None and candidates.rows > 1 else None
     if mask is None:
         problem = "is no input" if array is None else f"has the shape {array.shape}"
@@ -321,12 +345,12 @@ def _no_mask_notice(names: list[str]) -> Notice:
 def _unused_notices(names: list[str]) -> list[Notice]:
     if not names:
         return []
-    message = f"Not used as a mask: {name_list(names)}. If padding is marked there, pass {_choices(names)}."
+    message = f"Not used as a mask: {name_list(names[:_LISTED])}. If padding is marked there, pass {_choices(names)}."
     return [Notice("mask_unused", message)]
 
 
 def _choices(names: list[str]) -> str:
-    name = names[0] if len(names) == 1 else "NAME"
+    name = names[0] if len(names) == 1 and len(names[0]) < _LONG_NAME else "NAME"
     return f"--mask {name} if 0 marks padding, --mask {NOT}{name} if 1 does, or --mask {NO_MASK} to count all rows"
 
 
