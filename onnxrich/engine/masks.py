@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ _PADDING = re.compile(r"pad(ding)?_?mask", re.IGNORECASE)
 # A shorter sequence shows something when it still has more than one token: one would be repeated for all others.
 _LEAST_TOKENS = 3
 
+# Numbers that are added to scores for padding are below this one.
+_LEAST_ADDED = -100
 # A message repeats no longer name, and lists no more names.
 _LONG_NAME, _LISTED = 30, 3
 
@@ -80,8 +83,7 @@ def choose_mask(
         return _requested_mask(requested, candidates)
     if rows_per_sample == 1:
         return MaskChoice()
-    elsewhere = [name for name in KNOWN if name in first.inputs and candidates.marks_another_sequence(name)]
-    own = [name for name in KNOWN if name in first.inputs and name not in elsewhere]
+    own = [name for name in KNOWN if name in first.inputs and name not in candidates.elsewhere]
     # Case 1
     fitting = [mask for name in own if (mask := candidates.fit(Mask(name)))]
     if len(fitting) > 1:
@@ -98,6 +100,8 @@ def choose_mask(
     if unfit is not None:
         raise _other_length(unfit, candidates)
     # Case 3
+    for name in candidates.likely():
+        check_mask(Mask(name), first)
     unknown = [name for name in candidates.likely() if _has_both(first.inputs[name])]
     if unknown:
         raise DataError(
@@ -106,7 +110,7 @@ def choose_mask(
             f"Pass {_choices(unknown)}.",
         )
     # Case 4
-    notices = [_no_mask_notice(elsewhere)] if elsewhere else []
+    notices = [_no_mask_notice(candidates.elsewhere)] if candidates.elsewhere else []
     return MaskChoice(None, (*notices, *_unused_notices([*own, *candidates.unused()])))
 
 
@@ -161,7 +165,7 @@ def check_mask(mask: Mask, batch: Batch) -> None:
     array = batch.inputs[mask.name]
     if np.isin(array, (0, 1)).all():
         return
-    if array.min() < 0 and array.max() == 0:
+    if _is_additive(array):
         raise DataError(
             f"mask {mask.name!r} is added to attention scores: it is 0 for tokens and {array.min():.3g} for padding",
             "0 for padding and 1 for the rest",
@@ -205,10 +209,16 @@ class _Candidates:
         is_table = length == self.first.inputs[mask.name].shape[-1] if length else False
         return replace(mask, start=start) if start > 0 and is_table and self._has_past(start) else None
 
+    @cached_property
+    def elsewhere(self) -> list[str]:
+        """Inputs that mark padding in another sequence, by their names."""
+        names = [name for name in self.first.inputs if _LIKELY.search(name) and name not in OTHER_MARKS]
+        return [name for name in names if self.marks_another_sequence(name)]
+
     def likely(self) -> list[str]:
         """Inputs of unknown meaning that may mark padding, by their names, with an entry for each row."""
         names = [name for name in self.first.inputs if _LIKELY.search(name) and name not in (*KNOWN, *OTHER_MARKS)]
-        return [name for name in names if self._fits(name) and not self.marks_another_sequence(name)]
+        return [name for name in names if self._fits(name) and name not in self.elsewhere]
 
     def unused(self) -> list[str]:
         """Inputs that may mark padding, by their names, or because they hold a truth value for each row."""
@@ -250,7 +260,8 @@ class _Candidates:
         return decided_by_name and self._rows_with_less([*group, *own]) != self.rows - 1
 
     def _fits(self, name: str) -> bool:
-        return self.fit(Mask(name)) is not None and bool(np.isin(self.first.inputs[name], (0, 1)).all())
+        array = self.first.inputs[name]
+        return self.fit(Mask(name)) is not None and (_is_additive(array) or bool(np.isin(array, (0, 1)).all()))
 
     def _is_sequence(self, name: str) -> bool:
         return self.length(name) > 0 and not _LIKELY.search(name)
@@ -360,6 +371,11 @@ def _is_decoder(name: str) -> bool:
 
 def _has_both(array: AnyArray) -> bool:
     return bool((array == 0).any() and (array == 1).any())
+
+
+def _is_additive(array: AnyArray) -> bool:
+    """Whether a mask is added to scores: 0 for tokens, and a large number below zero for padding."""
+    return array.dtype.kind == "f" and bool(array.min(initial=0) <= _LEAST_ADDED and array.max(initial=0) == 0)
 
 
 def _leaves_nothing_out(array: AnyArray) -> bool:
