@@ -37,6 +37,9 @@ _TOKENS = {
 # Inputs of tokens of which one row stands for all samples.
 ONE_FOR_ALL = ("position_ids", "decoder_position_ids", "token_type_ids")
 
+# Names that a notice lists of one kind.
+_LISTED = 2
+
 # Makes the array of an input from those of the batch and the number of rows.
 Make = Callable[[Mapping[str, AnyArray], int], AnyArray]
 
@@ -89,10 +92,16 @@ def filled_notices(fillings: Sequence[Filling]) -> list[Notice]:
         return []
     words = list(dict.fromkeys(filling.words for filling in fillings))
     parts = [
-        f"{name_list(filling.entry.name for filling in fillings if filling.words == each)}: {each}" for each in words
+        f"{_listed([filling.entry.name for filling in fillings if filling.words == each])}: {each}" for each in words
     ]
     message = f"Inputs that the data lack were filled in. {'; '.join(parts)}."
     return [Notice("inputs_filled_in", message)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a notice: a decoder has a past for each of its layers."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{name_list(names[:_LISTED])}{more}"
 
 
 def _plan(entry: Input, present: set[str], pasts: tuple[Input, ...]) -> Filling | None:

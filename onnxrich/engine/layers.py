@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import pad
-from onnxrich.engine.masks import find_token_mask
+from onnxrich.engine.masks import find_token_mask, unused_token_masks
 from onnxrich.engine.memory import fit_blocks
 from onnxrich.engine.prepared import PreparedModel, open_session
 from onnxrich.errors import HeadError, ModelError, Notice
@@ -42,10 +42,12 @@ class LayerRequest:
     Attributes:
         names: names of tensors or modules; None for all layers.
         token: number of the token to read in layers of tokens, None for their mean.
+        mask: the requested mask of the tokens, as for `choose_mask`.
     """
 
     names: tuple[str, ...] | None
     token: int | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +180,12 @@ def _choose_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list
         )
     if request.token is not None and not any(layer.pool.token is not None for layer in layers):
         raise HeadError(f"no layer has a token {request.token}", "layers of tokens", "Leave out --token.")
+    is_unmasked = any(layer.pool.kind == "mean over tokens" for layer in layers) and request.mask is None
+    notices = skipped_notices(skipped) + (unused_token_masks(prepared.first) if is_unmasked else [])
     if are_named:
-        return layers, skipped_notices(skipped)
+        return layers, notices
     spread = thin_layers(layers)
-    thinned_notices = _thinned_notices(len(layers)) if len(spread) < len(layers) else []
-    return spread, thinned_notices + skipped_notices(skipped)
+    return spread, [*(_thinned_notices(len(layers)) if len(spread) < len(layers) else []), *notices]
 
 
 def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[HiddenLayer], list[str]]:
@@ -192,7 +195,7 @@ def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[H
     """
     graph, head, are_named = Graph(prepared.model), prepared.head, request.names is not None
     sources = chosen_tensors(graph, head, request.names or ()) if are_named else layer_tensors(graph, head)
-    layer_shapes, mask = _run_shapes(prepared, sources), find_token_mask(prepared.first)
+    layer_shapes, mask = _run_shapes(prepared, sources), find_token_mask(request.mask, prepared.first)
     layers, skipped = list[HiddenLayer](), list[str]()
     for source in sources:
         if not are_named and len({layer_shapes[term].dims for term in source.terms}) > 1:

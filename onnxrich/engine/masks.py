@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ _DECODER = re.compile(r"(^|[^a-z])(decoder|dec|target|tgt|trg)([^a-z]|$)", re.IG
 _PADDING = re.compile(r"pad(ding)?_?mask", re.IGNORECASE)
 # A shorter sequence shows something when it still has more than one token: one would be repeated for all others.
 _LEAST_TOKENS = 3
+
+# Numbers that are added to scores for padding are below this one.
+_LEAST_ADDED = -100
+# A message repeats no longer name, and lists no more names.
+_LONG_NAME, _LISTED = 30, 3
 
 # Runs a batch, and gives the number of rows of a sample; None where the model does not run with it.
 CountRows = Callable[[Batch], int | None]
@@ -77,8 +83,7 @@ def choose_mask(
         return _requested_mask(requested, candidates)
     if rows_per_sample == 1:
         return MaskChoice()
-    elsewhere = [name for name in KNOWN if name in first.inputs and candidates.marks_another_sequence(name)]
-    own = [name for name in KNOWN if name in first.inputs and name not in elsewhere]
+    own = [name for name in KNOWN if name in first.inputs and name not in candidates.elsewhere]
     # Case 1
     fitting = [mask for name in own if (mask := candidates.fit(Mask(name)))]
     if len(fitting) > 1:
@@ -95,28 +100,47 @@ def choose_mask(
     if unfit is not None:
         raise _other_length(unfit, candidates)
     # Case 3
+    for name in candidates.likely():
+        check_mask(Mask(name), first)
     unknown = [name for name in candidates.likely() if _has_both(first.inputs[name])]
     if unknown:
         raise DataError(
-            f"{name_list(unknown)} may mark padding among the {rows_per_sample} rows of a sample",
+            f"{name_list(unknown[:_LISTED])} may mark padding among the {rows_per_sample} rows of a sample",
             "the mask and its meaning",
             f"Pass {_choices(unknown)}.",
         )
     # Case 4
-    notices = [_no_mask_notice(elsewhere)] if elsewhere else []
+    notices = [_no_mask_notice(candidates.elsewhere)] if candidates.elsewhere else []
     return MaskChoice(None, (*notices, *_unused_notices([*own, *candidates.unused()])))
 
 
-def find_token_mask(first: Batch) -> tuple[Mask, int] | None:
-    """Find the one known mask of the tokens of a first batch, and their number; None without one, or with several."""
-    names = [name for name in KNOWN if name in first.inputs]
+def find_token_mask(requested: str | None, first: Batch) -> tuple[Mask, int] | None:
+    """Find the mask of the tokens of a first batch, and their number, where samples are rows.
+
+    Args:
+        requested: as for `choose_mask`; when left out, the one input of known meaning.
+        first: the first batch.
+    """
+    names = [name for name in KNOWN if name in first.inputs] if requested is None else [requested]
     if len(names) != 1:
         return None
-    array = first.inputs[names[0]]
-    is_table = array.ndim > 1 and len(array) == first.rows and names[0] not in first.shared
-    if not is_table or array.shape[-1] != array[0].size or not np.isin(array, (0, 1)).all():
-        return None
-    return Mask(names[0], samples_axis=first.axes.get(names[0], 0)), array.shape[-1]
+    mask = parse_mask(names[0], first.inputs)
+    mask = replace(mask, samples_axis=first.axes.get(mask.name, 0))
+    return (mask, first.inputs[mask.name].shape[-1]) if _marks_tokens(mask.name, first) else None
+
+
+def unused_token_masks(first: Batch) -> list[Notice]:
+    """Name the inputs that may mark padding among the tokens of a first batch, where no mask is known."""
+    likely = [name for name in first.inputs if _LIKELY.search(name) and _marks_tokens(name, first)]
+    return _unused_notices([name for name in likely if _has_both(first.inputs[name])])
+
+
+def _marks_tokens(name: str, first: Batch) -> bool:
+    """Whether an input has a zero or a one for each token of a sample."""
+    array = first.inputs.get(name)
+    if array is None or array.ndim < 2 or len(array) != first.rows or name in first.shared:
+        return False
+    return array.shape[-1] == array[0].size and bool(np.isin(array, (0, 1)).all())
 
 
 def parse_mask(requested: str, names: Iterable[str]) -> Mask:
@@ -142,7 +166,7 @@ def check_mask(mask: Mask, batch: Batch) -> None:
     array = batch.inputs[mask.name]
     if np.isin(array, (0, 1)).all():
         return
-    if array.min() < 0 and array.max() == 0:
+    if _is_additive(array):
         raise DataError(
             f"mask {mask.name!r} is added to attention scores: it is 0 for tokens and {array.min():.3g} for padding",
             "0 for padding and 1 for the rest",
@@ -186,10 +210,16 @@ class _Candidates:
         is_table = length == self.first.inputs[mask.name].shape[-1] if length else False
         return replace(mask, start=start) if start > 0 and is_table and self._has_past(start) else None
 
+    @cached_property
+    def elsewhere(self) -> list[str]:
+        """Inputs that mark padding in another sequence, by their names."""
+        names = [name for name in self.first.inputs if _LIKELY.search(name) and name not in OTHER_MARKS]
+        return [name for name in names if self.marks_another_sequence(name)]
+
     def likely(self) -> list[str]:
         """Inputs of unknown meaning that may mark padding, by their names, with an entry for each row."""
         names = [name for name in self.first.inputs if _LIKELY.search(name) and name not in (*KNOWN, *OTHER_MARKS)]
-        return [name for name in names if self._fits(name) and not self.marks_another_sequence(name)]
+        return [name for name in names if self._fits(name) and name not in self.elsewhere]
 
     def unused(self) -> list[str]:
         """Inputs that may mark padding, by their names, or because they hold a truth value for each row."""
@@ -231,7 +261,8 @@ class _Candidates:
         return decided_by_name and self._rows_with_less([*group, *own]) != self.rows - 1
 
     def _fits(self, name: str) -> bool:
-        return self.fit(Mask(name)) is not None and bool(np.isin(self.first.inputs[name], (0, 1)).all())
+        array = self.first.inputs[name]
+        return self.fit(Mask(name)) is not None and (_is_additive(array) or bool(np.isin(array, (0, 1)).all()))
 
     def _is_sequence(self, name: str) -> bool:
         return self.length(name) > 0 and not _LIKELY.search(name)
@@ -283,6 +314,11 @@ def _requested_mask(requested: str, candidates: _Candidates) -> MaskChoice:
     first = candidates.first
     wanted = parse_mask(requested, first.inputs)
     array = first.inputs.get(wanted.name)
+    if candidates.rows == 1 and _marks_tokens(wanted.name, first):
+        message = (
+            f"Each sample is one row, so {wanted.name!r} leaves out none: it applies to hidden layers of tokens alone."
+        )
+        return MaskChoice(None, (Notice("mask_unused", message),))
     mask = candidates.fit(wanted) if array is not None and candidates.rows > 1 else None
     if mask is None:
         problem = "is no input" if array is None else f"has the shape {array.shape}"
@@ -321,12 +357,12 @@ def _no_mask_notice(names: list[str]) -> Notice:
 def _unused_notices(names: list[str]) -> list[Notice]:
     if not names:
         return []
-    message = f"Not used as a mask: {name_list(names)}. If padding is marked there, pass {_choices(names)}."
+    message = f"Not used as a mask: {name_list(names[:_LISTED])}. If padding is marked there, pass {_choices(names)}."
     return [Notice("mask_unused", message)]
 
 
 def _choices(names: list[str]) -> str:
-    name = names[0] if len(names) == 1 else "NAME"
+    name = names[0] if len(names) == 1 and len(names[0]) < _LONG_NAME else "NAME"
     return f"--mask {name} if 0 marks padding, --mask {NOT}{name} if 1 does, or --mask {NO_MASK} to count all rows"
 
 
@@ -336,6 +372,11 @@ def _is_decoder(name: str) -> bool:
 
 def _has_both(array: AnyArray) -> bool:
     return bool((array == 0).any() and (array == 1).any())
+
+
+def _is_additive(array: AnyArray) -> bool:
+    """Whether a mask is added to scores: 0 for tokens, and a large number below zero for padding."""
+    return array.dtype.kind == "f" and bool(array.min(initial=0) <= _LEAST_ADDED and array.max(initial=0) == 0)
 
 
 def _leaves_nothing_out(array: AnyArray) -> bool:

@@ -123,4 +123,4 @@ def _layer_request(options: RunOptions) -> LayerRequest | None:
     if options.layers is None:
         return None
     names = None if tuple(options.layers) == (ALL_LAYERS,) else tuple(options.layers)
-    return LayerRequest(names, options.token)
+    return LayerRequest(names, options.token, options.mask)

@@ -192,6 +192,19 @@ def test_sequences_of_other_names_are_told_apart(ids: str) -> None:
     assert codes(analysis) == ["mask_of_another_sequence"]
 
 
+@pytest.mark.parametrize("length", [T, 4])
+def test_the_mask_of_hidden_states_is_not_put_on_the_rows(length: int) -> None:
+    """A decoder that is exported alone takes the states of an encoder, and their mask under a name of its own."""
+    middle = "m = Cast<to=1>(encoder_attention_mask)\n m3 = Reshape(m, per_token)\n z = Mul(states, m3)"
+    middle += "\n t = ReduceSum(z, axis1)\n t0 = Mul(t, zero)\n c = Add(e, t0)"
+    proto = tokens("int64[N,S] encoder_attention_mask, float[N,S,6] states", body=middle)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "axis1"))
+    states = TABLE[IDS[:, :length]]
+    analysis = run(proto, {"encoder_attention_mask": OTHER[:, :length].copy(), "states": states})
+    assert_kept(analysis, np.ones_like(MASK), None)
+    assert codes(analysis) == ["mask_of_another_sequence"]
+
+
 def test_the_mask_of_an_encoder_of_another_length() -> None:
     data = {"input_ids": IDS[:, :4], "attention_mask": MASK[:, :4], "decoder_input_ids": IDS}
     analysis = onnxrich.run(pair(decoder_mask=False), data, device="cpu")
@@ -204,12 +217,15 @@ def test_dimensions_of_different_names_do_not_part_a_mask_from_its_rows() -> Non
     assert_kept(run(tokens("int64[N,mask_dim] attention_mask"), {"attention_mask": MASK}), MASK, "attention_mask")
 
 
-def test_an_additive_mask_is_refused() -> None:
+@pytest.mark.parametrize("name", ["attention_mask", "src_mask"])
+@pytest.mark.parametrize("low", [-np.inf, -1e9, -10000])
+def test_an_additive_mask_is_refused(low: float, name: str) -> None:
     """It is 0 where others are 1."""
-    proto = tokens("float[N,T] attention_mask")
-    for low in (-np.inf, -1e9):
-        with refused(DataError, "is added to attention scores", "0 for padding and 1 for the rest", "--mask none"):
-            run(proto, {"attention_mask": np.where(MASK == 1, 0, low).astype(np.float32)})
+    proto = tokens(f"float[N,T] {name}", name=name, body=f"seen = Identity({name})\n c = Identity(e)")
+    data = {name: np.where(MASK == 1, 0, low).astype(np.float32)}
+    with refused(DataError, "is added to attention scores", "0 for padding and 1 for the rest", "--mask none"):
+        run(proto, data)
+    assert_kept(run(proto, data, mask="none"), np.ones_like(MASK), None)
 
 
 def test_models_that_are_compared_leave_out_the_same_rows() -> None:
@@ -247,3 +263,27 @@ def test_a_patch_reads_a_mask_whose_samples_come_second(opset: int) -> None:
     sums = patch.matrix(session.run(list(patch.accumulated), feed | patch.idle_feed))
     features = np.maximum(TABLE.astype(float)[IDS] @ W1, 0)[MASK == 0]
     np.testing.assert_array_equal(sums[0, :9], [len(features), *features.sum(axis=0)])
+
+
+def pooled(name: str) -> onnx.ModelProto:
+    """ids (N, T) → e (6) → h (8, ReLU) for each token; the mean over tokens → y (3) for each sample."""
+    body = "e = Gather(table, ids)\n a = MatMul(e, w1)\n h = Relu(a)\n m = ReduceMean<axes=[1], keepdims=0>(h)"
+    body += f"\n y = MatMul(m, w2)\n seen = Identity({name})"
+    return build(body, x=f"int64[N,T] ids, int64[N,T] {name}", y="float[N,3] y", table=TABLE)
+
+
+def test_a_requested_mask_applies_to_hidden_layers_of_samples() -> None:
+    """Where samples are rows it leaves out none; layers of tokens are averaged over the tokens that it leaves."""
+    hidden = np.maximum(TABLE.astype(float)[IDS] @ W1, 0)
+    outputs = hidden.mean(axis=1) @ W2
+    share = (1 - MASK) / np.maximum((1 - MASK).sum(axis=1, keepdims=True), 1)
+    means = {"masked mean over tokens": np.einsum("nt,ntp->np", share, hidden), "mean over tokens": hidden.mean(axis=1)}
+    masked = run(pooled("pad_mask"), {"pad_mask": MASK}, layers=("h",), mask="not:pad_mask")
+    plain = run(pooled("pad_mask"), {"pad_mask": MASK}, layers=("h",))
+    for analysis, kind in ((masked, "masked mean over tokens"), (plain, "mean over tokens")):
+        (layer, _) = analysis.layers
+        assert layer.rows == kind
+        # Features in float32: 1e-5 of a number near 1.
+        assert layer.metrics["d_lr"] == pytest.approx(oracle.d_lr(means[kind], outputs), abs=1e-5)
+        assert codes(analysis) == ["mask_unused"]
+        assert analysis.metrics["d_lr"] == pytest.approx(oracle.d_lr(hidden.mean(axis=1), outputs), abs=1e-5)
