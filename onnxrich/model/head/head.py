@@ -386,12 +386,12 @@ def _not_one(graph: Graph, candidates: Candidates) -> HeadError:
     heads = candidates.heads
     if heads:
         joined = candidates.joined
+        own = f"For {joined!r} itself pass --features NAME --outputs {joined!r}, for a part --head K or names:"
         return listing_error(
             f"The model has {len(heads)} possible heads" + (f", {joined!r} depends on several" if joined else ""),
             "one head",
-            "Pass --head K, or --head all, or names:",
+            own if joined else "Pass --head K, or --head all, or names:",
             [head.label for head in heads],
             [head.short_label for head in heads],
         )
-    dead_ends = [end for ends in candidates.dead_ends.values() for end in ends]
-    return explain_no_head(graph, dead_ends)
+    return explain_no_head(graph, candidates.dead_ends)

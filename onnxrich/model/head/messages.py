@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import NodeProto
 
@@ -61,8 +61,14 @@ def listing_error(found: str, needed: str, remedy: str, labels: Sequence[str], s
     return HeadError(found, needed, f"{remedy} {listed}")
 
 
-def explain_no_head(graph: Graph, dead_ends: Sequence[DeadEnd]) -> HeadError:
-    """Build the error for a model without a head: why, and which tensors can be chosen."""
+def explain_no_head(graph: Graph, dead_ends_of: Mapping[str, Sequence[DeadEnd]]) -> HeadError:
+    """Build the error for a model without a head: why, and which tensors can be chosen.
+
+    Args:
+        graph: the graph of the model.
+        dead_ends_of: where the search from each tensor stopped.
+    """
+    dead_ends = [end for ends in dead_ends_of.values() for end in ends]
     first = graph.producer(dead_ends[0].tensor) if dead_ends else None
     if first is not None and first.op_type in TREES:
         return HeadError(
@@ -72,12 +78,12 @@ def explain_no_head(graph: Graph, dead_ends: Sequence[DeadEnd]) -> HeadError:
         )
     if any(graph.is_inner(end.tensor) for end in dead_ends):
         return _explain_branches(graph, dead_ends)
-    if first is not None and first.op_type in OF_FEATURES:
-        name = graph.outputs[0] if dead_ends[0].tensor not in graph.names else dead_ends[0].tensor
+    encoded = next((name for name, ends in dead_ends_of.items() if _gives_features(graph, ends)), None)
+    if encoded is not None:
         return HeadError(
-            f"No head was found: {name!r} is the output of {first.op_type}: the model gives features, as encoders do",
+            f"No head was found: {encoded!r} comes from a normalisation: the model gives features, as encoders do",
             "a last linear layer",
-            f"To measure these features alone, pass --features {name!r} --outputs {name!r}.",
+            f"To measure these features alone, pass --features {encoded!r} --outputs {encoded!r}.",
         )
     reasons = [shorten(f"at {end.tensor!r}, {end.reason}", MAX_REASON) for end in dead_ends][:MOST_REASONS]
     return listing_error(
@@ -87,6 +93,12 @@ def explain_no_head(graph: Graph, dead_ends: Sequence[DeadEnd]) -> HeadError:
         + (" Layers:" if _linear_layers(graph) else ""),
         [_label(node) for node in _linear_layers(graph)],
     )
+
+
+def _gives_features(graph: Graph, dead_ends: Sequence[DeadEnd]) -> bool:
+    """Whether the search from a tensor stopped at normalisations, and at inputs such as masks, alone."""
+    nodes = [graph.producer(end.tensor) for end in dead_ends if end.tensor not in graph.inputs]
+    return bool(nodes) and all(node is not None and node.op_type in OF_FEATURES for node in nodes)
 
 
 def shorten(text: str, room: int) -> str:

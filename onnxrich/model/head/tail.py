@@ -29,8 +29,8 @@ AFTER_HEAD = {
 DOMAINS = (*STANDARD, "ai.onnx.ml", "com.microsoft")
 # Operators that sum, or otherwise contract, the values along an axis.
 REDUCTIONS = {
-    "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
-    "ReduceSumSquare",
+    "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare",
 }  # fmt: skip
 # Operators that treat entries by the entries of a constant.
 WEIGHING = BY_CONSTANT | {"Pow"}

@@ -255,6 +255,17 @@ def test_outputs_are_cut_to_fit() -> None:
     assert "more: `onnxrich inspect MODEL`" in notice.message
 
 
+def test_pooled_features_of_an_encoder() -> None:
+    """A pooling by a mask and a unit length behind a normalisation leave the model an encoder."""
+    body = (
+        "e = LayerNormalization(h, cent8)\n k = Mul(e, m)\n s = ReduceSum(k, zero)\n n = ReduceL2<axes = [1]>(s)\n"
+        " y = Div(s, n)"
+    )
+    proto = build(HIDDEN + body, x="float[N,6] x, float[N,1] m", y="float[1,8] y", **WEIGHTS)
+    with pytest.raises(HeadError, match=r"the model gives features, as encoders do.*--features 'y' --outputs 'y'\."):
+        find_head(read_model(proto))
+
+
 def test_features_of_an_encoder() -> None:
     """A model that ends in a normalisation gives features: the error says so, and which names measure them."""
     proto = build(HIDDEN + "y = LayerNormalization(h, cent8)", y="float[N,8] y", **WEIGHTS)
