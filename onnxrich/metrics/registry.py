@@ -130,7 +130,7 @@ def evaluate(sample: Sample, names: Sequence[str]) -> tuple[Metrics, list[Notice
     overflown = [name for name in names if values[name] is None and sample.cached(METRICS[name].compute) is not None]
     if overflown:
         rest = f" and {len(overflown) - 4} more" if len(overflown) > 4 else ""
-        message = f"Not finite, and therefore left out: {', '.join(overflown[:4])}{rest}. A sum overflows."
+        message = f"No finite numbers, and therefore null: {', '.join(overflown[:4])}{rest}."
         notices.append(Notice("not_finite", message))
     if any(METRICS[name].family == "collapse" for name in names):
         notices += collapse.collapse_notices(sample)

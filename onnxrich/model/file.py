@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -24,9 +23,6 @@ LARGEST_FILE = 2**31 - 1
 
 # Prefix of the metadata that onnxrich reads.
 METADATA_PREFIX = "onnxrich."
-
-# Element types of initializers that hold indices and shapes instead of parameters.
-_NO_PARAMETERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING}
 
 
 @dataclass(frozen=True)
@@ -97,14 +93,6 @@ class Model:
         entries = {entry.key: entry.value for entry in self.proto.metadata_props}
         own = {key: value for key, value in entries.items() if key.startswith(METADATA_PREFIX)}
         return {key.removeprefix(METADATA_PREFIX): value for key, value in own.items()}
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters: elements of all initializers that hold no indices or shapes."""
-        graph = self.proto.graph
-        dense = (tensor for tensor in graph.initializer if tensor.data_type not in _NO_PARAMETERS)
-        counts = [math.prod(tensor.dims) for tensor in dense]
-        return sum(counts) + sum(math.prod(tensor.dims) for tensor in graph.sparse_initializer)
 
 
 def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
@@ -275,6 +263,11 @@ def iter_tensors(proto: ModelProto) -> Iterator[TensorProto]:
         yield from part.initializer
         for sparse in part.sparse_initializer:
             yield from (sparse.values, sparse.indices)
+
+
+def iter_nodes(proto: ModelProto) -> Iterator[NodeProto]:
+    """Iterate over all nodes of a model, also in subgraphs and functions."""
+    return (part for part in _parts(proto) if isinstance(part, NodeProto) and part.op_type)
 
 
 def _parts(proto: ModelProto) -> Iterator[GraphProto | NodeProto]:

@@ -14,6 +14,7 @@ from onnxrich.model.file import Model, read_model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
+from onnxrich.model.parameters import count_parameters
 from onnxrich.pipelines.options import InspectOptions
 from onnxrich.results.inspection import Candidate, Inspection
 
@@ -33,7 +34,7 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
             "producer": loaded.producer,
             "opset": loaded.opset,
             "ir_version": loaded.proto.ir_version,
-            "parameters": loaded.parameters,
+            "parameters": count_parameters(loaded),
         },
         inputs=tuple(
             {

@@ -375,4 +375,4 @@ def test_sum_that_overflows_is_null_and_said() -> None:
     metrics, notices = measure(Moments.from_rows(*rectified()), parameter_norm=float("inf"))
     assert metrics["parameter_norm"] is None
     (notice,) = notices
-    assert notice.message == "Not finite, and therefore left out: parameter_norm. A sum overflows."
+    assert notice.message == "No finite numbers, and therefore null: parameter_norm."
