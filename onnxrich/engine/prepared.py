@@ -28,6 +28,8 @@ ATTENTION_MASK = "attention_mask"
 # Reversed samples reverse the features along the samples' axis up to rounding. The distance along this axis must be
 # smaller than that along any other by this factor.
 CLEAR_FACTOR = 0.1
+# So many classes are counted whatever the number of rows. More classes than outputs and rows are a wrong label.
+_FEW_CLASSES = 256
 # The square of a larger output, or the sum of such squares, overflows in double.
 _LARGEST_OUTPUT = 1e150
 
@@ -324,6 +326,12 @@ def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetK
         return 0, None
     has_classes = first.labels.ndim == 1 and first.labels.dtype.kind in "biu"
     K = max(head.C, 2, source.classes or 0) if has_classes else None
+    if K is not None and source.n is not None and max(head.C, source.n, _FEW_CLASSES) < K:
+        raise DataError(
+            f"the largest label is {K - 1}, the model has {head.C} outputs, and there are {source.n} rows",
+            "classes that are numbered from 0 without large gaps",
+            "Correct that label, renumber the classes, or pass more rows.",
+        )
     table, kind = one_hot(first.labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
 

@@ -6,6 +6,7 @@ values show that no gradient made them: masks, ranges, tables of positions.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from onnx import NodeProto, TensorProto
 
 from onnxrich.errors import ModelError
 from onnxrich.model.constants import dequantize
-from onnxrich.model.file import Model, is_external, iter_nodes
+from onnxrich.model.file import Model, is_external, iter_nodes, read_external
 from onnxrich.model.graph import Graph, attribute
 
 AnyArray = NDArray[Any]
@@ -72,6 +73,37 @@ def squared_norm(model: Model, *, external: bool) -> float | None:
 def count_parameters(model: Model) -> int:
     """Count the elements of all parameters. Patterns in weights outside the file are not looked for."""
     return sum(parameter.size for parameter in _find_parameters(model))
+
+
+def weights_sha256(model: Model) -> str:
+    """Compute the SHA-256 of the weights alone, in hexadecimal: the same for another export of the same weights.
+
+    It is that of the sorted, distinct digests of all constants that act as weights, as statistics of batch
+    normalisation, or as quantised weights with their scales. Names, order, graph and producer do not matter. The digest
+    of a constant is the SHA-256 of the text `TYPE SHAPE\\n`, such as `1 (8, 3)`, and of its values in row order,
+    little-endian.
+
+    Raises:
+        ModelError: when a weight can't be read.
+    """
+    graph = Graph(model)
+    uses = _Uses(graph, list(iter_nodes(model.proto)))
+    names = uses.weights | uses.tables | uses.factors | uses.statistics | uses.scales
+    digests = {_digest(graph, name, tensor) for name, tensor in uses.tensors.items() if name in names}
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def _digest(graph: Graph, name: str, tensor: _Tensor) -> bytes:
+    digest = hashlib.sha256(f"{tensor.data_type} {tensor.dims}\n".encode())
+    if tensor.proto is not None and tensor.is_external:
+        for part in read_external(graph.model, tensor.proto):
+            digest.update(part)
+    elif tensor.proto is not None and tensor.proto.HasField("raw_data"):
+        digest.update(tensor.proto.raw_data)
+    else:
+        values = graph.constant(name)
+        digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+    return digest.digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,15 +166,19 @@ def _find_parameters(model: Model) -> Iterator[_Parameter]:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Type and shape of a constant tensor."""
+    """Type and shape of a constant tensor; the tensor itself unless it is sparse."""
 
     data_type: int
     dims: tuple[int, ...]
-    is_external: bool = False
+    proto: TensorProto | None = None
 
     @classmethod
     def of(cls, tensor: TensorProto) -> _Tensor:
-        return cls(tensor.data_type, tuple(tensor.dims), is_external(tensor))
+        return cls(tensor.data_type, tuple(tensor.dims), tensor)
+
+    @property
+    def is_external(self) -> bool:
+        return self.proto is not None and is_external(self.proto)
 
     @property
     def size(self) -> int:
@@ -160,6 +196,7 @@ class _Uses:
         factors: names of those that are added to computed tensors, multiply them, or stand beside them.
         quantized: quantised weights by name.
         scales: names of quantised weights, scales and zero points.
+        statistics: names of running means and variances.
         defaults: names of those that an operator needs even where the layer has none.
     """
 
@@ -180,6 +217,8 @@ class _Uses:
             self._add_quantized(node)
         self.weights = self._sources(self._find(_weight_inputs))
         self.defaults = {name for node in nodes if node.op_type == "InstanceNormalization" for name in node.input[1:]}
+        normalisations = [node for node in nodes if node.op_type == "BatchNormalization"]
+        self.statistics = {name for node in normalisations for name in node.input[3:5]}
         self.tables = self._sources(self._find(_table_inputs))
         self.factors = self._sources(self._find(self._factor_inputs)) - self.weights - self.tables
 
@@ -239,7 +278,7 @@ def _weight_inputs(node: NodeProto) -> Iterator[tuple[str, bool]]:
 
 
 def _table_inputs(node: NodeProto) -> Iterator[tuple[str, bool]]:
-    if node.op_type == "Gather" and attribute(node, "axis", 0) == 0:
+    if node.op_type == "Gather" and attribute(node, "axis", 0) == 0 and node.input:
         yield node.input[0], False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, numpy_helper, parser
 from zoo_text import build, two_layers
 
 from onnxrich.model.file import Model, read_model
-from onnxrich.model.parameters import count_parameters, squared_norm
+from onnxrich.model.parameters import count_parameters, squared_norm, weights_sha256
 
 PLAIN = """
 <ir_version: 9, opset_import: ["" : 17]>
@@ -230,3 +231,108 @@ def test_sparse_weights_and_sizes_beyond_64_bits() -> None:
     claimed.graph.initializer[0].CopyFrom(TensorProto(name="w1", data_type=TensorProto.FLOAT, dims=[2**40, 2**40]))
     assert count_parameters(read_model(claimed)) == 8 * 3 + 2**80
     assert squared_norm(read_model(claimed), external=False) is None
+
+
+# Digests
+
+
+BODY = "h = MatMul(x, w1) r = Relu(h) m = MatMul(r, w2) y = Add(m, bias)"
+
+
+def exported(**options: np.ndarray) -> onnx.ModelProto:
+    return build(BODY, **({"w1": MATRIX, "w2": HEAD, "bias": BIAS} | options))
+
+
+def written(path: Path, proto: onnx.ModelProto) -> Model:
+    """The model of a path, whose weights lie in another file."""
+    path.parent.mkdir()
+    onnx.save_model(proto, path, save_as_external_data=True, location="model.data", size_threshold=0)
+    return read_model(path)
+
+
+def again(proto: onnx.ModelProto, change: str) -> onnx.ModelProto:
+    """The same weights, exported otherwise."""
+    other = onnx.ModelProto()
+    other.CopyFrom(proto)
+    tensors = other.graph.initializer
+    if change == "producer":
+        other.producer_name, other.producer_version = "another exporter", "9"
+    elif change == "order":
+        backwards = [TensorProto.FromString(tensor.SerializeToString()) for tensor in reversed(tensors)]
+        del tensors[:]
+        tensors.extend(backwards)
+    elif change == "names":
+        names = {tensor.name: f"layers.{number}" for number, tensor in enumerate(tensors)}
+        for tensor in tensors:
+            tensor.name = names[tensor.name]
+        for node in other.graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+    elif change == "values one by one":
+        for tensor in tensors:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.helper.make_tensor(tensor.name, TensorProto.FLOAT, values.shape, values.reshape(-1)))
+    elif change == "other constants":
+        other.graph.node.append(onnx.helper.make_node("Clip", ["y", "low"], ["z"]))
+        other.graph.output[0].name = "z"
+        tensors.append(numpy_helper.from_array(np.float32(-1e9), "low"))
+        tensors.append(numpy_helper.from_array(np.zeros(7, np.float32), "unused"))
+    elif change == "constant nodes":
+        for tensor in list(tensors):
+            other.graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], value=tensor))
+        del tensors[:]
+    return other
+
+
+@pytest.mark.parametrize(
+    "change", ["producer", "order", "names", "values one by one", "other constants", "constant nodes"]
+)
+def test_another_export_has_the_same_weights(change: str) -> None:
+    """The digest of the weights tells nothing of names, order, producer and form; that of the model differs."""
+    first, other = read_model(exported()), read_model(again(exported(), change))
+    assert weights_sha256(other) == weights_sha256(first)
+    assert other.sha256 != first.sha256
+
+
+@pytest.mark.parametrize("name", ["w1", "w2", "bias"])
+def test_other_training_has_other_weights(name: str) -> None:
+    """One changed float in any weight changes both digests."""
+    values = {"w1": MATRIX, "w2": HEAD, "bias": BIAS}[name].copy()
+    values.reshape(-1)[-1] = np.nextafter(values.reshape(-1)[-1], np.float32(9))
+    first, other = read_model(exported()), read_model(exported(**{name: values}))
+    assert weights_sha256(other) != weights_sha256(first)
+    assert other.sha256 != first.sha256
+
+
+def test_statistics_and_quantised_weights_are_in_the_digest() -> None:
+    """Running means are no parameters, but part of what was trained; so are integers and their scales."""
+    moved = PLAIN.replace("mean = {9, 9}", "mean = {9, 8}")
+    assert weights_sha256(read(moved)) != weights_sha256(read(PLAIN))
+    for old, new in (("{0.5, 0.25}", "{0.5, 0.5}"), ("4, 5, 6}", "4, 5, 7}"), ("zero = {1, 2}", "zero = {1, 1}")):
+        assert weights_sha256(read(QUANTIZED.replace(old, new))) != weights_sha256(read(QUANTIZED)), old
+
+
+def test_digests_cover_external_weights(tmp_path: Path) -> None:
+    """A float that changes in another file changes both digests, which are else those of the definition."""
+    model = written(tmp_path / "first" / "model.onnx", exported())
+    assert weights_sha256(model) == weights_sha256(read_model(exported()))
+    content = (tmp_path / "first" / "model.data").read_bytes()
+    lines = f"{hashlib.sha256(model.data).hexdigest()} \n{hashlib.sha256(content).hexdigest()} model.data\n"
+    assert model.sha256 == hashlib.sha256(lines.encode()).hexdigest()
+    again = written(tmp_path / "again" / "model.onnx", exported())
+    assert (again.sha256, weights_sha256(again)) == (model.sha256, weights_sha256(model))
+    changed = bytearray(content)
+    changed[5] ^= 1
+    (tmp_path / "again" / "model.data").write_bytes(changed)
+    other = read_model(tmp_path / "again" / "model.onnx")
+    assert other.data == model.data
+    assert other.sha256 != model.sha256
+    assert weights_sha256(other) != weights_sha256(model)
+
+
+def test_digest_of_weights_by_its_definition() -> None:
+    """SHA-256 of the sorted digests of type, shape and values."""
+    digests = [
+        hashlib.sha256(f"1 {array.shape}\n".encode() + array.astype("<f4").tobytes()).digest()
+        for array in (MATRIX, HEAD, BIAS)
+    ]
+    assert weights_sha256(read_model(exported())) == hashlib.sha256(b"".join(sorted(digests))).hexdigest()

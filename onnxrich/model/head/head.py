@@ -210,6 +210,12 @@ def _head_of(chain: Chain) -> Head:
     axes = chain.axes if chain.steps else affine.features_axes
     features = View(affine.features, axes, chain.steps, affine.flattened, affine.features_scale)
     kind = affine.kind + ("+mean" if chain.is_pooled else "")
+    if affine.weight.ndim != 2:
+        raise ModelError(
+            f"The weight of the {affine.kind} behind output {chain.outputs!r} has {affine.weight.ndim} axes",
+            "a matrix",
+            "Check the model with onnx.checker.check_model(model, full_check=True).",
+        )
     C, p = affine.weight.shape
     return Head(features, View(chain.outputs, chain.axes, scale=affine.outputs_scale), kind, p, C, affine)
 
