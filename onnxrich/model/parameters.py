@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from onnxrich.errors import ModelError
 from onnxrich.model.constants import dequantize
@@ -89,11 +89,11 @@ def weights_sha256(model: Model) -> str:
     graph = Graph(model)
     uses = _Uses(graph, list(iter_nodes(model.proto)))
     names = uses.weights | uses.tables | uses.factors | uses.statistics | uses.scales
-    digests = {_digest(graph, name, tensor) for name, tensor in uses.tensors.items() if name in names}
+    digests = {_digest(graph, tensor) for name, tensor in uses.tensors.items() if name in names}
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _digest(graph: Graph, name: str, tensor: _Tensor) -> bytes:
+def _digest(graph: Graph, tensor: _Tensor) -> bytes:
     digest = hashlib.sha256(f"{tensor.data_type} {tensor.dims}\n".encode())
     if tensor.proto is not None and tensor.is_external:
         for part in read_external(graph.model, tensor.proto):
@@ -101,9 +101,42 @@ def _digest(graph: Graph, name: str, tensor: _Tensor) -> bytes:
     elif tensor.proto is not None and tensor.proto.HasField("raw_data"):
         digest.update(tensor.proto.raw_data)
     else:
-        values = graph.constant(name)
+        values = tensor.values(graph)
         digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
     return digest.digest()
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A constant tensor: its name, type and shape, and the tensor itself unless it is sparse."""
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    proto: TensorProto | None = None
+
+    @classmethod
+    def of(cls, name: str, tensor: TensorProto) -> _Tensor:
+        return cls(name, tensor.data_type, tuple(tensor.dims), tensor)
+
+    @property
+    def is_external(self) -> bool:
+        return self.proto is not None and is_external(self.proto)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.dims, dtype=np.float64))
+
+    def values(self, graph: Graph) -> AnyArray:
+        """The values.
+
+        Raises:
+            ModelError: when they can't be read.
+        """
+        # The value of a Constant node needs no evaluator, which takes 0.1 s to import.
+        if self.proto is not None and graph.producer(self.name) is not None and not self.is_external:
+            return _to_array(self.name, self.proto)
+        return graph.constant(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +146,7 @@ class _Parameter:
     Attributes:
         graph: its graph.
         name: its name.
-        size: number of its elements.
+        tensor: the tensor.
         quantized: operator that dequantises it, and the input that it is; None for floats.
         is_known: whether its values stand for numbers that are known, as those of quantised weights without scale do
             not.
@@ -121,9 +154,14 @@ class _Parameter:
 
     graph: Graph
     name: str
-    size: int
+    tensor: _Tensor
     quantized: tuple[NodeProto, int] | None = None
     is_known: bool = True
+
+    @property
+    def size(self) -> int:
+        """Number of its elements."""
+        return self.tensor.size
 
     def sum_of_squares(self) -> float:
         """Σ θ² of its elements, without entries that suppress.
@@ -133,7 +171,7 @@ class _Parameter:
         """
         if not self.is_known:
             raise _unknown_scale(self.name)
-        values = _dequantized(self.graph, *self.quantized) if self.quantized else self.graph.constant(self.name)
+        values = _dequantized(self.graph, *self.quantized) if self.quantized else self.tensor.values(self.graph)
         flat = values.reshape(-1)
         total = 0.0
         for start in range(0, flat.size, _CHUNK):
@@ -152,37 +190,16 @@ def _find_parameters(model: Model) -> Iterator[_Parameter]:
         if name in uses.scales or name not in uses.names:
             continue
         if tensor.data_type not in _KNOWN:
-            yield _Parameter(graph, name, tensor.size, is_known=False)
-        if name in uses.defaults and _is_default(graph, name):
+            yield _Parameter(graph, name, tensor, is_known=False)
+        if name in uses.defaults and _is_default(graph, tensor):
             continue
         is_weight = name in uses.weights or name in uses.tables
         if not (is_weight or name in uses.factors) or tensor.data_type not in _FLOATS:
             continue
         # A matrix that multiplies is a weight whatever its values: it need not be read to be counted.
         is_plain = name in uses.weights and sum(length > 1 for length in tensor.dims) > 1
-        if is_plain or tensor.is_external or not _is_untrained(graph, name, is_factor=not is_weight):
-            yield _Parameter(graph, name, tensor.size)
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """Type and shape of a constant tensor; the tensor itself unless it is sparse."""
-
-    data_type: int
-    dims: tuple[int, ...]
-    proto: TensorProto | None = None
-
-    @classmethod
-    def of(cls, tensor: TensorProto) -> _Tensor:
-        return cls(tensor.data_type, tuple(tensor.dims), tensor)
-
-    @property
-    def is_external(self) -> bool:
-        return self.proto is not None and is_external(self.proto)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.dims, dtype=np.float64))
+        if is_plain or tensor.is_external or not _is_untrained(graph, tensor, is_factor=not is_weight):
+            yield _Parameter(graph, name, tensor)
 
 
 class _Uses:
@@ -204,13 +221,13 @@ class _Uses:
         self._graph, self._nodes = graph, nodes
         main = graph.model.proto.graph
         self.names = {name for node in nodes for name in node.input}
-        self.tensors = {tensor.name: _Tensor.of(tensor) for tensor in main.initializer}
+        self.tensors = {tensor.name: _Tensor.of(tensor.name, tensor) for tensor in main.initializer}
         for sparse in main.sparse_initializer:
-            self.tensors[sparse.values.name] = _Tensor(sparse.values.data_type, tuple(sparse.dims))
+            self.tensors[sparse.values.name] = _Tensor(sparse.values.name, sparse.values.data_type, tuple(sparse.dims))
         for node in nodes:
             value = attribute(node, "value") if node.op_type == "Constant" else None
             if isinstance(value, TensorProto):
-                self.tensors[node.output[0]] = _Tensor.of(value)
+                self.tensors[node.output[0]] = _Tensor.of(node.output[0], value)
         self.quantized: dict[str, _Parameter] = {}
         self.scales: set[str] = set()
         for node in nodes:
@@ -228,7 +245,7 @@ class _Uses:
             return
         name = node.input[index]
         if name in self.tensors and name not in self.quantized:
-            self.quantized[name] = _Parameter(self._graph, name, self.tensors[name].size, (node, index))
+            self.quantized[name] = _Parameter(self._graph, name, self.tensors[name], (node, index))
         self.scales.update(node.input[index : index + 3])
 
     def _find(self, inputs_of: Any) -> set[tuple[str, bool]]:
@@ -273,6 +290,15 @@ class _Uses:
         return raw
 
 
+def _to_array(name: str, tensor: TensorProto) -> AnyArray:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"The values of constant {name!r} don't fit its shape", "a whole tensor", "Export the model again."
+        ) from error
+
+
 def _weight_inputs(node: NodeProto) -> Iterator[tuple[str, bool]]:
     yield from ((node.input[index], True) for index in _WEIGHTS.get(node.op_type, ()) if index < len(node.input))
 
@@ -311,25 +337,25 @@ def _suppresses(values: AnyArray) -> NDArray[np.bool_]:
     return found
 
 
-def _is_default(graph: Graph, name: str) -> bool:
+def _is_default(graph: Graph, tensor: _Tensor) -> bool:
     """Whether a constant is the scale or bias that changes nothing: exporters write group normalisation with such."""
     try:
-        values = graph.constant(name)
+        values = tensor.values(graph)
     except ModelError:
         return False
     return bool((values == 1).all() or (values == 0).all())
 
 
-def _is_untrained(graph: Graph, name: str, *, is_factor: bool) -> bool:
+def _is_untrained(graph: Graph, tensor: _Tensor, *, is_factor: bool) -> bool:
     """Whether the values of a constant show that no gradient made them. Those that can't be computed show nothing.
 
     Args:
         graph: its graph.
-        name: its name.
+        tensor: the constant.
         is_factor: whether it is added to computed tensors or multiplies them, as masks and tables do.
     """
     try:
-        values = graph.constant(name)
+        values = tensor.values(graph)
     except ModelError:
         return False
     if values.size < 2:
