@@ -376,3 +376,15 @@ def test_sum_that_overflows_is_null_and_said() -> None:
     assert metrics["parameter_norm"] is None
     (notice,) = notices
     assert notice.message == "No finite numbers, and therefore null: parameter_norm."
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_many_constants_beside_dependent_outputs(dtype: type) -> None:
+    """Hundreds of constants at any size add one direction to a span of rank 5, and no rounding of theirs."""
+    features, outputs = rectified()
+    dependent = outputs @ np.random.default_rng(0).standard_normal((5, 60))
+    constants = np.tile(-(10.0 ** np.arange(2, 32, 0.1)), (600, 1))
+    got = metrics_of(features, np.concatenate([constants, dependent], axis=1).astype(dtype))
+    assert (got["rank_outputs"], got["rank_outputs_centered"]) == (6, 5)
+    expected = oracle.d_lr(features, np.concatenate([outputs, np.ones((600, 1))], axis=1))
+    assert got["d_lr"] == pytest.approx(expected, abs=1e-6)
