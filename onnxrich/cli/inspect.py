@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +31,11 @@ def inspect(model: Path, options: dict[str, Any], as_json: bool, layers: bool) -
       onnxrich inspect model.onnx --json
     """
     import onnxrich
+    from onnxrich.results.serialize import to_ascii
 
     inspection = onnxrich.inspect(model, **options)
     if as_json:
-        click.echo(json.dumps(inspection.to_dict(), indent=2))
+        click.echo(to_ascii(inspection.to_dict()))
         return
     lines = _lines(inspection) + (_layers(inspection) if layers else [])
     click.echo("\n".join(printable(line) for line in lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -43,12 +42,12 @@ def check_output(output: Path | None, *, force: bool, inputs: Iterable[Any] = ()
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: text for people, or one JSON document (a list of them for several analyses)."""
     from onnxrich.report import terminal
+    from onnxrich.results.serialize import to_ascii
 
     if as_json:
         results = result if isinstance(result, Sequence) else [result]
         documents = [each.to_dict() for each in results]
-        # ASCII suits every terminal and encoding.
-        click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2, allow_nan=False))
+        click.echo(to_ascii(documents if len(documents) > 1 else documents[0]))
         return
     terminal_width = shutil.get_terminal_size((100, 24)).columns
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"

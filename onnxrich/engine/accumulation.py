@@ -93,7 +93,9 @@ class Accumulation:
             p=patch.edges[-1] - len(self._shift) + self._empty.p,
         )
         span = self._prepared.patch.accumulator_slices[index]
-        return [replace(empty, matrix=patch.matrix(sums)) for sums in self.lanes.drain(span)]
+        suppressed = self._prepared.suppressed_outputs
+        blocks = (replace(empty, matrix=patch.matrix(sums)) for sums in self.lanes.drain(span))
+        return [block.without_outputs(suppressed) for block in blocks]
 
     def add_all(self, batches: Batches, *, total: int | None, timing: Timing, listen: Listener) -> None:
         """Add all batches.
@@ -158,7 +160,8 @@ class Accumulation:
 
     def _to_moments(self, sums: Any) -> Moments:
         patch = self._prepared.patch
-        return replace(self._empty, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
+        moments = replace(self._empty, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
+        return moments.without_outputs(self._prepared.suppressed_outputs)
 
     def _running_d_lr(self, batches: Batches, lane_sums: Sequence[Sequence[Array]]) -> float | None:
         """D_LR of the rows that all lanes have summed so far; None where no row counts."""

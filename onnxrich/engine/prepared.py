@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import psutil
@@ -17,7 +17,7 @@ from onnxrich.engine.layout import Layout, samples_first
 from onnxrich.engine.masks import check_mask, choose_mask, kept_rows
 from onnxrich.engine.runtime import Device, RunError, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
-from onnxrich.errors import HeadError, Notice
+from onnxrich.errors import DataError, HeadError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allowed_residual, measure_head
 from onnxrich.model.mask import Mask
@@ -26,6 +26,11 @@ from onnxrich.model.patch.instrument import Patch, expose_tensors, instrument
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.targets import TargetKind, one_hot
 from onnxrich.progress import Listener, Progress, Stage
+
+# So many classes are counted whatever the number of rows. More classes than outputs and rows are a wrong label.
+_FEW_CLASSES = 256
+# The square of a larger output, or the sum of such squares, overflows in double.
+_LARGEST_OUTPUT = 1e150
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,12 @@ class PreparedModel:
             return "sample"
         return "token" if self.head.features.axes.last else "position"
 
+    @cached_property
+    def suppressed_outputs(self) -> tuple[int, ...]:
+        """Outputs that are −∞, or too large to be squared, in all rows of the first batch: no functions of the data."""
+        suppressed = (self.outputs < -_LARGEST_OUTPUT).all(axis=0) & bool(len(self.outputs))
+        return tuple(np.flatnonzero(suppressed).tolist())
+
     def feed(self, batch: Batch) -> dict[str, AnyArray]:
         """Build the inputs of a run for a batch."""
         return build_feed(self.patch, self.plan, batch) | self.layer_shifts
@@ -121,6 +132,7 @@ class PreparedModel:
             # So that f − its shift = W(φ − its shift): the moments of f follow from those of φ without b.
             with single_threaded_blas(self.patch.weight.size):
                 f = self.patch.weight @ phi + self.head.affine.bias
+            f = np.where(np.abs(f) <= _LARGEST_OUTPUT, f, 0.0)
         return np.concatenate([[0.0], phi, f, y])
 
     def open_session_on(self, index: int) -> Session:
@@ -292,6 +304,12 @@ def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetK
         return 0, None
     has_classes = first.labels.ndim == 1 and first.labels.dtype.kind in "biu"
     K = max(head.C, 2, source.classes or 0) if has_classes else None
+    if K is not None and source.n is not None and max(head.C, source.n, _FEW_CLASSES) < K:
+        raise DataError(
+            f"the largest label is {K - 1}, the model has {head.C} outputs, and there are {source.n} rows",
+            "classes that are numbered from 0 without large gaps",
+            "Correct that label, renumber the classes, or pass more rows.",
+        )
     labels = np.maximum(first.labels, 0) if source.ignores_labels else first.labels
     table, kind = one_hot(labels, C=head.C, K=K)
     return (0 if table is None else table.shape[1]), kind
@@ -313,7 +331,8 @@ def verify_head(prepared: PreparedModel) -> float | None:
     head, features, outputs = prepared.head, prepared.features, prepared.outputs
     with single_threaded_blas(features.size * outputs.shape[1]):
         distance = affine_residual(head, features, outputs)
-    is_finite = np.isfinite(features).all() and np.isfinite(outputs).all()
+    rest = np.delete(outputs, prepared.suppressed_outputs, axis=1)
+    is_finite = np.isfinite(features).all() and np.isfinite(rest).all()
     if distance is not None and is_finite and not distance <= allowed_residual(head):
         raise HeadError(
             f"the outputs differ from Wφ + b by {distance:.1e} of their size for {head.label}",

@@ -155,11 +155,23 @@ def build_result(
         providers=prepared.session.providers,
         nodes=prepared.session.count_nodes(),
         seconds=seconds,
-        notices=(*prepared.notices, *notices),
+        notices=(*prepared.notices, *notices, *_suppressed_notices(prepared)),
         fingerprint=fingerprint.hexdigest(),
         sequence=fingerprint.sequence(),
         prepared=prepared,
     )
+
+
+def _suppressed_notices(prepared: PreparedModel) -> list[Notice]:
+    columns = prepared.suppressed_outputs
+    if not columns:
+        return []
+    named = ", ".join(map(str, columns[:5])) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
+    message = (
+        f"{len(columns)} of {prepared.head.C} outputs (counted from 0: {named}) are −infinity or too large to be "
+        "squared. They are no functions of the data: D_LR and the rank leave them out."
+    )
+    return [Notice("suppressed_outputs", message)]
 
 
 def prepare_pass(

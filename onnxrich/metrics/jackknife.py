@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from onnxrich.metrics.base import Sample, Scale
 from onnxrich.metrics.debiased import LEAST_BLOCKS, expected_bias
-from onnxrich.metrics.registry import METRICS
+from onnxrich.metrics.registry import METRICS, compute_metric
 from onnxrich.moments.matrix import Array, Moments
 
 # Half the interval of D_LR, and its bias, that are small enough for a comparison of models.
@@ -209,11 +210,7 @@ def leave_out_each(sample: Sample) -> Iterator[Sample]:
 
 def _defined_names(sample: Sample, names: Sequence[str]) -> list[str]:
     """Names of the metrics that are no facts, and defined for the sample."""
-    return [name for name in names if METRICS[name].scale != "fact" and _value(sample, name) is not None]
-
-
-def _value(sample: Sample, name: str) -> float | None:
-    return sample.cached(METRICS[name].compute)
+    return [name for name in names if METRICS[name].scale != "fact" and compute_metric(sample, name) is not None]
 
 
 def _block_shares(sample: Sample) -> Array:
@@ -226,7 +223,7 @@ def _replicates(sample: Sample, names: Sequence[str]) -> dict[str, Array]:
     replicates: dict[str, list[float | None]] = {name: [] for name in names}
     for rest in leave_out_each(sample):
         for name in names:
-            value = approximations[name](rest) if name in approximations else _value(rest, name)
+            value = approximations[name](rest) if name in approximations else compute_metric(rest, name)
             replicates[name].append(value)
     return {name: np.array(values, dtype=np.float64) for name, values in replicates.items()}  # None becomes NaN
 
@@ -235,7 +232,7 @@ def _intervals(sample: Sample, replicates: Mapping[str, Array], shares: Array) -
     """Intervals by name of the metrics that are defined without each block, if their ends are finite."""
     intervals: dict[str, Interval] = {}
     for name, left_out in replicates.items():
-        value = _value(sample, name)
+        value = compute_metric(sample, name)
         if value is not None and np.isfinite(left_out).all():
             interval = jackknife_interval(float(value), left_out, shares, scale=METRICS[name].scale)
             if math.isfinite(interval.high - interval.low):
@@ -249,7 +246,8 @@ def _convergence(sample: Sample, names: Sequence[str]) -> tuple[tuple[float, ...
     # whole sample for the approximation. D_LR without bias is the exception: its sums over pairs of blocks are cheap.
     # The readouts were fitted to all rows.
     followed = (name for name in names if METRICS[name].first_order is None and METRICS[name].family != "readouts")
-    functions = {name: METRICS[name].compute for name in followed}
+    functions: dict[str, Callable[[Sample], float | None]]
+    functions = {name: partial(compute_metric, name=name) for name in followed}
     if "d_lr_debiased" in names:
         functions["d_lr_debiased"] = _debiased_of_first_blocks(sample)
     rows: list[float] = []
@@ -262,7 +260,7 @@ def _convergence(sample: Sample, names: Sequence[str]) -> tuple[tuple[float, ...
         first: Sample = replace(sample, moments=total, blocks=sample.blocks[:count])
         rows.append(total.n)
         for name, compute in functions.items():
-            values[name].append(first.cached(compute))
+            values[name].append(compute(first))
     return tuple(rows), {name: tuple(curve) for name, curve in values.items()}
 
 

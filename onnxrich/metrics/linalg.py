@@ -136,7 +136,8 @@ class Span:
 
     Attributes:
         coefficients: float64 array of shape (m, rank); Σ (g·c_i)(g·c_j) = δ_ij over the rows.
-        singular_values: float64 array of shape (m,), descending, relative to the largest of the raw functions.
+        singular_values: float64 array of shape (m,), descending, of the functions in their own units, relative to the
+            largest of the centred functions.
         tolerance: relative singular value at and below which a direction counts as noise.
     """
 
@@ -165,22 +166,72 @@ class Span:
 def compute_span(moments: Moments, block: BlockName, *, centered: bool = False) -> Span:
     """Compute the span of the raw or the centred functions of a block ("outputs" or "targets").
 
-    The noise of rounding scales with the raw values, also after centring. Both forms therefore measure their singular
-    values against the largest raw one.
+    A span does not depend on the units of its functions. So each function is first divided by its own unit, and the
+    rank does not depend on the units either: neither on scales, nor on offsets as far as the arithmetic resolves the
+    variation beside them.
     """
-    # In the orthonormal functions [1/√n, E], E the normalised principal components of the centred block, the functions
-    # g have the coordinates A = [√n·mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the
-    # mean, in which a large bias would otherwise drown the rest.
-    tolerance = moments.resolution if block == "outputs" else GRAM_FLOOR
-    values, vectors = np.linalg.eigh(moments.centered(block, block))
+    # In the orthonormal functions [1, E], E the normalised principal components of the centred block, the functions g
+    # have the coordinates A = [mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the mean.
+    # Division by the units makes the noise of all functions alike, about `tolerance`; noise that the functions share
+    # grows in their sums as they do, up to the largest singular value.
+    tolerance, units = _tolerance(moments, block), column_units(moments, block)
+    values, vectors = np.linalg.eigh(moments.centered(block, block) / moments.n / units / units[:, None])
     principal = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
-    mean = np.sqrt(moments.n) * moments.mean(block)[None, :]
-    coordinates = np.vstack([mean, principal])
-    _, s, vt = np.linalg.svd(coordinates, full_matrices=False)
-    largest = s[0] if len(s) else 0.0
+    largest = max(1.0, float(np.sqrt(max(values[-1], 0.0)))) if len(values) else 1.0
     if centered:
         _, s, vt = np.linalg.svd(principal, full_matrices=False)
-    if largest == 0:
-        return Span(np.zeros((len(vt), 0)), np.zeros(len(s)), tolerance)
+        keep = s > tolerance * largest
+        basis = vt[keep].T / s[keep]
+    else:
+        basis, s = _raw_basis(moments.mean(block) / units, principal, largest=largest, tolerance=tolerance)
+    return Span(basis / units[:, None] / np.sqrt(moments.n), s / largest, tolerance)
+
+
+def _raw_basis(mean: Array, principal: Array, *, largest: float, tolerance: float) -> tuple[Array, Array]:
+    """Basis of the functions with the coordinates [mean ; principal], and the singular values that decided its size.
+
+    Args:
+        mean: float64 array of shape (m,).
+        principal: coordinates of the centred functions, float64 array of shape (m, m).
+        largest: singular value that the tolerance is relative to.
+        tolerance: relative singular value at and below which a direction counts as noise.
+    """
+    # The rank stays the same if a row of coordinates is multiplied by t > 0. Where the mean outweighs the rest, t
+    # brings it down to the same size: a large offset then hides nothing. With the SVD U S Vᵀ of the shrunk coordinates
+    # the functions V/S have the coordinates U, but for the first row, which is u/t. Their Gram matrix is
+    # I + (t⁻² − 1)uuᵀ, and its inverse root, I − (1 − (1 + (t⁻² − 1)|u|²)^(−½)) uuᵀ/|u|², makes them orthonormal.
+    size = float(np.linalg.norm(mean))
+    shrink = min(1.0, largest / size) if size else 1.0
+    left, s, vt = np.linalg.svd(np.vstack([shrink * mean, principal]), full_matrices=False)
     keep = s > tolerance * largest
-    return Span(vt[keep].T / s[keep], s / largest, tolerance)
+    basis, u = vt[keep].T / s[keep], left[0, keep]
+    square = float(u @ u)
+    if shrink < 1 and square:
+        excess = 1 - 1 / np.sqrt(1 + (shrink**-2 - 1) * square)
+        basis = basis - np.outer(basis @ u, excess / square * u)
+    return basis, s
+
+
+def column_units(moments: Moments, block: BlockName) -> Array:
+    """The unit of each function of a block: its noise, divided by the tolerance. Float64 array of shape (width,).
+
+    That is its standard deviation, unless rounding is larger: of values in the head's arithmetic beside a large
+    offset, or of sums in double about a shift that is far from the mean.
+    """
+    noise = column_noise(moments, block) / _tolerance(moments, block)
+    units: Array = np.maximum(noise, np.sqrt(np.clip(np.diag(moments.centered(block, block)), 0, None) / moments.n))
+    return np.where(units > 0, units, 1.0)
+
+
+def column_noise(moments: Moments, block: BlockName) -> Array:
+    """Standard deviation below which rounding hides the variation of each function: float64 array of shape (width,)."""
+    # Rounding to nearest has a standard deviation of at most 0.29 eps of the value. A sum of products beside an offset
+    # is rounded several times.
+    eps = EPS[moments.dtype if block == "outputs" else "float64"]
+    sums = np.sqrt(np.diag(moments.shifted(block)) / moments.n)
+    noise: Array = np.maximum(eps * np.abs(moments.mean(block)), GRAM_FLOOR * sums)
+    return noise
+
+
+def _tolerance(moments: Moments, block: BlockName) -> float:
+    return moments.resolution if block == "outputs" else GRAM_FLOOR

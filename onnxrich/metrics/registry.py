@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 
 from onnxrich._utils.validation import validated
@@ -116,10 +117,21 @@ def measure(
     return evaluate(sample, select(metrics))
 
 
+def compute_metric(sample: Sample, name: str) -> Value:
+    """Compute one metric of a sample; None if it is undefined or not finite."""
+    value = sample.cached(METRICS[name].compute)
+    return value if value is not None and math.isfinite(value) else None
+
+
 def evaluate(sample: Sample, names: Sequence[str]) -> tuple[Metrics, list[Notice]]:
     """Compute metrics of a sample by the names that `select` returned, and notices for the reader of the numbers."""
-    values = {name: sample.cached(METRICS[name].compute) for name in names}
+    values = {name: compute_metric(sample, name) for name in names}
     notices = list(sample.cached(richness.compute_richness).notices)
+    overflown = [name for name in names if values[name] is None and sample.cached(METRICS[name].compute) is not None]
+    if overflown:
+        rest = f" and {len(overflown) - 4} more" if len(overflown) > 4 else ""
+        message = f"No finite numbers, and therefore null: {', '.join(overflown[:4])}{rest}."
+        notices.append(Notice("not_finite", message))
     if any(METRICS[name].family == "collapse" for name in names):
         notices += collapse.collapse_notices(sample)
     return values, notices

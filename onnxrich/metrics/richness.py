@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.base import Metric, Sample, inner_product
-from onnxrich.metrics.linalg import Span, compute_span
+from onnxrich.metrics.linalg import Span, column_noise, compute_span
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.precision import EPS
 
 # D_LR is biased towards rich if n is not much larger than p. At ten rows a feature the bias is about 0.02.
 ROWS_PER_FEATURE = 10
+# Outputs that vary by less than so many times their rounding get a notice.
+_COARSE = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +92,8 @@ def compute_richness(sample: Sample) -> Richness:
     coordinates = cross @ centered.coefficients
     projected = inner_product(coordinates, coordinates)
     return Richness(
-        d_lr=_one_minus_cka(moments, raw, cross=cross, norm=norm) if varies else None,
-        d_lr_centered=_one_minus_cka(moments, centered, cross=cross, norm=norm) if varies else None,
+        d_lr=_one_minus_cka(moments, raw, cross=cross, norm=norm) if varies and centered.rank else None,
+        d_lr_centered=_one_minus_cka(moments, centered, cross=cross, norm=norm) if varies and centered.rank else None,
         utilized_variance=min(1.0, projected / trace) if varies and centered.rank else None,
         participation_ratio=trace**2 / norm**2 if varies else None,
         rank=raw.rank,
@@ -100,16 +102,20 @@ def compute_richness(sample: Sample) -> Richness:
         tolerance=raw.tolerance,
         n=moments.n,
         p=moments.p,
-        notices=(*_undefined_notices(moments, centered, varies), *_doubt_notices(moments, raw, varies)),
+        notices=(
+            *_undefined_notices(moments, centered, varies),
+            *_doubt_notices(moments, raw, varies),
+            *(_resolution_notices(moments) if varies and centered.rank else ()),
+        ),
     )
 
 
 def _one_minus_cka(moments: Moments, outputs: Span, *, cross: Array, norm: float) -> float | None:
-    """1 − CKA(T, T_MP); None if the outputs do not vary.
+    """1 − CKA(T, T_MP); None if no function of the span varies.
 
     Args:
         moments: of the sample.
-        outputs: their span.
+        outputs: span of outputs that vary.
         cross: C_φf, float64 array of shape (p, C).
         norm: ‖C_φφ‖_F.
     """
@@ -118,8 +124,8 @@ def _one_minus_cka(moments: Moments, outputs: Span, *, cross: Array, norm: float
     coordinates = cross @ outputs.coefficients
     numerator = inner_product(coordinates, coordinates)
     projector = outputs.coefficients.T @ moments.centered("outputs", "outputs") @ outputs.coefficients
-    scale = float(np.linalg.norm(projector)) if outputs.rank else 0.0
-    if scale <= outputs.tolerance**2:
+    scale = float(np.linalg.norm(projector))
+    if scale <= 0:
         return None
     return float(np.clip(1 - numerator / (norm * scale), 0, 1))
 
@@ -159,6 +165,39 @@ def _doubt_notices(moments: Moments, raw: Span, varies: bool) -> list[Notice]:
         )
         notices.append(Notice("narrow_rank_gap", message))
     return notices
+
+
+def _resolution_notices(moments: Moments) -> list[Notice]:
+    """Name outputs that are constant, and those whose variation is close to rounding, beside others that vary."""
+    deviation = np.sqrt(np.clip(np.diag(moments.centered("outputs", "outputs")), 0, None) / moments.n)
+    noise, mean = column_noise(moments, "outputs"), np.abs(moments.mean("outputs"))
+    is_constant = (deviation <= noise) & (mean > 0)
+    is_coarse = (deviation > noise) & (deviation < _COARSE * noise)
+    notices = []
+    if is_constant.any():
+        message = (
+            f"{_name_columns(is_constant)} constant in {moments.dtype} (size {mean[is_constant].max():.3g}): such "
+            "outputs count together as one output function, the constant. d_lr_centered leaves them out."
+        )
+        notices.append(Notice("constant_columns", message))
+    if is_coarse.any():
+        worst = int(np.argmin(np.where(is_coarse, deviation / np.where(noise > 0, noise, 1), np.inf)))
+        message = (
+            f"{_name_columns(is_coarse)} rounded: {moments.dtype} resolves {mean[worst]:.3g} to {noise[worst]:.1g}, "
+            f"and the variation beside it is {deviation[worst]:.1g}. Rank and D_LR are uncertain: export the model "
+            "without this offset."
+        )
+        notices.append(Notice("coarse_columns", message))
+    return notices
+
+
+def _name_columns(chosen: NDArray[np.bool_]) -> str:
+    """Subject and verb of a sentence about output columns, by number from 0."""
+    numbers = np.flatnonzero(chosen).tolist()
+    if len(numbers) == 1:
+        return f"Output {numbers[0]} (counted from 0) is"
+    rest = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"Outputs {', '.join(map(str, numbers[:5]))}{rest} (counted from 0) are"
 
 
 METRICS = (

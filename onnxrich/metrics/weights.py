@@ -18,7 +18,7 @@ METRICS = (
         compute=head_norm, scale="fact", needs_more_than_moments=True,
     ),
     Metric(
-        "parameter_norm", "weights", "sum of the squares of all parameters",
+        "parameter_norm", "weights", "squared norm of the parameters, ‖θ‖²",
         compute=lambda sample: sample.parameter_norm, scale="fact", needs_more_than_moments=True,
     ),
 )  # fmt: skip

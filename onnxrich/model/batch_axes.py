@@ -51,8 +51,8 @@ def _dims(value: ValueInfoProto) -> Dims:
 def _samples_symbol(inputs: Mapping[str, Dims], outputs: Sequence[Dims]) -> str | None:
     """The symbolic dimension that names samples; None where the names leave it open.
 
-    It speaks of a batch, or is named like samples in inputs and outputs, or leads the outputs where a sequence leads the
-    inputs.
+    It speaks of a batch, or is named like samples in inputs and outputs, or leads the outputs where a sequence leads
+    the inputs.
     """
     symbols = {dim for dims in inputs.values() for dim in dims if isinstance(dim, str)}
     named = {symbol for symbol in symbols if "batch" in symbol.lower()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,11 @@ from onnxrich.model.simplify import STANDARD, simplify
 # The most bytes of a protobuf file. Larger models keep their weights as external data.
 LARGEST_FILE = 2**31 - 1
 
+# Bytes of external data that are read at a time.
+_READ_BYTES = 1 << 20
+
 # Prefix of the metadata that onnxrich reads.
 METADATA_PREFIX = "onnxrich."
-
-# Element types of initializers that hold indices and shapes instead of parameters.
-_NO_PARAMETERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Model:
         data: its serialized bytes.
         path: its path as the user wrote it; "<bytes>" or "<ModelProto>" for models in memory.
         folder: the folder of its external data; None for models in memory.
-        sha256: SHA-256 of the original bytes, in hexadecimal.
+        file_sha256: SHA-256 of the original bytes, in hexadecimal.
         batch_axes: the axis of samples of each input where it is not the first.
         home: the folder of files beside the model, such as `config.json`; None for models in memory. It differs from
             `folder` in a cache of Hugging Face, which keeps the external data behind links.
@@ -82,9 +82,32 @@ class Model:
     data: bytes
     path: str
     folder: Path | None
-    sha256: str
+    file_sha256: str
     batch_axes: Mapping[str, int] = field(default_factory=dict)
     home: Path | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the model with its weights, in hexadecimal. The first use reads external data as a stream.
+
+        Without external data it is that of the file. With external data it is that of the text `DIGEST NAME\\n` for the
+        file, whose name is empty, and for each file of external data in the order of their names.
+
+        Raises:
+            ModelError: when external data can't be read.
+        """
+        external = filter(is_external, iter_tensors(self.proto))
+        locations = sorted({_location_of(self, tensor)[0] for tensor in external})
+        if not locations or self.folder is None:
+            return self.file_sha256
+        lines = [f"{self.file_sha256} \n"]
+        for location in locations:
+            with open_regular(self.folder / location, ModelError, "readable external data") as file:
+                digest = hashlib.sha256()
+                while part := file.read(_READ_BYTES):
+                    digest.update(part)
+            lines.append(f"{digest.hexdigest()} {location}\n")
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -124,14 +147,6 @@ class Model:
         entries = {entry.key: entry.value for entry in self.proto.metadata_props}
         own = {key: value for key, value in entries.items() if key.startswith(METADATA_PREFIX)}
         return {key.removeprefix(METADATA_PREFIX): value for key, value in own.items()}
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters: elements of all initializers that hold no indices or shapes."""
-        graph = self.proto.graph
-        dense = (tensor for tensor in graph.initializer if tensor.data_type not in _NO_PARAMETERS)
-        counts = [math.prod(tensor.dims) for tensor in dense]
-        return sum(counts) + sum(math.prod(tensor.dims) for tensor in graph.sparse_initializer)
 
 
 def read_model(model: str | os.PathLike[str] | bytes | ModelProto, *, batch_axis: BatchAxis | None = None) -> Model:
@@ -243,6 +258,7 @@ def _parse(data: bytes, path: str) -> ModelProto:
         missing = "version of the operator set" if has_graph else "graph with nodes and outputs"
         raise ModelError(f"{path} holds no {missing}", "a whole ONNX model", "Export or copy the model again.")
     _check_names(proto, path)
+    _check_input_counts(proto, path)
     return proto
 
 
@@ -277,6 +293,28 @@ def _check_names(proto: ModelProto, path: str) -> None:
         if invalid is not None:
             raise ModelError(
                 f"{path} contains the name {invalid!r}, which is not UTF-8", "names in UTF-8", "Export the model again."
+            )
+
+
+def _check_input_counts(proto: ModelProto, path: str) -> None:
+    """Check that operators have the inputs that ONNX prescribes: whoever reads an operator relies on them."""
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in STANDARD), default=0)
+    least: dict[str, int] = {}
+    for node in iter_nodes(proto):
+        if node.domain not in STANDARD:
+            continue
+        if node.op_type not in least:
+            try:
+                schema = onnx.defs.get_schema(node.op_type, opset, "")
+                least[node.op_type] = schema.min_input
+            except onnx.defs.SchemaError:  # of an operator set that this ONNX does not know, or of none
+                least[node.op_type] = 0
+        needed = least[node.op_type]
+        if len(node.input) < needed:
+            raise ModelError(
+                f"{path} contains the operator {node.op_type} {node.name!r} with {len(node.input)} inputs",
+                f"at least {needed}",
+                "Check the model with onnx.checker.check_model(model, full_check=True).",
             )
 
 
@@ -327,6 +365,24 @@ def is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
+def read_external(model: Model, tensor: TensorProto) -> Iterator[bytes]:
+    """Yield the bytes of a tensor's values in another file, in parts.
+
+    Raises:
+        ModelError: when they can't be read.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location, end = _location_of(model, tensor)
+    if model.folder is None:
+        return
+    with open_regular(model.folder / location, ModelError, "readable external data") as file:
+        file.seek(end - int(entries.get("length", 0)))
+        rest = int(entries["length"]) if "length" in entries else os.fstat(file.fileno()).st_size - end
+        while rest > 0 and (part := file.read(min(rest, _READ_BYTES))):
+            rest -= len(part)
+            yield part
+
+
 def _location_of(model: Model, tensor: TensorProto) -> tuple[str, int]:
     """Read the file of a tensor's values, and the offset of their end in it as far as the model states it."""
     entries: Mapping[str, str] = {entry.key: entry.value for entry in tensor.external_data}
@@ -351,6 +407,11 @@ def iter_tensors(proto: ModelProto) -> Iterator[TensorProto]:
         yield from part.initializer
         for sparse in part.sparse_initializer:
             yield from (sparse.values, sparse.indices)
+
+
+def iter_nodes(proto: ModelProto) -> Iterator[NodeProto]:
+    """Iterate over all nodes of a model, also in subgraphs and functions."""
+    return (part for part in _parts(proto) if isinstance(part, NodeProto) and part.op_type)
 
 
 def _parts(proto: ModelProto) -> Iterator[GraphProto | NodeProto]:

@@ -198,9 +198,22 @@ class Moments:
         rows, columns = self._slices[a], self._slices[b]
         return self.matrix[rows, columns] - np.outer(self.matrix[rows, 0], self.matrix[0, columns]) / self.n
 
+    def shifted(self, block: BlockName) -> Array:
+        """Σ (a − shift)(a − shift)ᵀ of a block, as it was summed: float64 array of shape (width, width)."""
+        return self.matrix[self._slices[block], self._slices[block]]
+
     def raw(self, a: BlockName, b: BlockName) -> Array:
         """Σ a bᵀ about zero: float64 array of shape (width of a, width of b)."""
         return self.centered(a, b) + self.n * np.outer(self.mean(a), self.mean(b))
+
+    def without_outputs(self, columns: Sequence[int]) -> Moments:
+        """The same moments with some outputs set to zero, which no span of functions contains."""
+        if not columns:
+            return self
+        index = 1 + self.p + np.asarray(columns)
+        matrix, shift = self.matrix.copy(), self.shift.copy()
+        matrix[index, :] = matrix[:, index] = shift[index] = 0.0
+        return replace(self, matrix=matrix, shift=shift)
 
     def merge(self, other: Moments) -> Moments:
         """Moments of the rows of both, about the shift of the first that has rows. Neither operand changes.

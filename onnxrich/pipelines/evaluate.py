@@ -20,7 +20,7 @@ from onnxrich.metrics.label_checks import label_notices
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.model.file import Model
-from onnxrich.model.parameters import squared_norm
+from onnxrich.model.parameters import count_parameters, squared_norm, weights_sha256
 from onnxrich.pipelines.options import PassOptions
 from onnxrich.progress import Progress, Stage
 from onnxrich.results.analysis import Analysis
@@ -176,7 +176,16 @@ def _provenance(result: PassResult, model: Model, source: Source, device: Device
     notices += _batch_axis_notices(model, options)
     notices += [*label_notices(result.moments, result.prepared.first.labels, source.class_names), *result.notices]
     return Provenance(
-        ModelInfo(model.path, model.sha256, model.producer, model.opset, model.parameters, model.step, model.noted),
+        ModelInfo(
+            model.path,
+            model.sha256,
+            model.producer,
+            model.opset,
+            count_parameters(model),
+            model.step,
+            model.noted,
+            weights_sha256(model),
+        ),
         HeadInfo(
             head.features.tensor,
             head.outputs.tensor,

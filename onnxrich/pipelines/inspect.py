@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from onnx import ModelProto
@@ -15,6 +16,7 @@ from onnxrich.model.file import Input, Model, read_model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Candidates, Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
+from onnxrich.model.parameters import count_parameters, weights_sha256
 from onnxrich.pipelines.options import InspectOptions
 from onnxrich.results.inspection import Candidate, Inspection
 
@@ -32,10 +34,11 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
         model={
             "path": loaded.path,
             "sha256": loaded.sha256,
+            "weights_sha256": weights_sha256(loaded),
             "producer": loaded.producer,
             "opset": loaded.opset,
             "ir_version": loaded.proto.ir_version,
-            "parameters": loaded.parameters,
+            "parameters": count_parameters(loaded),
         },
         inputs=tuple(
             {
@@ -71,8 +74,11 @@ def _candidate(model: Model, found: Candidates, number: int, head: Head, *, veri
     count = len(found.heads)
     residual, rows, problem = _verified(model, head) if verify else (None, None, "not verified")
     verified = residual is not None and residual <= allowed_residual(head)
+    is_finite = residual is None or math.isfinite(residual)
     if problem:
         reason = f"not verified: {problem}" if verify else problem
+    elif not is_finite:
+        reason = "not verified: its outputs are no finite numbers on made-up inputs, or not those of its constants"
     elif not verified:
         reason = f"its constants explain the outputs only to {residual:.1e}"
     elif not found.is_unique:
@@ -89,7 +95,7 @@ def _candidate(model: Model, found: Candidates, number: int, head: Head, *, veri
         p=head.p,
         C=head.C,
         rows=rows,
-        residual=residual,
+        residual=residual if is_finite else None,
         verified=verified,
         chosen=found.is_unique and (verified or residual is None),
         reason=reason,

@@ -47,7 +47,7 @@ class Inspection:
     """Signature, possible heads and layers of a model.
 
     Attributes:
-        model: path, sha256, producer, opset, IR version and number of parameters.
+        model: path, sha256, weights_sha256, producer, opset, IR version and number of parameters.
         inputs: name, type and shape of each input.
         outputs: names of the outputs.
         candidates: possible heads.

@@ -16,10 +16,11 @@ from onnxrich.results.serialize import from_values, to_values
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Which file was analysed: path as given, SHA-256 of the file, producer, opset, number of parameters.
+    """Which file was analysed: path as given, SHA-256 with external weights, producer, opset, number of parameters.
 
     `step` is that of the training, where the file says it: `onnxrich.export` writes it, and `onnxrich.Recorder`.
     `noted` are further numbers that it says under `onnxrich.`, such as `onnxrich.train_accuracy`.
+    `weights_sha256` is the same for another export of the same weights; None in results of 0.1.0.
     """
 
     path: str
@@ -29,6 +30,7 @@ class ModelInfo:
     parameters: int
     step: int | None = None
     noted: Mapping[str, float] = field(default_factory=dict)
+    weights_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -168,3 +168,14 @@ def test_orthonormalize_stops_at_noise(place: int, noise: float) -> None:
 def test_orthonormalize_nothing() -> None:
     """Without functions there are no rows."""
     assert orthonormalize(np.empty((0, 0)), np.empty((0, 3)), np.empty(0)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("bias", [3e2, -1e9, float(np.finfo(np.float32).min)])
+def test_units_and_constants_of_outputs(bias: float) -> None:
+    """Outputs in other units have the same curves; a constant output counts as the constant function, at any size."""
+    features, outputs, _ = sample()
+    scaled = np.column_stack([outputs * [1e-5, 1.0, 1e7], np.full(len(outputs), bias)])
+    got, _ = compute_curves(Sample(Moments.from_rows(features, scaled)))
+    expected = oracle.curves(features, np.column_stack([outputs, np.ones(len(outputs))]))
+    np.testing.assert_allclose(got.utilization, expected["span"], atol=EXACT)
+    np.testing.assert_allclose(got.utilization_variance, expected["variance"], atol=EXACT)

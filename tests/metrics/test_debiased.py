@@ -10,6 +10,7 @@ from samples import UNEQUAL, Rows, clustered_rows, cut_into_blocks
 
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.debiased import d_lr_debiased, expected_bias
+from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.registry import evaluate
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
@@ -65,3 +66,17 @@ def test_debiased_of_outputs_that_go_along_with_no_feature() -> None:
     parts = [Moments.from_rows(x, x**2) for _ in range(4)]
     values, _ = evaluate(Sample.from_moments(reduce(Moments.merge, parts), parts), ["d_lr", "d_lr_debiased"])
     assert values == {"d_lr": 1.0, "d_lr_debiased": None}
+
+
+def test_units_and_constants_of_outputs() -> None:
+    """Units of the outputs, and the bias of an output that is constant, change neither estimate nor errors."""
+    features, outputs, labels = clustered_rows(400)
+    outputs[:, -1] = 1
+    units = np.append(10.0 ** np.linspace(-6, 6, outputs.shape[1] - 1), -1e9)
+    got, expected = (cut_into_blocks((features, table, labels), np.ones(8)) for table in (outputs * units, outputs))
+    assert d_lr_debiased(got) == pytest.approx(d_lr_debiased(expected), abs=1e-9)
+    ends, expected_ends = (estimate(sample, ["d_lr", "d_lr_debiased"]) for sample in (got, expected))
+    assert ends is not None
+    assert expected_ends is not None
+    for name, interval in expected_ends.intervals.items():
+        assert ends.intervals[name].error == pytest.approx(interval.error, abs=1e-9), name

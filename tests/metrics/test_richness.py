@@ -201,7 +201,8 @@ def test_narrow_gap_is_warned_about() -> None:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((400, 6))
     base = np.linalg.qr(features)[0][:, :3]
-    outputs = (base * [1.0, 2e-6, 6e-7]).astype(np.float64)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]  # so that all outputs are of one size
+    outputs = base * [1.0, 3e-6, 4e-7] @ turn
     moments = Moments.from_rows(features, outputs)
     as_float32 = Moments(moments.matrix, moments.shift, 6, 3, dtype="float32")
     metrics, notices = measure(as_float32)
@@ -239,3 +240,151 @@ def test_richness_of_other_numbers(place: int, value: complex, message: str) -> 
         richness(*arrays)
     with refused(DataError, "no rows; needed: at least one row"):
         richness(np.zeros((0, 4)), np.zeros((0, 2)))
+
+
+def rectified(seed: int = 9, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Features behind a ReLU, and logits that are affine in them, as float32 computes them from double."""
+    rng = np.random.default_rng(seed)
+    features = np.maximum(rng.standard_normal((n, 10)) @ rng.standard_normal((10, 24)) / 3 + rng.standard_normal(24), 0)
+    return features, features @ rng.standard_normal((24, 5)) / 5 + rng.standard_normal(5)
+
+
+UNITS = {
+    "a price and a rate": np.array([2e5, 0.01, 1.0, 1.0, 1.0]),
+    "twelve orders of magnitude": np.array([1e-6, 1e-3, 1.0, 1e3, 1e6]),
+    "small and large": np.array([1e-12, 1.0, 1.0, 1e12, 1.0]),
+    "signs": np.array([-1.0, 1e4, -1e-4, 1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("units", UNITS)
+def test_units_of_outputs_do_not_matter(units: str, dtype: type) -> None:
+    """Outputs in any units have the rank and the richness of the same outputs in one unit."""
+    features, outputs = rectified()
+    got = metrics_of(features, (outputs * UNITS[units]).astype(dtype))
+    assert got["rank_outputs"] == got["rank_outputs_centered"] == 5
+    # Float32 rounds each output to 6e-8 of itself.
+    assert got["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=1e-12 if dtype is np.float64 else 1e-7)
+    assert got["d_lr_centered"] == pytest.approx(oracle.d_lr_centered(features, outputs), abs=1e-7)
+
+
+@LAWS
+@given(st.lists(st.floats(-6, 6), min_size=4, max_size=4), st.permutations(range(4)), st.integers(0, 6))
+def test_invariant_to_scales_and_order_of_outputs(exponents: list[float], order: list[int], seed: int) -> None:
+    """Each output times its own number, over twelve orders of magnitude, in any order: the same numbers."""
+    features, outputs, _ = sample(seed)
+    expected = metrics_of(features, outputs)
+    got = metrics_of(features, (outputs * 10.0 ** np.array(exponents))[:, order])
+    for name in ("d_lr", "d_lr_centered", "utilized_variance", "rank_outputs", "rank_gap_above"):
+        assert got[name] == pytest.approx(expected[name], abs=1e-10), name
+
+
+@LAWS
+@given(st.lists(st.floats(-6, 6), min_size=10, max_size=10), st.integers(0, 100))
+def test_noise_stays_noise_in_any_units(exponents: list[float], seed: int) -> None:
+    """Logits that sum to zero have rank C − 1 in float32, whatever the units of each."""
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((300, 10))
+    logits = (logits - logits.mean(axis=1, keepdims=True)) * 10.0 ** np.array(exponents)
+    assert metrics_of(rng.standard_normal((300, 12)), logits.astype(np.float32))["rank_outputs"] == 9
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("bias", [-30.0, -1e4, -65504.0, -1e9, float(np.finfo(np.float32).min), 1e9])
+def test_unused_classes_are_one_constant_function(bias: float, dtype: type) -> None:
+    """Outputs that never vary count as the constant function, whatever their bias, and a notice names them."""
+    features, outputs = rectified()
+    unused = np.concatenate([outputs[:, :2], np.full((600, 3), bias), outputs[:, 2:]], axis=1).astype(dtype)
+    got, notices = measure(Moments.from_rows(features, unused))
+    expected = oracle.d_lr(features, np.concatenate([outputs, np.ones((600, 1))], axis=1))
+    assert (got["rank_outputs"], got["rank_outputs_centered"]) == (6, 5)
+    assert got["d_lr"] == pytest.approx(expected, abs=1e-7)
+    assert got["d_lr_centered"] == pytest.approx(oracle.d_lr_centered(features, outputs), abs=1e-7)
+    (notice,) = [notice for notice in notices if notice.code == "constant_columns"]
+    assert notice.message.startswith("Outputs 2, 3, 4 (counted from 0) are constant in float")
+    assert len(notice.message) < 300
+
+
+def with_contrasts(features: np.ndarray, outputs: np.ndarray, moved: list[int]) -> float:
+    """D_LR of outputs with a very large common offset in some: their differences, and the constant for one of them."""
+    plain = outputs - outputs.mean(axis=0)
+    differences = plain[:, moved[1:]] - plain[:, moved[:1]]
+    rest = np.delete(outputs, moved, axis=1)
+    return oracle.d_lr(features, np.concatenate([differences, rest, np.ones((len(plain), 1))], axis=1), 1e-12)
+
+
+@pytest.mark.parametrize("moved", [[0], [1, 3], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize(("offset", "dtype"), [(2e6, np.float64), (1e9, np.float64), (1e4, np.float32)])
+def test_offsets_hide_nothing_that_is_resolved(moved: list[int], offset: float, dtype: type) -> None:
+    """Beside a large offset the span keeps all its directions: differences of outputs, and about the constant."""
+    features, outputs = rectified()
+    shifted = outputs.copy()
+    shifted[:, moved] += offset
+    got = metrics_of(features, shifted.astype(dtype))
+    assert got["rank_outputs"] == 5
+    # One direction is the constant to about 1/offset; float32 rounds 1e4 to 1e-3, a three-hundredth of the variation.
+    assert got["d_lr"] == pytest.approx(with_contrasts(features, outputs, moved), abs=1e-3 if offset == 1e4 else 1e-5)
+    assert got["d_lr_centered"] == pytest.approx(oracle.d_lr_centered(features, outputs), abs=1e-3)
+
+
+def test_offset_that_rounds_the_outputs_is_said() -> None:
+    """Float32 beside 2e6 rounds to 0.12: a notice names the outputs. Beside 1e9 nothing is left, and D_LR is None."""
+    features, outputs = rectified()
+    shifted = (outputs + np.array([0, 2e6, 0, 0, 2e6])).astype(np.float32)
+    got, notices = measure(Moments.from_rows(features, shifted))
+    messages = {notice.code: notice.message for notice in notices}
+    assert messages["coarse_columns"].startswith("Outputs 1, 4 (counted from 0) are rounded: float32 resolves 2e+06 to")
+    assert len(messages["coarse_columns"]) < 300
+    # Rounding with a standard deviation of 0.06 beside a variation of about 0.6 is one per cent of the variance.
+    assert got["d_lr"] == pytest.approx(with_contrasts(features, outputs, [1, 4]), abs=0.01)
+    nothing = metrics_of(features, (outputs + 1e9).astype(np.float32))
+    assert (nothing["d_lr"], nothing["rank_outputs"]) == (None, 1)
+
+
+def test_one_output_with_an_offset() -> None:
+    """D_LR of a single output does not depend on its offset or unit."""
+    features, outputs = rectified()
+    expected = oracle.d_lr_centered(features, outputs[:, :1])
+    for offset, unit in ((0, 1e-9), (1e3, 1.0), (2e6, 1.0), (1e9, 1e3)):
+        got = metrics_of(features, unit * (outputs[:, :1] + offset))
+        assert got["d_lr"] == pytest.approx(expected, abs=1e-6), offset
+        assert got["d_lr_centered"] == pytest.approx(expected, abs=1e-6), offset
+
+
+@LAWS
+@given(st.lists(st.floats(-1e5, 1e5), min_size=4, max_size=4), st.integers(0, 6))
+def test_centered_form_is_blind_to_biases(biases: list[float], seed: int) -> None:
+    """Any biases leave the centred form alone, up to what double resolves beside them."""
+    features, outputs, _ = sample(seed)
+    expected, got = metrics_of(features, outputs), metrics_of(features, outputs + biases)
+    assert got["d_lr_centered"] == pytest.approx(expected["d_lr_centered"], abs=1e-8)
+    assert got["rank_outputs_centered"] == expected["rank_outputs_centered"]
+
+
+def test_zero_outputs_are_no_functions() -> None:
+    """Outputs that are zero for every row change nothing."""
+    features, outputs = rectified()
+    got, notices = measure(Moments.from_rows(features, np.concatenate([outputs, np.zeros((600, 2))], axis=1)))
+    assert got["d_lr"] == pytest.approx(oracle.d_lr(features, outputs), abs=1e-12)
+    assert not notices
+
+
+def test_sum_that_overflows_is_null_and_said() -> None:
+    """A number that double does not hold is null, never infinite."""
+    metrics, notices = measure(Moments.from_rows(*rectified()), parameter_norm=float("inf"))
+    assert metrics["parameter_norm"] is None
+    (notice,) = notices
+    assert notice.message == "No finite numbers, and therefore null: parameter_norm."
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_many_constants_beside_dependent_outputs(dtype: type) -> None:
+    """Hundreds of constants at any size add one direction to a span of rank 5, and no rounding of theirs."""
+    features, outputs = rectified()
+    dependent = outputs @ np.random.default_rng(0).standard_normal((5, 60))
+    constants = np.tile(-(10.0 ** np.arange(2, 32, 0.1)), (600, 1))
+    got = metrics_of(features, np.concatenate([constants, dependent], axis=1).astype(dtype))
+    assert (got["rank_outputs"], got["rank_outputs_centered"]) == (6, 5)
+    expected = oracle.d_lr(features, np.concatenate([outputs, np.ones((600, 1))], axis=1))
+    assert got["d_lr"] == pytest.approx(expected, abs=1e-6)

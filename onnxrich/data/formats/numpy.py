@@ -28,6 +28,10 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedE
 _NO_HEADER = (ValueError, KeyError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
+# The most axes of an array that NumPy 1 and 2 can both make.
+_MOST_AXES = 32
+
+
 @dataclass(frozen=True)
 class _Header:
     """Shape, memory order and type of an array in a file."""
@@ -184,6 +188,10 @@ def _read_header(file: IO[bytes], where: str) -> _Header:
     if dtype.kind not in "biufU" or not dtype.itemsize:
         needed = "numbers, or words for labels"
         raise DataError(f"{where} has type {dtype}", needed, "Convert it to a numeric array and save it again.")
+    if len(shape) > _MOST_AXES:
+        raise DataError(
+            f"{where} has {len(shape)} axes", f"at most {_MOST_AXES}, the most of NumPy", "Save or copy the file again."
+        )
     return _Header(tuple(int(size) for size in shape), bool(fortran), dtype)
 
 

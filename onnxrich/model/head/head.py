@@ -216,6 +216,9 @@ def measure_head(head: UnmeasuredHead, features_shape: tuple[int, ...], outputs_
 def affine_residual(head: Head, features: Array, outputs: Array) -> float | None:
     """Compute ‖f − (Wφ + b)‖/‖f‖ on some rows, in double; None when W and b are not known.
 
+    Each output counts relative to its own size, and the result is their root mean square: an output in a large unit,
+    or with a bias of −1e9, hides no difference of the others.
+
     Args:
         head: the head.
         features: float64 array of shape (rows, p).
@@ -227,9 +230,10 @@ def affine_residual(head: Head, features: Array, outputs: Array) -> float | None
         return float("inf")
     with np.errstate(all="ignore"):  # the pass finds rows that are not finite, and names them
         predicted = features @ head.affine.weight.T + head.affine.bias
-        scale = float(np.linalg.norm(outputs))
-        distance = float(np.linalg.norm(outputs - predicted))
-    return 0.0 if distance == 0 else distance / scale if scale else float("inf")
+        # A bias of −∞ suppresses an output: there the two agree, though their difference is no number.
+        distances = np.linalg.norm(np.where(outputs == predicted, 0, outputs - predicted), axis=0)
+        relative = np.divide(distances, np.linalg.norm(outputs, axis=0), out=distances, where=distances > 0)
+    return float(np.sqrt(np.mean(relative**2)))
 
 
 def allowed_residual(head: Head) -> float:
@@ -266,6 +270,12 @@ def _head_of(chain: Chain) -> Head:
     axes = chain.axes if chain.steps else affine.features_axes
     features = View(affine.features, axes, chain.steps, affine.flattened, affine.features_scale)
     kind = affine.kind + ("+mean" if chain.is_pooled else "")
+    if affine.weight.ndim != 2:
+        raise ModelError(
+            f"The weight of the {affine.kind} behind output {chain.outputs!r} has {affine.weight.ndim} axes",
+            "a matrix",
+            "Check the model with onnx.checker.check_model(model, full_check=True).",
+        )
     C, p = affine.weight.shape
     outputs = View(chain.outputs, chain.axes, affine.outputs_steps, scale=affine.outputs_scale)
     notices = () if chain.activation is None else (_embedding_notice(chain),)

@@ -119,4 +119,8 @@ def _profile(name: str, analysis: Analysis) -> dict[str, Any]:
 def _facts(analyses: Sequence[Analysis]) -> dict[str, list[str]]:
     columns = [wording.facts(analysis) for analysis in analyses]
     rows = {name: [column[name] for column in columns] for name in columns[0]}
-    return rows | {"sha256": [printable(analysis.record.model.sha256) for analysis in analyses]}
+    models = [analysis.record.model for analysis in analyses]
+    return rows | {
+        "sha256": [printable(model.sha256) for model in models],
+        "sha256 of the weights": [printable(model.weights_sha256 or "not recorded") for model in models],
+    }
