@@ -40,7 +40,10 @@ Item = Mapping[str, NDArray[np.generic]]
 
 
 class Adapter(Protocol):
-    """The verbs of an adapter."""
+    """The verbs of an adapter.
+
+    One more is optional: `notices(obj, example)` returns what results must say of a model, given an item with labels.
+    """
 
     def is_native(self, obj: Any) -> bool:
         """Whether an object is a model of this framework, and of no more specialised adapter."""
