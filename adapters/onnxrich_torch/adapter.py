@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxrich.errors import AdapterError
-from onnxrich.frameworks.exporters import quiet
-from onnxrich.frameworks.registry import LABELS, Item, converted
+from onnxrich.errors import AdapterError, Notice
+from onnxrich.frameworks.exporters import explain_errors, quiet
+from onnxrich.frameworks.items import find_labels, is_item, split_item
+from onnxrich.frameworks.registry import LABELS, Item, converted, join_rows, mapped
+from onnxrich_torch.arrays import has_bfloat16, to_array, to_input, to_tensors
+from onnxrich_torch.labels import LabelAlignment
+from onnxrich_torch.loaders import own_reader
 from onnxrich_torch.programs import load_program
+from onnxrich_torch.state import undisturbed
 
 # Bytes of weights above which they go to a file of their own: a protobuf file holds 2 GiB at most.
 MAX_INLINE_BYTES = 2**30
-_END = object()
+
+FLOAT32_COPY = Notice(
+    "float32_copy",
+    "The model has weights in bfloat16, which ONNX Runtime doesn't compute with on a CPU. A copy in float32 was "
+    "measured; its outputs are those of the model but for rounding.",
+)
 
 
 def is_native(obj: Any) -> bool:
@@ -51,35 +61,29 @@ def batches(obj: Any, loader: Any) -> Iterable[Item]:
     if loader is None:
         return [_stored_example(obj)]
     parameters = _parameters(obj)
-    if isinstance(loader, Mapping) or hasattr(loader, "shape"):
-        return [_bind(loader, parameters)]
-    isolated = _IsolatedLoader(loader)
-    items = iter(isolated) if isinstance(loader, Iterator) else isolated
-    return converted(items, lambda item: _bind(item, parameters))
+    least = sum(is_required for _, is_required in parameters)
+    if isinstance(loader, Mapping) or hasattr(loader, "shape") or is_item(loader, least, len(parameters)):
+        items: Iterable[Item] = list(join_rows([_bind(loader, parameters)], are_rows=False))
+    else:
+        items = converted(own_reader(loader), lambda item: _bind(item, parameters))
+    alignment = _alignment(obj)
+    return items if alignment is None else mapped(items, alignment.align)
 
 
-@dataclass(frozen=True, eq=False)
-class _IsolatedLoader:
-    """A loader with its own stream of random numbers, so that reading it doesn't change a training."""
+def notices(obj: Any, example: Item) -> Sequence[Notice]:
+    """What results say of a module: how its labels were aligned, and that a copy in float32 was exported."""
+    alignment = _alignment(obj)
+    aligned = None if alignment is None else alignment.notice(example)
+    copied = FLOAT32_COPY if has_bfloat16(_module(obj)) else None
+    return [notice for notice in (aligned, copied) if notice is not None]
 
-    loader: Iterable[Any]
 
-    def __iter__(self) -> Iterator[Any]:
-        import torch
+def _alignment(obj: Any) -> LabelAlignment | None:
+    """The alignment of labels by a module that takes them itself; None for others."""
+    import torch
 
-        own_state, items = torch.get_rng_state(), None
-        while True:
-            outer_state = torch.get_rng_state()
-            torch.set_rng_state(own_state)
-            try:
-                items = iter(self.loader) if items is None else items
-                item = next(items, _END)
-            finally:
-                own_state = torch.get_rng_state()
-                torch.set_rng_state(outer_state)
-            if item is _END:
-                return
-            yield item
+    takes_labels = isinstance(obj, torch.nn.Module) and LABELS in inspect.signature(obj.forward).parameters
+    return LabelAlignment(obj) if takes_labels else None
 
 
 def to_onnx(obj: Any, example: Item, path: Path) -> str:
@@ -87,12 +91,13 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
     import torch
 
     options: dict[str, Any] = {"external_data": _weight_bytes(obj) > MAX_INLINE_BYTES}
+    original, obj = obj, _in_float32(obj)
     if isinstance(obj, torch.nn.Module):
         axes = {name: _dynamic_axes(array) for name, array in example.items()}
-        options |= {"kwargs": _tensors(obj, example), "dynamic_shapes": axes}
-    names = {"input_names": list(example), "output_names": list(_outputs(obj, example))}
+        options |= {"kwargs": to_tensors(obj, example), "dynamic_shapes": axes}
+    names = {"input_names": list(example), "output_names": list(_outputs(original, example))}
     # The exporter reports optional packages and its own plans on every call.
-    with _evaluation_mode(obj), quiet("torch.onnx", logging.ERROR):
+    with undisturbed(_module(obj)), quiet("torch.onnx", logging.ERROR), _explain_casts(is_copy=obj is not original):
         # Without optimisation each weight keeps its name and its values, so that a recorder can swap it. The runtime
         # optimises by itself.
         torch.onnx.export(obj, (), path, dynamo=True, verbose=False, optimize=False, **names, **options)
@@ -106,7 +111,7 @@ def forward(obj: Any, given: Item) -> Sequence[NDArray[np.generic]]:
 
 def weights(obj: Any) -> Mapping[str, NDArray[np.generic]]:
     """Parameters and buffers by their names in the state dict."""
-    return {name: _to_array(tensor) for name, tensor in _module(obj).state_dict().items()}
+    return {name: to_array(tensor) for name, tensor in _module(obj).state_dict().items()}
 
 
 def callback(*args: Any, **options: Any) -> Any:
@@ -126,7 +131,33 @@ def _stored_example(obj: Any) -> Item:
         )
     args, kwargs = example
     tensors = dict(zip((name for name, _ in _parameters(obj)), args, strict=False)) | kwargs
-    return {name: _to_array(value) for name, value in tensors.items()}
+    return {name: to_input(value) for name, value in tensors.items()}
+
+
+def _in_float32(obj: Any) -> Any:
+    """A copy in float32 of a module with weights in bfloat16, which ONNX Runtime can't use; else the module itself."""
+    import torch
+
+    if not (isinstance(obj, torch.nn.Module) and has_bfloat16(obj)):
+        return obj
+    with undisturbed(obj):
+        duplicate = copy.deepcopy(obj)
+    return duplicate._apply(lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+
+
+@contextlib.contextmanager
+def _explain_casts(*, is_copy: bool) -> Iterator[None]:
+    """Say what may be wrong where a copy in float32 of a module can't be exported."""
+    if not is_copy:
+        yield
+        return
+    explanation = (
+        "a copy in float32 of the module, whose weights are in bfloat16, can't be exported",
+        "a forward pass without casts to bfloat16",
+        "Cast to the type of a weight (x.to(self.weight.dtype)), or pass a module in float32.",
+    )
+    with explain_errors(*explanation):
+        yield
 
 
 def _module(obj: Any) -> Any:
@@ -149,40 +180,33 @@ def _parameters(obj: Any) -> list[tuple[str, bool]]:
 
 
 def _bind(item: Any, parameters: Sequence[tuple[str, bool]]) -> Item:
-    """Convert an item to arrays by parameter name; parts behind the inputs are labels."""
-    if isinstance(item, Mapping):
-        known = {name for name, _ in parameters} | {LABELS}
-        return {name: _to_array(value) for name, value in item.items() if name in known}
-    parts = list(item) if isinstance(item, tuple | list) else [item]
-    if len(parts) == 2 and isinstance(parts[0], tuple | list):
-        parts = [*parts[0], parts[1]]
+    """Convert an item to arrays by parameter name, as `frameworks.items` says; parts behind the inputs are labels."""
+    names = [name for name, _ in parameters]
     required = sum(is_required for _, is_required in parameters)
-    count = len(parts) if len(parts) <= max(required, 1) else len(parts) - 1
-    if not required <= count <= len(parameters):
-        raise AdapterError(
-            f"an item has {len(parts)} parts for the inputs {', '.join(name for name, _ in parameters) or 'unknown'}",
-            "the inputs in this order, followed by the labels",
-            "Yield mappings from input name to tensor, labels under the key 'labels'.",
-        )
-    arrays = {name: _to_array(part) for (name, _), part in zip(parameters, parts[:count], strict=False)}
-    return arrays | ({LABELS: _to_array(parts[-1])} if count < len(parts) else {})
+    inputs, labels = _split(item, required, names)
+    if not isinstance(inputs, Mapping):
+        if not required <= len(inputs) <= len(names):
+            raise _wrong_count(item, names)
+        inputs = dict(zip(names, inputs, strict=False))
+    labels = find_labels(inputs, names) if labels is None else labels
+    arrays = {name: to_input(value) for name, value in inputs.items() if name in names}
+    return arrays if labels is None else {**arrays, LABELS: to_input(labels)}
 
 
-def _to_array(value: Any) -> NDArray[Any]:
-    """Convert a tensor or an array-like value to NumPy, which has no bfloat16."""
-    if hasattr(value, "detach"):
-        tensor = value.detach().cpu()
-        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
-        return tensor.numpy()  # type: ignore[no-any-return]
-    return np.asarray(value)
+def _split(item: Any, required: int, names: Sequence[str]) -> tuple[Any, Any]:
+    try:
+        return split_item(item, required)
+    except AdapterError as error:
+        raise _wrong_count(item, names) from error
 
 
-def _tensors(module: Any, item: Item) -> dict[str, Any]:
-    """The arrays of an item as tensors on the module's device."""
-    import torch
-
-    device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
-    return {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in item.items()}
+def _wrong_count(item: Any, names: Sequence[str]) -> AdapterError:
+    parts = len(item) if isinstance(item, tuple | list) else 1
+    return AdapterError(
+        f"an item has {parts} parts for the inputs {', '.join(names) or 'unknown'}",
+        "the inputs in this order, followed by the labels",
+        "Yield mappings from input name to tensor, labels under the key 'labels'.",
+    )
 
 
 def _dynamic_axes(array: NDArray[Any]) -> dict[int, Any]:
@@ -203,30 +227,14 @@ def _outputs(obj: Any, item: Item) -> dict[str, NDArray[Any]]:
     module = _module(obj)
     # A program takes its arguments only as it was exported: by position or by name.
     positional = 0 if module is obj else len(obj.example_inputs[0])
-    tensors = list(_tensors(module, item).items())
+    tensors = list(to_tensors(module, item).items())
     args = [tensor for _, tensor in tensors[:positional]]
-    with _evaluation_mode(module), torch.no_grad():
+    with undisturbed(module), torch.no_grad():
         leaves = _pytree.tree_flatten_with_path(module(*args, **dict(tensors[positional:])))[0]
-    outputs = {_output_name(path): _to_array(leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)}
+    outputs = {_output_name(path): to_array(leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)}
     return {"output": outputs["output_"]} if list(outputs) == ["output_"] else outputs
 
 
 def _output_name(path: Any) -> str:
     keys = [str(getattr(part, "key", getattr(part, "idx", ""))) for part in path]
     return "_".join(keys) if keys and not keys[0].isdigit() else f"output_{'_'.join(keys)}"
-
-
-@contextlib.contextmanager
-def _evaluation_mode(obj: Any) -> Iterator[None]:
-    """Evaluate a module, and restore modes and random numbers; a program keeps the mode of its export."""
-    import torch
-
-    modes = [(module, module.training) for module in _module(obj).modules()]
-    for module, _ in modes:
-        module.training = False
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

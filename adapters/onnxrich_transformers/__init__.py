@@ -9,6 +9,6 @@
 - Importing this package imports neither PyTorch nor transformers.
 """
 
-from onnxrich_transformers.adapter import batches, callback, forward, is_native, load, to_onnx, weights
+from onnxrich_transformers.adapter import batches, callback, forward, is_native, load, notices, to_onnx, weights
 
-__all__ = ["batches", "callback", "forward", "is_native", "load", "to_onnx", "weights"]
+__all__ = ["batches", "callback", "forward", "is_native", "load", "notices", "to_onnx", "weights"]

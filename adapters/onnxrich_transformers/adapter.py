@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnxrich_torch
-from onnxrich.errors import AdapterError
-from onnxrich.frameworks.items import peek
+from onnxrich.errors import AdapterError, DataError, Notice
+from onnxrich.frameworks.items import find_labels, peek
+from onnxrich.frameworks.randomness import isolated
 from onnxrich.frameworks.registry import LABELS, Item
 from onnxrich_torch.adapter import is_pretrained
+from onnxrich_torch.loaders import own_reader
 from onnxrich_transformers.pretrained import read_configuration
 
 # Columns of raw rows, by the first input of the model, which a processor makes from them.
@@ -35,7 +37,11 @@ PROCESSOR_CLASSES = {
     "input_values": "AutoFeatureExtractor",
     "input_features": "AutoFeatureExtractor",
 }
-LABEL_COLUMNS = (LABELS, "label")
+NO_TASK_HEAD = (
+    "no_task_head",
+    "is a model without a task head: its outputs are embeddings, and its last linear layer, which was measured, is "
+    "part of the network. Pass a class with a head, such as one named …ForSequenceClassification.",
+)
 IMAGES_PER_ITEM = 32
 # Lengths of synthetic texts and sounds, and the side of synthetic images where the configuration says nothing.
 TOKENS, SAMPLES, SIDE = 8, 16_000, 224
@@ -78,15 +84,35 @@ def batches(obj: Any, loader: Any) -> Iterable[Item]:
         column = _raw_column(model, loader)
         if column is None:
             return onnxrich_torch.batches(model, loader)
-        labels = next((loader[name] for name in LABEL_COLUMNS if name in loader), None)
+        labels = find_labels(loader, ())
         rows = [(row, None if labels is None else labels[index]) for index, row in enumerate(loader[column])]
         return list(_ProcessedRows(model, processor, rows))
-    first, items = peek(loader)
+    first, items = _look_ahead(loader)
     is_named = isinstance(first, Mapping) and _raw_column(model, first) is None
     if is_named or hasattr(first, "detach") or (isinstance(first, tuple | list) and hasattr(first[0], "detach")):
         return onnxrich_torch.batches(model, items)
     processed = _ProcessedRows(model, processor, items)
     return iter(processed) if isinstance(items, Iterator) else processed
+
+
+def notices(obj: Any, example: Item) -> Sequence[Notice]:
+    """What results say of a model: what PyTorch's adapter says of it, and that it has no task head."""
+    model = _split(obj)[0]
+    name = type(model).__name__
+    headless = [Notice(NO_TASK_HEAD[0], f"{name} {NO_TASK_HEAD[1]}")] if _is_headless(model) else []
+    return [*headless, *onnxrich_torch.notices(model, example)]
+
+
+def _is_headless(model: Any) -> bool:
+    """Whether a model is a network without a task head: those with one hold it as their `base_model`."""
+    return type(model).__name__.endswith("Model") and model.base_model is model
+
+
+def _look_ahead(loader: Any) -> tuple[Any, Any]:
+    """The first item, and the loader with it; a training that shares the loader draws the same numbers as without."""
+    if isinstance(loader, Iterator):
+        return peek(loader)
+    return peek(isolated(own_reader(loader)))[0], loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +124,19 @@ class _ProcessedRows:
     rows: Iterable[Any]
 
     def __iter__(self) -> Iterator[Item]:
-        rows = (_split_row(self.model, row) for row in self.rows)
+        rows = (_split_row(self.model, row) for row in isolated(self.rows))
         # Texts and sounds make one item, padded to the longest. Images have one size, and too many fill the memory.
         size = IMAGES_PER_ITEM if self.model.main_input_name == "pixel_values" else None
         while chunk := list(islice(rows, size)):
             yield self._item([raw for raw, _ in chunk], [label for _, label in chunk])
 
     def _item(self, raw: Sequence[Any], labels: Sequence[Any]) -> Item:
-        (inputs,) = onnxrich_torch.batches(self.model, _process(self.model, self.processor, raw))
-        if any(label is None for label in labels):
-            return inputs
-        return {**inputs, LABELS: np.asarray(labels)}
+        processed = _process(self.model, self.processor, raw)
+        known = sum(label is not None for label in labels)
+        if known not in (0, len(labels)):
+            raise DataError("some rows of the data have a label, and some have none", "a label in all", "Add them.")
+        (item,) = onnxrich_torch.batches(self.model, {**processed, LABELS: np.asarray(labels)} if known else processed)
+        return item
 
 
 def to_onnx(obj: Any, example: Item, path: Path) -> str:
@@ -205,7 +233,7 @@ def _split_row(model: Any, row: Any) -> tuple[Any, Any]:
     raw = row[column]
     if isinstance(raw, Mapping):
         raw = raw["array"]
-    return raw, next((row[name] for name in LABEL_COLUMNS if name in row), None)
+    return raw, find_labels(row, ())
 
 
 def _synthetic_item(model: Any) -> Item:

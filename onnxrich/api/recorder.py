@@ -84,6 +84,17 @@ class Recorder:
         Raises:
             OnnxrichError: as `onnxrich.run`.
         """
+        from onnxrich.frameworks.randomness import preserved_randomness
+
+        with preserved_randomness(model, self._sample):
+            analysis = self._measure(model, step)
+            if self._folder is not None:
+                _write(analysis, self._folder / f"step-{step:08d}")
+            values = {name: value for name, value in analysis.metrics.items() if value is not None}
+            self._log({f"onnxrich/{name}": value for name, value in values.items()}, step)
+        return analysis
+
+    def _measure(self, model: Any, step: int) -> Analysis:
         from onnxrich.frameworks.registry import model_title
         from onnxrich.frameworks.swappable import SwappableModel
         from onnxrich.pipelines.run import run_onnx
@@ -94,14 +105,8 @@ class Recorder:
         else:
             self._exported, again = self._exported.at_step(model, step)
         options = replace(self._options, data=self._exported.sample, labels=self._labels)
-        analysis = run_onnx(self._exported.model, options, name=model_title(model))
-        if again:
-            record = replace(analysis.record, notices=(*analysis.record.notices, AGAIN))
-            analysis = replace(analysis, record=record, notices=(*analysis.notices, AGAIN))
-        if self._folder is not None:
-            _write(analysis, self._folder / f"step-{step:08d}")
-        self._log({f"onnxrich/{name}": value for name, value in analysis.metrics.items() if value is not None}, step)
-        return analysis
+        notices = (*self._exported.notices, AGAIN) if again else self._exported.notices
+        return run_onnx(self._exported.model, options, name=model_title(model), notices=notices)
 
 
 def _write(analysis: Analysis, stem: Path) -> None:

@@ -6,14 +6,16 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice
 from onnxrich.frameworks.export import write_export
 from onnxrich.frameworks.items import peek
+from onnxrich.frameworks.randomness import preserved_randomness
 from onnxrich.frameworks.registry import (
     Adapter,
     Item,
@@ -21,6 +23,7 @@ from onnxrich.frameworks.registry import (
     is_in_memory,
     join_labels,
     load_model,
+    model_notices,
     model_title,
 )
 
@@ -35,28 +38,45 @@ def load_folder(model: Any) -> Any:
     return load_model(Path(model))[1] if is_folder else model
 
 
+@dataclass(frozen=True, eq=False)
+class ConvertedModel:
+    """A model and its data as the core takes them.
+
+    Attributes:
+        model: the ONNX model.
+        data: its data.
+        labels: the labels that are not part of the data.
+        name: name of the framework's model for messages, None for an ONNX model.
+        notices: what the result must say of the conversion.
+    """
+
+    model: Any
+    data: Any
+    labels: Any
+    name: str | None = None
+    notices: tuple[Notice, ...] = ()
+
+
 @contextlib.contextmanager
-def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[tuple[Any, Any, Any, str | None]]:
+def as_onnx(model: Any, data: Any, labels: Any = None) -> Iterator[ConvertedModel]:
     """Convert a framework's model to an ONNX file that lasts as long as the context.
 
-    ONNX models and their data pass through unchanged.
-
-    Yields:
-        Model, data and labels for the core, and the model's name for messages or None.
+    ONNX models and their data pass through unchanged. At the end, all random states are as they were.
 
     Raises:
         AdapterError: when no adapter takes the model, or the export fails.
         DataError: when the data are a file or hold no rows.
     """
     if _is_onnx(model):
-        yield model, data, labels, None
+        yield ConvertedModel(model, data, labels)
         return
     adapter = find_adapter(model)
-    example, items, labels = _read_items(adapter, model, data, labels=labels)
-    with tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
+    with preserved_randomness(model, data), tempfile.TemporaryDirectory(prefix="onnxrich-") as folder:
+        example, items, labels = _read_items(adapter, model, data, labels=labels)
         path = Path(folder) / "model.onnx"
         write_export(adapter, model, example, path=path)
-        yield path, items, labels, model_title(model)
+        notices = model_notices(adapter, model, example)
+        yield ConvertedModel(path, items, labels, model_title(model), notices)
 
 
 def convert_data(model: Any, data: Any, labels: Any = None) -> tuple[Any, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,20 @@ from onnx import ModelProto
 
 from onnxrich._utils.files import refusal
 from onnxrich.data.formats.numpy import read_arrays
-from onnxrich.errors import AdapterError, OnnxrichError, OutputError
+from onnxrich.errors import AdapterError, ModelError, OnnxrichError, OutputError
 from onnxrich.frameworks.exporters import summarize
 from onnxrich.frameworks.items import peek
-from onnxrich.frameworks.parity import MAX_ROWS, Deviation, check_batch_axis, example_rows, measure_deviation
+from onnxrich.frameworks.parity import (
+    MAX_ROWS,
+    Deviation,
+    check_batch_axis,
+    example_rows,
+    float_formats,
+    measure_deviation,
+)
 from onnxrich.frameworks.registry import Adapter, Item, find_adapter, missing_package, model_title
 from onnxrich.frameworks.spec import resolve_spec
-from onnxrich.model.file import read_model
+from onnxrich.model.file import Model, read_model
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,9 @@ def write_export(adapter: Adapter, model: Any, example: Item, *, path: Path, ste
     framework = _call_exporter(partial(adapter.to_onnx, model, rows, path), model)
     exported = replace(read_model(path), path=model_title(model))
     check_batch_axis(exported, rows)
-    deviation = measure_deviation(exported, partial(adapter.forward, model), rows)
+    types = {array.dtype for array in adapter.weights(model).values()}
+    with _explain_bfloat16(exported):
+        deviation = measure_deviation(exported, partial(adapter.forward, model), rows, types=types)
     if not deviation.is_rounding:
         raise AdapterError(
             f"the ONNX model of {exported.path} differs from {framework} by {deviation.error:.1e}",
@@ -127,6 +137,21 @@ def _call_exporter(to_onnx: Callable[[], str], model: Any) -> str:
             f"{model_title(model)} can't be exported: {summarize(_root_cause(error))}",
             "a model that its framework's exporter takes, and rows that fit it",
             "Look at the cause of this error (--debug), or export it yourself.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _explain_bfloat16(exported: Model) -> Iterator[None]:
+    """Say what helps where the runtime refuses a model that computes in bfloat16: few of its operators know it."""
+    try:
+        yield
+    except ModelError as error:
+        if "bfloat16" not in float_formats(exported.proto):
+            raise
+        raise AdapterError(
+            f"{exported.path} computes in bfloat16, and ONNX Runtime has no such operators on a CPU",
+            "a model that computes in float32",
+            "Convert its weights to float32, and leave out autocast and casts to bfloat16.",
         ) from error
 
 

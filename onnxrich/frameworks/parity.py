@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
 
 from onnxrich.engine.runtime import Session, choose_device
 from onnxrich.errors import AdapterError, DataError
@@ -20,6 +21,9 @@ from onnxrich.moments.precision import EPS
 MIN_ROWS, MAX_ROWS = 2, 4
 # Terms of the longest sums that are common in networks: the rounding error of a sum grows with the root of its terms.
 TERMS = 4096
+# Formats whose operators sum in float32, and those of ONNX by their numbers.
+HALF_FORMATS = frozenset({"float16", "bfloat16"})
+FORMATS = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -78,29 +82,55 @@ def check_batch_axis(model: Model, rows: Item) -> None:
         )
 
 
-def measure_deviation(model: Model, forward: Callable[[Item], Sequence[NDArray[Any]]], rows: Item) -> Deviation:
+def measure_deviation(
+    model: Model, forward: Callable[[Item], Sequence[NDArray[Any]]], rows: Item, *, types: Iterable[np.dtype[Any]] = ()
+) -> Deviation:
     """Compare the outputs of an exported model with the framework's on three batch sizes.
 
     Each of N operators rounds sums of up to 4096 terms, which errs by about √4096·eps (Higham & Mary 2019, theorem
-    2.4), and independent errors of N operators add up to √N times that.
+    2.4), and independent errors of N operators add up to √N times that. Operators in half precision sum in float32
+    and round the result, which errs by the eps of their format.
 
     Args:
         model: the exported model.
         forward: the framework's own computation.
         rows: some rows of the inputs.
+        types: types of the framework's weights.
+
+    Raises:
+        AdapterError: when the framework has another number of outputs.
     """
     session = Session([model.data], folder=model.folder, device=choose_device("cpu"), name=model.path)
     names = [value.name for value in model.proto.graph.output]
     size = max(len(array) for array in rows.values() if array.ndim)
-    error, eps = 0.0, EPS["float32"]
+    error, formats = 0.0, {dtype.name for dtype in types} | float_formats(model.proto)
     for count in (size, size + 1, 1):
         batch = _take_rows(rows, count)
-        for output, expected in zip(session.run(names, batch), forward(batch), strict=True):
-            if expected.dtype.kind != "f":
+        outputs, expected = session.run(names, batch), forward(batch)
+        if len(expected) != len(names):
+            raise AdapterError(
+                f"the exported model of {model.path} has {len(names)} outputs, and the framework's {len(expected)}",
+                "the same outputs",
+                "Return only tensors from its forward pass, and write no state in it.",
+            )
+        for output, own in zip(outputs, expected, strict=True):
+            if own.dtype.name not in EPS:
                 continue
-            eps = max(eps, float(np.finfo(output.dtype).eps))
-            error = max(error, _relative_distance(output, expected))
-    return Deviation(error, math.sqrt(TERMS * len(model.proto.graph.node)) * eps)
+            formats |= {output.dtype.name, own.dtype.name}
+            error = max(error, _relative_distance(output, own.astype(np.float64)))
+    nodes = len(model.proto.graph.node)
+    halves = [EPS[name] for name in formats & HALF_FORMATS]
+    return Deviation(error, math.sqrt(TERMS * nodes) * EPS["float32"] + math.sqrt(nodes) * max(halves, default=0.0))
+
+
+def float_formats(proto: ModelProto) -> set[str]:
+    """Names of the formats that a graph stores and computes reals in: those of weights, inputs, outputs and casts."""
+    graph = proto.graph
+    types = [tensor.data_type for tensor in graph.initializer]
+    types += [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
+    casts = [node.attribute for node in graph.node if node.op_type == "Cast"]
+    types += [entry.i for attributes in casts for entry in attributes if entry.name == "to"]
+    return {name for number, name in FORMATS.items() if number in types}
 
 
 def _relative_distance(output: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -21,7 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxrich.errors import AdapterError
+from onnxrich.data.formats.registry import is_data_file
+from onnxrich.errors import AdapterError, DataError, Notice
+from onnxrich.frameworks.randomness import is_indexed, isolated
 
 GROUP = "onnxrich.adapters"
 # Messages name the distribution of an adapter, except for this one.
@@ -29,12 +31,19 @@ OWN_DISTRIBUTION = "onnxrich"
 
 # Key of the labels in an item. A model's input of this name serves to compute a loss, and is left out.
 LABELS = "labels"
+# The input of token numbers, by the name that models of transformers give it: its shape is (texts, tokens).
+TOKENS = "input_ids"
+# Rows that are joined to a batch.
+ROWS_PER_BATCH = 256
 # Arrays by name: the model's inputs, and `labels` where they exist. The first axis counts rows.
 Item = Mapping[str, NDArray[np.generic]]
 
 
 class Adapter(Protocol):
-    """The verbs of an adapter."""
+    """The verbs of an adapter.
+
+    One more is optional: `notices(obj, example)` returns what results must say of a model, given an item with labels.
+    """
 
     def is_native(self, obj: Any) -> bool:
         """Whether an object is a model of this framework, and of no more specialised adapter."""
@@ -87,13 +96,70 @@ class _Converted:
     convert: Callable[[Any], Item]
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self.convert, self.loader)
+        return join_rows(map(self.convert, isolated(self.loader)), are_rows=is_indexed(self.loader))
 
 
 def converted(loader: Iterable[Any], convert: Callable[[Any], Item]) -> Iterable[Item]:
-    """The converted items of a loader: an iterator where the loader is one, else iterable any number of times."""
+    """The converted items of a loader: an iterator where the loader is one, else iterable any number of times.
+
+    Single rows are joined to batches. Reading changes no random state that a training draws from.
+    """
     items = _Converted(loader, convert)
     return iter(items) if isinstance(loader, Iterator) else items
+
+
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    items: Iterable[Item]
+    function: Callable[[Item], Item]
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.function, self.items)
+
+
+def mapped(items: Iterable[Item], function: Callable[[Item], Item]) -> Iterable[Item]:
+    """A function of each item: an iterator where the items are one, else iterable any number of times."""
+    results = _Mapped(items, function)
+    return iter(results) if isinstance(items, Iterator) else results
+
+
+def join_rows(items: Iterable[Item], *, are_rows: bool) -> Iterator[Item]:
+    """Join rows without an axis of rows to batches; batches pass.
+
+    Args:
+        items: rows or batches.
+        are_rows: whether all are rows; else those with a single number as the label, or with one text as tokens.
+
+    Raises:
+        DataError: when rows have other names or shapes than their neighbours.
+    """
+    rows: list[Item] = []
+    for item in items:
+        is_row = are_rows or np.ndim(item.get(LABELS, ())) == 0 or np.ndim(item.get(TOKENS, ((),))) == 1
+        if rows and (len(rows) == ROWS_PER_BATCH or not is_row):
+            yield _stack(rows)
+            rows = []
+        if is_row:
+            rows.append(item)
+        else:
+            yield item
+    if rows:
+        yield _stack(rows)
+
+
+def _stack(rows: Sequence[Item]) -> Item:
+    names = set(rows[0])
+    if any(set(row) != names for row in rows):
+        raise DataError("rows of the data hold different names", "the same in all", "Check the data.")
+    for name in rows[0]:
+        shapes = sorted({np.shape(row[name]) for row in rows})
+        if len(shapes) > 1:
+            raise DataError(
+                f"rows of the data have shapes {shapes[0]} and {shapes[1]} for {name!r}",
+                "rows of one shape",
+                "Pad them, or pass a loader that does.",
+            )
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def is_in_memory(data: Any) -> bool:
@@ -104,17 +170,86 @@ def is_in_memory(data: Any) -> bool:
     return any(hasattr(data, name) for name in ("dtype", "dtypes", "keys"))
 
 
+def model_notices(adapter: Adapter, model: Any, example: Item) -> tuple[Notice, ...]:
+    """What results of a model must say, by the optional verb `notices(obj, example)` of its adapter.
+
+    Args:
+        adapter: adapter of the model's framework.
+        model: the model.
+        example: an item of `Adapter.batches`, with its labels.
+    """
+    verb = getattr(adapter, "notices", None)
+    return () if verb is None else tuple(verb(model, example))
+
+
 def join_labels(data: Any, labels: Any) -> tuple[Any, Any]:
-    """Join data in memory and their labels into a loader of one item.
+    """Join data and their labels into a loader.
 
     The adapter then converts both, and knows what labels mean in its framework, such as classes that are words.
 
+    Args:
+        data: what the user passed: arrays, a mapping, or a loader.
+        labels: an array, the key under which items hold the labels, or a file.
+
     Returns:
         The data, and the labels that could not be joined or None.
+
+    Raises:
+        DataError: when no item has the key.
     """
-    if labels is None or isinstance(labels, str | os.PathLike) or not is_in_memory(data):
+    if labels is None:
+        return data, None
+    if isinstance(labels, str | os.PathLike):
+        return _name_labels(data, labels)
+    if isinstance(data, tuple | list) and len(data) > 1 and all(map(is_in_memory, data)):
+        return [(tuple(data), labels)], None
+    if not is_in_memory(data):
         return data, labels
     return [{**data, LABELS: labels} if isinstance(data, Mapping) else (data, labels)], None
+
+
+def _name_labels(data: Any, labels: str | os.PathLike[str]) -> tuple[Any, Any]:
+    """Put the labels under a key of the data where adapters look for them."""
+    is_file = not isinstance(labels, str) or is_data_file(labels)
+    if isinstance(data, Mapping):
+        if is_file and labels not in data:
+            return data, labels
+        return _named_labels(data, str(labels)), None
+    if is_file or data is None or is_in_memory(data):
+        return data, labels
+    if is_indexed(data):
+        return _RelabelledRows(data, str(labels)), None
+    return mapped(data, lambda item: _named_labels(item, str(labels))), None
+
+
+@dataclass(frozen=True, eq=False)
+class _RelabelledRows:
+    """Rows by index, with the labels under the key where adapters look for them."""
+
+    rows: Any
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return _named_labels(self.rows[index], self.key)
+
+
+def _named_labels(item: Any, key: str) -> Mapping[str, Any]:
+    if not isinstance(item, Mapping):
+        raise DataError(
+            f"labels={key!r} was passed, and the data yield items of type {type(item).__name__}",
+            "mappings with this key",
+            "Leave labels out where they are the last part of an item.",
+        )
+    if key not in item:
+        raise DataError(
+            f"an item of the data holds {', '.join(map(repr, item))}, and no {key!r}",
+            "the key of the labels",
+            "Pass one of these keys as labels.",
+        )
+    return {**item, LABELS: item[key]}
 
 
 def model_title(obj: Any) -> str:

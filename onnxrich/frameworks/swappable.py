@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice
 from onnxrich.frameworks.export import write_export
 from onnxrich.frameworks.parity import example_rows, measure_deviation
-from onnxrich.frameworks.registry import Adapter, Item, find_adapter
+from onnxrich.frameworks.registry import Adapter, Item, find_adapter, model_notices
 from onnxrich.frameworks.weights import WeightSource, swap_weights, weight_sources
 from onnxrich.model.file import is_external, read_model
 
@@ -32,12 +32,14 @@ class SwappableModel:
         sample: all rows to measure on, as one item.
         model: the exported model; its path where its weights lie in files of their own, which are not swapped.
         sources: where the values of its initializers come from, by their names.
+        notices: what results must say of the conversion.
     """
 
     adapter: Adapter
     sample: Item
     model: ModelProto | Path
     sources: Mapping[str, WeightSource]
+    notices: tuple[Notice, ...] = ()
 
     @classmethod
     def from_native(cls, model: Any, sample: Any, step: int) -> SwappableModel:
@@ -50,10 +52,11 @@ class SwappableModel:
         with contextlib.ExitStack() as stack:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxrich-"))) / "model.onnx"
             write_export(adapter, model, sample, path=path, step=step)
+            notices = model_notices(adapter, model, sample)
             proto = onnx.load(path, load_external_data=False)
             if not any(map(is_external, proto.graph.initializer)):
-                return cls(adapter, sample, proto, weight_sources(proto, adapter.weights(model)))
-            exported = cls(adapter, sample, path, {})
+                return cls(adapter, sample, proto, weight_sources(proto, adapter.weights(model)), notices)
+            exported = cls(adapter, sample, path, {}, notices)
             # The files stay for as long as the object that names them.
             weakref.finalize(exported, stack.pop_all().close)
             return exported
@@ -68,12 +71,14 @@ class SwappableModel:
         """Swap the weights, and tell whether the result computes what the framework computes."""
         if isinstance(self.model, Path):
             return False
-        swap_weights(self.model, self.sources, self.adapter.weights(model))
+        weights = self.adapter.weights(model)
+        swap_weights(self.model, self.sources, weights)
         for entry in self.model.metadata_props:
             if entry.key == "onnxrich.step":
                 entry.value = str(step)
         forward = partial(self.adapter.forward, model)
-        return measure_deviation(read_model(self.model), forward, example_rows(self.sample)).is_rounding
+        types = {array.dtype for array in weights.values()}
+        return measure_deviation(read_model(self.model), forward, example_rows(self.sample), types=types).is_rounding
 
 
 def _join_items(items: Any) -> Item:

@@ -13,7 +13,7 @@ from onnxrich.data.source import Source
 from onnxrich.engine.layers import LayerRequest
 from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
@@ -36,19 +36,32 @@ def run(model: Any, options: RunOptions) -> Analysis:
     from onnxrich.frameworks.conversion import as_onnx, convert_data, load_folder
 
     model = load_folder(model)
-    with as_onnx(model, options.data, options.labels) as (onnx_model, data, labels, name):
+    with as_onnx(model, options.data, options.labels) as converted:
         eval_data, eval_labels = convert_data(model, options.eval_data, options.eval_labels)
+        data, labels = converted.data, converted.labels
         return run_onnx(
-            onnx_model,
+            converted.model,
             replace(options, data=data, labels=labels, eval_data=eval_data, eval_labels=eval_labels),
-            name=name,
+            name=converted.name,
+            notices=converted.notices,
         )
 
 
 def run_onnx(
-    model: str | os.PathLike[str] | bytes | ModelProto, options: RunOptions, *, name: str | None = None
+    model: str | os.PathLike[str] | bytes | ModelProto,
+    options: RunOptions,
+    *,
+    name: str | None = None,
+    notices: tuple[Notice, ...] = (),
 ) -> Analysis:
-    """Measure an ONNX model; results and messages call it by the name, or by its path."""
+    """Measure an ONNX model.
+
+    Args:
+        model: the model.
+        options: those of the run.
+        name: what results and messages call the model; None: its path.
+        notices: what is known of the model before the run, for the result.
+    """
     timing = Timing()
     device = choose_device(options.device, options.provider)
     with timing.measure(Stage.READING_MODEL):
@@ -77,8 +90,8 @@ def run_onnx(
             timing=timing,
             listen=options.listen,
         )
-        layers, notices = evaluate_layers(result, timing=timing, listen=options.listen)
-        result = replace(result, notices=(*result.notices, *notices))
+        layers, of_layers = evaluate_layers(result, timing=timing, listen=options.listen)
+        result = replace(result, notices=(*notices, *result.notices, *of_layers))
         with timing.measure(Stage.METRICS):
             analysis, sample = evaluate_pass(
                 result,
