@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import re
@@ -17,6 +18,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError
+from onnxrich.model.formats import check_format, check_location
 from onnxrich.model.simplify import STANDARD, simplify
 
 # The most bytes of a protobuf file. Larger models keep their weights as external data.
@@ -127,6 +129,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
         )
     else:
         path = os.fspath(model)
+        check_location(path)
         data, folder = _read_file(Path(path)), Path(path).resolve().parent
     proto = _parse(data, path)
     digest = hashlib.sha256(data).hexdigest()
@@ -140,6 +143,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto) -> Model:
 
 def _read_file(path: Path) -> bytes:
     with open_regular(path, ModelError, "a readable ONNX file") as file:
+        check_format(file, str(path))
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_FILE:
             raise ModelError(
@@ -151,8 +155,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _parse(data: bytes, path: str) -> ModelProto:
-    if data.startswith(b"version https://git-lfs"):
-        raise ModelError(f"{path} is a git-lfs pointer", "the model itself", "Run `git lfs pull` first.")
+    check_format(io.BytesIO(data), path)
     proto = ModelProto()
     try:
         proto.ParseFromString(data)

@@ -100,11 +100,12 @@ class Track(Renderable):
         }
 
     def to_csv(self) -> str:
-        """Return a line a checkpoint: step, model, metrics, their standard errors where known, and noted numbers."""
+        """Return a line a checkpoint: step, model, metrics, their errors, half-widths of intervals, and noted numbers."""
         document, text = self.to_dict(), io.StringIO()
         errors = {
-            f"{name}_error": [None if interval is None else interval["error"] for interval in intervals]
+            f"{name}_{kind}": [None if interval is None else interval[kind] for interval in intervals]
             for name, intervals in document["intervals"].items()
+            for kind in ("error", "half_width")
         }
         s_init = {} if self.s_init is None else {"s_init": [None if s is None else s.value for s in self.s_init]}
         noted = {f"noted_{name}": values for name, values in self.noted.items()}
