@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxrich.errors import AdapterError
 from onnxrich.frameworks.exporters import quiet
 from onnxrich.frameworks.registry import LABELS, Item, converted
-from onnxrich_torch.programs import load_program
+from onnxrich_torch.programs import check_open_batch, load_program
 
 # Bytes of weights above which they go to a file of their own: a protobuf file holds 2 GiB at most.
 MAX_INLINE_BYTES = 2**30
@@ -86,6 +86,8 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
     """Write a module or a program with PyTorch's dynamo exporter."""
     import torch
 
+    if isinstance(obj, torch.export.ExportedProgram):
+        check_open_batch(obj)
     options: dict[str, Any] = {"external_data": _weight_bytes(obj) > MAX_INLINE_BYTES}
     if isinstance(obj, torch.nn.Module):
         axes = {name: _dynamic_axes(array) for name, array in example.items()}

@@ -162,10 +162,11 @@ def takes(kind: type[WorkOptions], *, own: Sequence[str] = ()) -> Callable[[Comm
                 )
             return command(options=options, **values)
 
-        declared: list[Callable[[Command], Command]] = [
+        declared = [
             _option(field) for field in described(kind) if field.name not in own and _is_for_command_line(field)
         ]
-        for option in [in_process_option, *reversed(declared)]:
+        decorators: list[Callable[[Command], Command]] = [in_process_option, *reversed(declared)]
+        for option in decorators:
             parsed = option(parsed)
         return parsed
 

@@ -173,7 +173,7 @@ class PassOptions(HeadOptions, _RowOptions, _DataOptions):
     )
     preprocessing: Preprocessing | Mapping[str, Any] | None = option(
         None,
-        "What is done to the rows as one value: a `Preprocessing`, or a mapping of its fields such as {'scale': 1/255}.",
+        "What is done to the rows as one value: a `Preprocessing`, or a mapping of its fields: {'scale': 1 / 255}.",
         in_python="What is left out is looked for in `onnxrich.toml`, the model and a `preprocessor_config.json`.",
     )
     seed: int = option(0, "Seed of rows drawn at random, and of rows made up without data.", "N")

@@ -71,7 +71,7 @@ def verdict(analysis: Analysis) -> Verdict:
     if d_lr is None:
         return Verdict("undefined", wording.undefined_reason(analysis, "d_lr"))
     if analysis.anchors is None:
-        return Verdict("smoke test", "The inputs are random numbers: nothing is said about how the model was trained.")
+        return Verdict("smoke test", "The inputs are random numbers, so this says nothing about how the model was trained.")
     if parts.utilized_variance is None or parts.participation_ratio is None:
         return Verdict("undefined", wording.undefined_reason(analysis, "utilized_variance"))
     use, evenness = parts.utilized_variance, _evenness(parts)
@@ -168,8 +168,8 @@ def _reaches_unshaped(analysis: Analysis, d_lr: float, unshaped: float) -> bool:
 def _against_unshaped(anchors: Anchors, *, is_like: bool) -> str:
     if anchors.unshaped < 2 * _ABOUT:
         return (
-            f"With so few features for the outputs, features that nothing shaped have about {anchors.unshaped:.2f}: D_LR "
-            "can't tell rich training from lazy."
+            f"With so few features for the outputs, features that nothing shaped have about {anchors.unshaped:.2f}: "
+            "D_LR can't tell rich training from lazy."
         )
     if not is_like:
         return f"Features of this width that nothing shaped have about {anchors.unshaped:.2f}."

@@ -100,7 +100,7 @@ class Track(Renderable):
         }
 
     def to_csv(self) -> str:
-        """Return a line a checkpoint: step, model, metrics, their errors, half-widths of intervals, and noted numbers."""
+        """Return a line a checkpoint: step, model, metrics, errors, half-widths of intervals, noted numbers."""
         document, text = self.to_dict(), io.StringIO()
         errors = {
             f"{name}_{kind}": [None if interval is None else interval[kind] for interval in intervals]
