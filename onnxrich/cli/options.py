@@ -129,7 +129,7 @@ FLAGS = {"example": "--data", "output": "-o/--output"}
 
 force_option = click.option("--force", is_flag=True, help="Replace existing files, or an earlier report.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-in_process_option = click.option(
+in_process_option: Callable[[Command], Command] = click.option(
     "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
 )
 
@@ -165,10 +165,10 @@ def takes(kind: type[WorkOptions], *, own: Sequence[str] = ()) -> Callable[[Comm
         declared = [
             _option(field) for field in described(kind) if field.name not in own and _is_for_command_line(field)
         ]
-        decorators: list[Callable[[Command], Command]] = [in_process_option, *reversed(declared)]
-        for option in decorators:
-            parsed = option(parsed)
-        return parsed
+        with_options: Command = parsed
+        for option in (*declared[::-1], in_process_option):
+            with_options = option(with_options)
+        return with_options
 
     return decorate
 

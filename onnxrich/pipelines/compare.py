@@ -65,11 +65,15 @@ def compare(models: Sequence[ModelLike], options: SeriesOptions) -> Comparison:
 
 
 def _with_anchor(analyses: Sequence[Analysis], initial: int | None) -> list[Analysis]:
-    """Give each analysis the initial model to be read against, where there is one."""
+    """Give each analysis the initial model to be read against, where there is one, and it saw the same data."""
     if initial is None:
         return list(analyses)
     start = analyses[initial]
-    return [analysis if analysis is start else with_initial(analysis, start) for analysis in analyses]
+
+    def is_read_against(analysis: Analysis) -> bool:
+        return analysis is not start and analysis.record.data.fingerprint == start.record.data.fingerprint
+
+    return [with_initial(analysis, start) if is_read_against(analysis) else analysis for analysis in analyses]
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _few_rows_notices(layers: Sequence[Layer], n: float) -> list[Notice]:
     if not few:
         return []
     message = (
-        f"{few} of {len(layers)} layers have few rows, below {ROWS_PER_FEATURE} a feature, where D_LR is biased, more so "
+        f"{few} of {len(layers)} layers have few rows, below {ROWS_PER_FEATURE} a feature: D_LR is biased, more so "
         "in wide layers than in narrow ones: compare their d_lr_debiased, or pass more rows."
     )
     return [Notice("layers_few_rows", message)]

@@ -71,7 +71,9 @@ def verdict(analysis: Analysis) -> Verdict:
     if d_lr is None:
         return Verdict("undefined", wording.undefined_reason(analysis, "d_lr"))
     if analysis.anchors is None:
-        return Verdict("smoke test", "The inputs are random numbers, so this says nothing about how the model was trained.")
+        return Verdict(
+            "smoke test", "The inputs are random numbers, so this says nothing about how the model was trained."
+        )
     if parts.utilized_variance is None or parts.participation_ratio is None:
         return Verdict("undefined", wording.undefined_reason(analysis, "utilized_variance"))
     use, evenness = parts.utilized_variance, _evenness(parts)

@@ -225,7 +225,8 @@ def test_options_of_numpy(isolate: bool, tmp_path: Path) -> None:
 
 
 ROWS: dict[str, tuple[str, Any]] = {
-    "limit": ("reading", 100), "shuffle": ("reading", True), "balanced": ("reading", True), "max_errors": ("reading", 2),
+    "limit": ("reading", 100), "shuffle": ("reading", True), "balanced": ("reading", True),
+    "max_errors": ("reading", 2),
     "color": ("preprocessing", "gray"), "resize": ("preprocessing", 28), "resample": ("preprocessing", "box"),
     "crop": ("preprocessing", "8x9"), "scale": ("preprocessing", "1/255"), "mean": ("preprocessing", [0.5]),
     "std": ("preprocessing", np.ones(1)), "layout": ("preprocessing", "NCHW"),

@@ -16,9 +16,6 @@ from onnxrich.report.kinds import is_synthetic, with_evaluations
 from onnxrich.report.verdict import Tick, scale_note, ticks, verdict
 from onnxrich.results.analysis import CHOICES, Analysis
 
-# Share of the scale that the label of a mark may take.
-_LABEL_SHARE = 0.45
-
 
 def variables(analyses: Sequence[Analysis], names: Sequence[str] | None = None) -> dict[str, Any]:
     """Give the variables of the template.
@@ -77,19 +74,18 @@ def _marks(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
     for index, analysis in enumerate(analyses):
         for tick in ticks(analysis):
             by_tick.setdefault(tick, []).append(index)
-    labelled: dict[str, list[float]] = {}
+    kinds = [tick.kind for tick in by_tick]
     marks = []
-    for tick, models in by_tick.items():
-        # Labels of one kind stand in one line, so that those of near marks would lie over each other.
-        others = labelled.setdefault(tick.kind, [])
-        has_label = all(abs(tick.value - other) > _LABEL_SHARE for other in others)
-        others += [tick.value] if has_label else []
+    for number, (tick, models) in enumerate(by_tick.items()):
+        # Labels of one kind stand in one line. Where there are several, the first says what they are; the verdicts have
+        # the numbers.
+        label = tick.label if kinds.count(tick.kind) == 1 else tick.label.split(":")[0]
         marks.append(
             {
                 "tick": tick,
                 "look": look(models[0]) if len(models) < len(analyses) else "",
-                "anchor": "start" if tick.value < 0.2 else "end" if tick.value > 0.8 else "middle",
-                "has_label": has_label,
+                "anchor": "start" if tick.value < 0.4 else "end" if tick.value > 0.6 else "middle",
+                "label": label if kinds.index(tick.kind) == number else "",
             }
         )
     return marks
