@@ -1,4 +1,4 @@
-"""Train a small CNN on Fashion-MNIST, export it, and measure its richness on all 70 000 images.
+"""Train a small CNN on Fashion-MNIST, export it before and after, and measure its richness on all 70 000 images.
 
 What one learns: the whole way from a training script to a report. The pixels stay bytes until they are inside the
 model, so the data file is the data set as it is; the first dimension is symbolic, so that any batch size fits; and
@@ -140,21 +140,24 @@ def main() -> None:
     parts = {part: load(options.data, part, limit=options.limit) for part in PARTS}
     tensors = {part: tuple(torch.from_numpy(array.copy()) for array in arrays) for part, arrays in parts.items()}
 
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = ("model.onnx", "untrained.onnx", "images.npy", "labels.npy")
+    path, untrained, images, labels = (options.output / name for name in names)
     model = Network()
+    to_onnx(model, untrained)
     train(model, *tensors["train"], epochs=options.epochs)
     print(f"accuracy on the test images: {accuracy(model, *tensors['t10k']):.1%}")
-
-    options.output.mkdir(parents=True, exist_ok=True)
-    path, images, labels = (options.output / name for name in ("model.onnx", "images.npy", "labels.npy"))
     to_onnx(model, path)
     np.save(images, np.concatenate([parts[part][0] for part in PARTS]))
     np.save(labels, np.concatenate([parts[part][1] for part in PARTS]))
 
-    analysis = onnxrich.run(path, images, labels)
+    analysis = onnxrich.run(path, images, labels, init=untrained)
     analysis.save(options.output / "report", force=options.force)
+    anchors = analysis.anchors
     print(f"D_LR {analysis.metrics['d_lr']:.4f} over {analysis.record.data.n:,} images; 0 is richest, 1 laziest")
+    print(f"untrained {anchors.initial.d_lr:.4f}; features of this width that nothing shaped {anchors.unshaped:.2f}")
     print(f"Open {options.output / 'report' / 'report.html'} in a browser.")
-    print(f"The same by command: onnxrich run {path} --data {images} --labels {labels}")
+    print(f"The same by command: onnxrich run {path} --init {untrained} --data {images} --labels {labels}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from onnxrich.frameworks.registry import LABELS, Item, converted, join_rows, map
 from onnxrich_torch.arrays import has_bfloat16, to_array, to_input, to_tensors
 from onnxrich_torch.labels import LabelAlignment
 from onnxrich_torch.loaders import own_reader
-from onnxrich_torch.programs import load_program
+from onnxrich_torch.programs import check_open_batch, load_program
 from onnxrich_torch.state import undisturbed
 
 # Bytes of weights above which they go to a file of their own: a protobuf file holds 2 GiB at most.
@@ -90,6 +90,8 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
     """Write a module or a program with PyTorch's dynamo exporter."""
     import torch
 
+    if isinstance(obj, torch.export.ExportedProgram):
+        check_open_batch(obj)
     options: dict[str, Any] = {"external_data": _weight_bytes(obj) > MAX_INLINE_BYTES}
     original, obj = obj, _in_float32(obj)
     if isinstance(obj, torch.nn.Module):

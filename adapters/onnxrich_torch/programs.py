@@ -66,6 +66,27 @@ def load_program(path: Path) -> Any:
         ) from error
 
 
+def check_open_batch(program: Any) -> None:
+    """Check that a program takes batches of any size.
+
+    Args:
+        program: a `torch.export.ExportedProgram`.
+
+    Raises:
+        AdapterError: when the first axis of none of its inputs is open.
+    """
+    inputs = program.graph_signature.user_inputs
+    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
+    sizes = [value.shape[0] for value in values if getattr(value, "ndim", 0)]
+    if sizes and all(isinstance(size, int) for size in sizes):
+        raise AdapterError(
+            f"the program takes only batches of {sizes[0]} rows",
+            "an open batch size",
+            "Export it again with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), an entry for each input, and an "
+            "example of two rows or more; then torch.export.save.",
+        )
+
+
 def _check_archive(path: Path, archive: Any) -> None:
     import torch
 

@@ -15,7 +15,7 @@ import click
 
 from onnxrich._utils.validation import KINDS, LEAST
 from onnxrich.errors import DataError, DeviceError
-from onnxrich.pipelines.options import WorkOptions, described
+from onnxrich.pipelines.options import PREPROCESSING, WorkOptions, described
 
 Command = Callable[..., Any]
 
@@ -110,50 +110,27 @@ class HeadNumber(click.ParamType[int | Literal["all"]]):
 # Types of options that their declaration doesn't tell.
 TYPES: dict[str, click.ParamType[Any]] = {
     "checkpoint": click.Path(dir_okay=False),
+    "color": click.Choice(["rgb", "bgr", "gray"]),
     "device": Device(),
     "evaluation": click.Path(path_type=Path),
     "ignore_label": click.INT,
     "init": click.Path(path_type=Path),
     "layers": Names(),
+    "layout": click.Choice(["NCHW", "NHWC"]),
     "max_memory": Size(),
     "metrics": Metrics(),
     "output": click.Path(path_type=Path),
     "provider": Provider(),
+    "resample": click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
     "timeout": click.FloatRange(min=0, min_open=True),
     "token": click.INT,
 }
 # Names of options that differ from those of the keyword arguments.
 FLAGS = {"example": "--data", "output": "-o/--output"}
 
-# How rows are read and prepared: fields of `Selection` and of `Preprocessing`.
-READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
-PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
-_ROWS = (
-    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read N rows at most."),
-    click.option("--shuffle", is_flag=True, help="Draw the rows at random, by --seed."),
-    click.option("--balanced", is_flag=True, help="Take the same number of rows of each class."),
-    click.option(
-        "--max-errors", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
-        help="Leave out up to N items that can't be read.",
-    ),
-    click.option("--text", metavar="COLUMN", help="Column of texts, which --tokenizer turns into the inputs."),
-    click.option("--tokenizer", metavar="FILE", help="The tokenizer.json that the model was trained with."),
-    click.option("--resize", metavar="S|HxW", help="Scale images: the shorter side, or both."),
-    click.option("--crop", metavar="S|HxW", help="Cut this out of the middle of images."),
-    click.option(
-        "--resample", type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
-        help="Filter of --resize; bilinear when left out.",
-    ),
-    click.option("--color", type=click.Choice(["rgb", "bgr", "gray"]), help="Order of colours that the model takes."),
-    click.option("--scale", metavar="F", help="Multiply by F, such as 1/255; before --mean and --std."),
-    click.option("--mean", metavar="M,…", help="Subtract, one number or one a channel."),
-    click.option("--std", metavar="S,…", help="Divide by, one number or one a channel."),
-    click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Where the model takes the channels of images."),
-)  # fmt: skip
-
 force_option = click.option("--force", is_flag=True, help="Replace existing files, or an earlier report.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the table.")
-in_process_option = click.option(
+in_process_option: Callable[[Command], Command] = click.option(
     "--in-process", is_flag=True, help="Work in this process, without protection: for debuggers and profilers."
 )
 
@@ -177,8 +154,8 @@ def takes(kind: type[WorkOptions], *, own: Sequence[str] = ()) -> Callable[[Comm
         def parsed(**values: Any) -> Any:
             options = {name: values.pop(name) for name in names if name in values and name not in own}
             options["isolate"] = not values.pop("in_process")
-            if "reading" in names:
-                options |= _row_options(values)
+            if "limit" in names:
+                _check_rows(options)
             _check_limits(options)
             if options.get("provider") is not None and options["device"] != "auto":
                 raise click.UsageError(
@@ -189,9 +166,10 @@ def takes(kind: type[WorkOptions], *, own: Sequence[str] = ()) -> Callable[[Comm
         declared = [
             _option(field) for field in described(kind) if field.name not in own and _is_for_command_line(field)
         ]
-        for option in (in_process_option, *reversed([*declared, *(_ROWS if "reading" in names else ())])):
-            parsed = option(parsed)
-        return parsed
+        with_options: Command = parsed
+        for option in (*declared[::-1], in_process_option):
+            with_options = option(with_options)
+        return with_options
 
     return decorate
 
@@ -208,6 +186,7 @@ def _option(field: Field[Any]) -> Callable[[Command], Command]:
         return click.option(*flags, field.name, is_flag=True, help=meaning)
     whole = field.name in KINDS and field.name in LEAST
     kind = TYPES.get(field.name) or (click.IntRange(min=LEAST[field.name]) if whole else click.STRING)
+    metavar = None if isinstance(kind, click.Choice) else metavar
     # A required option has no default, for even None counts as one.
     has_default = {"required": True} if field.default is MISSING else {
         "default": field.default, "show_default": field.default is not None
@@ -215,17 +194,14 @@ def _option(field: Field[Any]) -> Callable[[Command], Command]:
     return click.option(*flags, field.name, type=kind, metavar=metavar, help=meaning, **has_default)
 
 
-def _row_options(values: dict[str, Any]) -> dict[str, Any]:
-    """How rows are read and prepared, as two mappings of what was passed."""
+def _check_rows(options: dict[str, Any]) -> None:
+    """Refuse options of the rows that are wrong, whatever the files hold."""
     from onnxrich.data.preprocessing.steps import Preprocessing
 
-    reading, steps = (
-        {name: value for name in names if (value := values.pop(name)) is not None} for names in (READING, PREPROCESSING)
-    )
-    if ("text" in reading) != ("tokenizer" in reading):
+    if (options["text"] is None) != (options["tokenizer"] is None):
         raise click.UsageError("--text COLUMN and --tokenizer FILE belong together: pass both, or none of them.")
     with usage():
-        return {"reading": reading, "preprocessing": Preprocessing.of(steps).declared()}
+        Preprocessing.of({name: options[name] for name in PREPROCESSING if options[name] is not None})
 
 
 def _check_limits(options: dict[str, Any]) -> None:

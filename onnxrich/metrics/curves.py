@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.linalg import Spectrum, compute_span, raw_spectrum
 from onnxrich.moments.matrix import Array, BlockName, Moments
@@ -27,6 +26,8 @@ class Curves:
         intensity: ρ_k/ρ₁, the eigenvalues of the feature kernel operator.
         utilization_variance: mean over outputs f_j of Σ_{i≤k} ⟨e_i|f_j⟩²/‖f_j‖².
         quality_variance: the same over the targets.
+        stops_at: k_max where it is below p, because further eigenvalues of the features are at rounding level; None
+            where the curves reach p.
     """
 
     k: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -35,6 +36,7 @@ class Curves:
     intensity: Array
     utilization_variance: Array
     quality_variance: Array | None
+    stops_at: int | None = None
 
     def individual(self, name: str) -> Array | None:
         """The value of each eigenfunction alone: differences in k of the cumulative curve of that name."""
@@ -42,8 +44,8 @@ class Curves:
         return None if curve is None else np.diff(curve, prepend=0.0)
 
 
-def compute_curves(sample: Sample) -> tuple[Curves, list[Notice]]:
-    """Compute the curves of a sample, and a notice if they stop before k = p.
+def compute_curves(sample: Sample) -> Curves:
+    """Compute the curves of a sample.
 
     Source: Nam et al. 2026. Eigenpairs ρ_k, v_k of S_φφ/n (uncentred) give the eigenfunctions e_k(x) = φ(x)·v_k/√ρ_k,
     orthonormal on the sample, and ⟨e_k|g⟩ = v_kᵀ S_φg/(n √ρ_k). An eigenvalue at rounding level has no defined
@@ -54,8 +56,8 @@ def compute_curves(sample: Sample) -> tuple[Curves, list[Notice]]:
     return _assemble(sample.moments, products, spectrum.values[: spectrum.rank])
 
 
-def compute_curves_on(fitted: Sample, sample: Sample) -> tuple[Curves, list[Notice]]:
-    """Compute the curves of a sample over the eigenfunctions of another, and a notice if they stop early.
+def compute_curves_on(fitted: Sample, sample: Sample) -> Curves:
+    """Compute the curves of a sample over the eigenfunctions of another.
 
     The eigenfunctions e_k(x) = φ(x)·v_k/√ρ_k are those of the fitted sample (Nyström). On other rows they are no longer
     orthonormal. Gram-Schmidt in their order makes them so: the curves still rise to at most one, and the first k span
@@ -106,8 +108,8 @@ def _eigenfunction_products(moments: Moments, spectrum: Spectrum) -> Array:
     return np.asarray(products / np.sqrt(moments.n * rho)[:, None])
 
 
-def _assemble(moments: Moments, products: Array, sizes: Array) -> tuple[Curves, list[Notice]]:
-    """Make the curves, and a notice if they stop before k = p.
+def _assemble(moments: Moments, products: Array, sizes: Array) -> Curves:
+    """Make the curves.
 
     Args:
         moments: of the rows.
@@ -120,18 +122,15 @@ def _assemble(moments: Moments, products: Array, sizes: Array) -> tuple[Curves, 
     quality = quality_variance = None
     if moments.K:
         quality, quality_variance = _explained_shares(moments, "targets", products[:, moments.C :])
-    curves = Curves(
+    return Curves(
         k=np.arange(1, stop + 1),
         utilization=utilization,
         quality=quality,
         intensity=sizes / sizes[0] if stop else sizes,
         utilization_variance=utilization_variance,
         quality_variance=quality_variance,
+        stops_at=stop if stop < moments.p else None,
     )
-    if stop == moments.p:
-        return curves, []
-    reach = f"The curves stop at k = {stop} of {moments.p}"
-    return curves, [Notice("curves_stop", f"{reach}: further eigenvalues of the features are at rounding level.")]
 
 
 def _explained_shares(moments: Moments, block: BlockName, products: Array) -> tuple[Array, Array]:

@@ -29,25 +29,43 @@ _BOUNDS: Mapping[Scale, tuple[float, float]] = {
 }  # fmt: skip
 
 
+# Names in the JSON document of an interval. `error` is the standard error by its name in version 0.1.0.
+INTERVAL_NAMES = ("standard_error", "half_width", "low", "high", "error")
+
+
 @dataclass(frozen=True)
 class Interval:
     """Standard error of a metric, and the ends of its 95 % interval."""
 
-    error: float
+    standard_error: float
     low: float
     high: float
 
     @property
+    def error(self) -> float:
+        """The standard error, by its name in version 0.1.0."""
+        return self.standard_error
+
+    @property
     def half(self) -> float:
-        """Half the width of the interval."""
+        """Half the width, by its name in version 0.1.0."""
+        return self.half_width
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval: what reports print behind ±."""
         return (self.high - self.low) / 2
+
+    def to_dict(self) -> dict[str, float]:
+        """Convert to JSON-able values."""
+        return {name: getattr(self, name) for name in INTERVAL_NAMES}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Convert the JSON-able fields of an interval.
+        """Convert what `to_dict` returned, now or in version 0.1.0.
 
         Raises:
-            KeyError, TypeError, ValueError: if they have another form.
+            KeyError, TypeError, ValueError: if it has another form.
         """
         return cls(*(float(values[key]) for key in ("error", "low", "high")))
 
@@ -80,7 +98,8 @@ class Uncertainty:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON-able values."""
-        return asdict(self)
+        intervals = {name: interval.to_dict() for name, interval in self.intervals.items()}
+        return asdict(self) | {"intervals": intervals}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -283,8 +302,8 @@ def _rows_needed(sample: Sample, interval: Interval | None) -> tuple[int | None,
     if interval is None or bias is None:
         return None, "These blocks do not show whether there are enough rows."
     sign = "−" if bias < 0 else "+"
-    precision = f"D_LR is known to ±{interval.half:.2g}, and its bias at so many rows is {sign}{abs(bias):.1g}"
-    factor = max(1.0, (interval.half / ENOUGH) ** 2)
+    precision = f"D_LR is known to ±{interval.half_width:.2g}, and its bias at so many rows is {sign}{abs(bias):.1g}"
+    factor = max(1.0, (interval.half_width / ENOUGH) ** 2)
     while abs(expected_bias(sample, n * factor) or 0.0) > ENOUGH and factor < 1e6:
         factor *= 1.05
     if factor == 1:

@@ -148,15 +148,26 @@ def _undefined_notices(moments: Moments, centered: Span, varies: bool) -> list[N
     return []
 
 
+def few_rows_notices(n: float, p: int, needed: int | None = None, summary: str = "") -> list[Notice]:
+    """Say that the rows are too few; none where they suffice. Whatever speaks of the number of rows rests on this.
+
+    Args:
+        n: number of rows.
+        p: number of features.
+        needed: rows that are needed as the blocks of rows measure it. Where they do not, it is `ROWS_PER_FEATURE` a
+            feature, a rule of thumb.
+        summary: the sentence that says so of the blocks.
+    """
+    least = ROWS_PER_FEATURE * p
+    if n <= 1 or n >= (least if needed is None else min(least, needed)):
+        return []
+    rule = f"D_LR is biased, mostly towards rich (0). As a rule of thumb, use {least:,} rows or more."
+    return [Notice("few_rows", f"n/p = {n / p:.2g} rows a feature are few. {rule if needed is None else summary}")]
+
+
 def _doubt_notices(moments: Moments, raw: Span, varies: bool) -> list[Notice]:
     """Say why D_LR may mislead."""
-    notices = []
-    if 1 < moments.n < ROWS_PER_FEATURE * moments.p:
-        message = (
-            f"n/p = {moments.n / moments.p:.2g} rows a feature: D_LR is biased towards rich (0) below about "
-            f"{ROWS_PER_FEATURE}; use {ROWS_PER_FEATURE * moments.p:,} rows or more, or d_lr_debiased."
-        )
-        notices.append(Notice("few_rows", message))
+    notices = few_rows_notices(moments.n, moments.p)
     if varies and raw.is_close_call:
         above, below = raw.gap
         message = (
@@ -235,7 +246,7 @@ METRICS = (
         compute=lambda sample: sample.cached(compute_richness).tolerance, scale="fact",
     ),
     Metric(
-        "rows_per_feature", "basis", "n/p; below about 10 D_LR is biased towards rich",
+        "rows_per_feature", "basis", "n/p; where it is small, D_LR is biased, mostly towards rich",
         compute=lambda sample: sample.moments.n / sample.moments.p, scale="fact",
     ),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError
 from onnxrich.model.batch_axes import BatchAxis, find_batch_axes
+from onnxrich.model.formats import check_format, check_location
 from onnxrich.model.simplify import STANDARD, simplify
 
 # The most bytes of a protobuf file. Larger models keep their weights as external data.
@@ -174,6 +176,7 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto, *, batch_axis
         )
     else:
         path = os.fspath(model)
+        check_location(path)
         data, folder = _read_file(Path(path)), _folder_of(Path(path))
     proto = _parse(data, path)
     digest = hashlib.sha256(data).hexdigest()
@@ -231,6 +234,7 @@ def _without_cache_links(model: Model) -> Model:
 
 def _read_file(path: Path) -> bytes:
     with open_regular(path, ModelError, "a readable ONNX file") as file:
+        check_format(file, str(path))
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_FILE:
             raise ModelError(
@@ -242,8 +246,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _parse(data: bytes, path: str) -> ModelProto:
-    if data.startswith(b"version https://git-lfs"):
-        raise ModelError(f"{path} is a git-lfs pointer", "the model itself", "Run `git lfs pull` first.")
+    check_format(io.BytesIO(data), path)
     proto = ModelProto()
     try:
         proto.ParseFromString(data)

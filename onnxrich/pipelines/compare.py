@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from onnxrich.pipelines.options import PassOptions, SeriesOptions, WorkOptions
 from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.differences import Estimate, Pair, similarities
+from onnxrich.results.differences import Estimate, Pair, similarities, with_initial
 from onnxrich.results.paths import moments_of
 
 # What stands for a model: a file of one, of saved moments, the folder of a report, or the model itself.
@@ -51,17 +51,29 @@ def compare(models: Sequence[ModelLike], options: SeriesOptions) -> Comparison:
     if len(saved) == len(models):
         check_unused(options)
         analyses = [saved[number] for number in range(len(models))]
-        return Comparison.of(analyses, initial=initial, notices=[NO_PRODUCTS])
+        return Comparison.of(_with_anchor(analyses, initial), initial=initial, notices=[NO_PRODUCTS])
     fresh = {number: model for number, model in enumerate(models) if number not in saved}
     measured = _measure(fresh, len(models), options)
     analyses = [saved[number] if number in saved else measured.analyses[number] for number in range(len(models))]
     return Comparison.of(
-        analyses,
+        _with_anchor(analyses, initial),
         initial=initial,
         cka=measured.cka,
         notices=[*measured.notices, *([NO_PRODUCTS] if saved else [])],
         memory=measured.memory,
     )
+
+
+def _with_anchor(analyses: Sequence[Analysis], initial: int | None) -> list[Analysis]:
+    """Give each analysis the initial model to be read against, where there is one, and it saw the same data."""
+    if initial is None:
+        return list(analyses)
+    start = analyses[initial]
+
+    def is_read_against(analysis: Analysis) -> bool:
+        return analysis is not start and analysis.record.data.fingerprint == start.record.data.fingerprint
+
+    return [with_initial(analysis, start) if is_read_against(analysis) else analysis for analysis in analyses]
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
         loaded = []
         for number, model in models.items():
             options.listen(Progress(f"reading model {number + 1} of {count}"))
-            loaded.append(_load(model, options))
+            loaded.append(load_head(model, options))
         leader = choose_leader([model for model, _ in loaded])
         source = _open_data(loaded, leader, options)
     joint = measure_jointly(
@@ -120,9 +132,19 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
     )
 
 
-def _load(model: ModelLike, options: PassOptions) -> tuple[Model, Head | UnmeasuredHead]:
+def load_head(
+    model: ModelLike, options: PassOptions, *, name: str | None = None
+) -> tuple[Model, Head | UnmeasuredHead]:
+    """Read a model and find the head that the options mean.
+
+    Args:
+        model: the model.
+        options: they name the head.
+        name: what results and messages call the model; its path when left out.
+    """
     loaded = read_model(model, batch_axis=options.batch_axis)
     check_not_instrumented(loaded)
+    loaded = loaded if name is None else replace(loaded, path=name)
     with prefix_errors(loaded.path):
         return loaded, find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)
 

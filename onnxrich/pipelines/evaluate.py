@@ -18,6 +18,7 @@ from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import label_notices
 from onnxrich.metrics.registry import METRICS, evaluate, select
+from onnxrich.metrics.richness import few_rows_notices
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
 from onnxrich.model.file import Model
 from onnxrich.model.parameters import count_parameters, squared_norm, weights_sha256
@@ -102,12 +103,15 @@ def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None
         defined = [name for name in names if not (METRICS[name].depends_on_numbering and record.misnumbered)]
         metrics, metric_notices = evaluate(sample, defined)
         uncertainty = estimate(sample, defined) or record.uncertainty
-        drawn, curve_notices = compute_curves(sample) if fitted is None else compute_curves_on(fitted, sample)
+        curves = compute_curves(sample) if fitted is None else compute_curves_on(fitted, sample)
     metrics = {name: metrics.get(name) for name in names}
     metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
     beyond = {name: metrics[name] for name in names if METRICS[name].needs_more_than_moments}
     record = replace(record, beyond=beyond, uncertainty=uncertainty)
-    return Analysis(record, metrics, drawn, (*record.notices, *metric_notices, *curve_notices), sample.moments)
+    measured = (None, "") if uncertainty is None else (uncertainty.needed, uncertainty.summary)
+    rows_notices = few_rows_notices(sample.moments.n, sample.moments.p, *measured)
+    notices = [notice for notice in metric_notices if notice.code != "few_rows"]
+    return Analysis(record, metrics, curves, (*record.notices, *rows_notices, *notices), sample.moments)
 
 
 def with_profile(analysis: Analysis, seconds: Mapping[str, float]) -> Analysis:

@@ -12,7 +12,7 @@ from onnxrich.engine.layers import LayerMoments, skipped_notices
 from onnxrich.engine.result import PassResult
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
-from onnxrich.metrics.jackknife import estimate_intervals
+from onnxrich.metrics.jackknife import ENOUGH, estimate_intervals
 from onnxrich.metrics.linalg import centered_spectrum
 from onnxrich.metrics.registry import evaluate
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
@@ -114,11 +114,19 @@ def to_layer(
 
 
 def _few_rows_notices(layers: Sequence[Layer], n: float) -> list[Notice]:
-    few = sum(layer.p * ROWS_PER_FEATURE > n for layer in layers)
+    few = sum(layer.p * ROWS_PER_FEATURE > n and not _is_precise(layer) for layer in layers)
     if not few:
         return []
     message = (
-        f"{few} of {len(layers)} layers have fewer than {ROWS_PER_FEATURE} rows a feature, where D_LR is too low, more "
-        "so in wide layers than in narrow ones: compare their d_lr_debiased, or pass more rows."
+        f"{few} of {len(layers)} layers have few rows, below {ROWS_PER_FEATURE} a feature: D_LR is biased, more so "
+        "in wide layers than in narrow ones: compare their d_lr_debiased, or pass more rows."
     )
     return [Notice("layers_few_rows", message)]
+
+
+def _is_precise(layer: Layer) -> bool:
+    """Whether blocks of rows show that the rows suffice: interval and bias of D_LR are as small as those of a head."""
+    d_lr, debiased, interval = layer.metrics["d_lr"], layer.metrics["d_lr_debiased"], layer.intervals.get("d_lr")
+    if d_lr is None or debiased is None or interval is None:
+        return False
+    return abs(d_lr - debiased) <= ENOUGH and interval.half_width <= ENOUGH

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from onnxrich.data.preprocessing.steps import Preprocessing
     from onnxrich.data.selection import Selection
 
+# How rows are read and prepared: fields of `Selection` and of `Preprocessing`, which are options too.
+READING = ("limit", "shuffle", "balanced", "max_errors", "text", "tokenizer")
+PREPROCESSING = ("color", "resize", "resample", "crop", "scale", "mean", "std", "layout")
+
 # The name that stands for all hidden layers.
 ALL_LAYERS = "all"
 
@@ -110,7 +114,29 @@ class _DataOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassOptions(HeadOptions, _DataOptions):
+class _RowOptions:
+    """Which rows are read and what is done to them: fields of `Selection` and `Preprocessing` by their own names."""
+
+    limit: int | None = option(None, "Read N rows at most.", "N")
+    shuffle: bool = option(False, "Draw the rows at random, by --seed.")
+    balanced: bool = option(False, "Take the same number of rows of each class.")
+    max_errors: int = option(0, "Leave out up to N items that can't be read.", "N")
+    text: str | None = option(None, "Column of texts, which --tokenizer turns into the inputs.", "COLUMN")
+    tokenizer: str | os.PathLike[str] | None = option(
+        None, "The tokenizer.json that the model was trained with.", "FILE"
+    )
+    resize: Any = option(None, "Scale images: the shorter side, or both.", "S|HxW")
+    crop: Any = option(None, "Cut this out of the middle of images.", "S|HxW")
+    resample: str | None = option(None, "Filter of --resize; bilinear when left out.", "FILTER")
+    color: str | None = option(None, "Order of colours that the model takes.", "COLOR")
+    scale: Any = option(None, "Multiply by F, such as 1/255; before --mean and --std.", "F")
+    mean: Any = option(None, "Subtract, one number or one a channel.", "M,…")
+    std: Any = option(None, "Divide by, one number or one a channel.", "S,…")
+    layout: str | None = option(None, "Where the model takes the channels of images.", "LAYOUT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassOptions(HeadOptions, _RowOptions, _DataOptions):
     """One pass over data: which rows, what is measured, and how it runs."""
 
     mask: str | None = option(
@@ -158,11 +184,11 @@ class PassOptions(HeadOptions, _DataOptions):
         "NAME[:KEY=VALUE,…]",
     )
     reading: Selection | Mapping[str, Any] | None = option(
-        None, "Which rows are read: a `Selection`, or a mapping of its fields such as {'limit': 1000}."
+        None, "Which rows are read as one value: a `Selection`, or a mapping of its fields such as {'limit': 1000}."
     )
     preprocessing: Preprocessing | Mapping[str, Any] | None = option(
         None,
-        "What is done to the rows: a `Preprocessing`, or a mapping of its fields such as {'scale': 1 / 255}.",
+        "What is done to the rows as one value: a `Preprocessing`, or a mapping of its fields: {'scale': 1 / 255}.",
         in_python="What is left out is looked for in `onnxrich.toml`, the model and a `preprocessor_config.json`.",
     )
     seed: int = option(0, "Seed of rows drawn at random, and of rows made up without data.", "N")
@@ -173,12 +199,44 @@ class PassOptions(HeadOptions, _DataOptions):
             from onnxrich.metrics.registry import select
 
             object.__setattr__(self, "metrics", select(self.metrics))
+        self._gather("reading", READING)
+        self._gather("preprocessing", PREPROCESSING)
+
+    def _gather(self, whole: str, names: Sequence[str]) -> None:
+        """Move options of the rows into the one value that the pipelines take.
+
+        Raises:
+            DataError: when they are given both by themselves and as one value.
+        """
+        defaults = {each.name: each.default for each in fields(_RowOptions)}
+        values = {name: getattr(self, name) for name in names}
+        # Arrays have no truth value: only numbers and truths, whose types are checked by now, are compared.
+        given = {
+            name: value
+            for name, value in values.items()
+            if value is not defaults[name] and not (isinstance(defaults[name], int) and value == defaults[name])
+        }
+        if not given:
+            return
+        if getattr(self, whole):
+            raise DataError(
+                f"{', '.join(given)} beside {whole}", "one of the two", f"Put it into {whole}, or leave {whole} out."
+            )
+        object.__setattr__(self, whole, given)
+        for name in given:
+            object.__setattr__(self, name, defaults[name])
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(PassOptions):
     """Options of `onnxrich run`."""
 
+    init: Any = option(
+        None,
+        "The model before its training: its D_LR, on the same rows, is a mark on the scale.",
+        "MODEL",
+        in_python="The path of an ONNX file, its bytes or a ModelProto.",
+    )
     eval_data: Any = option(
         None,
         "Other data to evaluate on, over the eigenfunctions of the first.",
@@ -218,7 +276,7 @@ class SeriesOptions(PassOptions):
 
     init: Any = option(
         None,
-        "The model that training began from: adds S_init, how alike the features still are.",
+        "The model before its training: adds S_init, how alike the features still are, and its D_LR as a mark.",
         "MODEL",
         in_python="A comparison adds it as its last model when it is none of the models.",
     )

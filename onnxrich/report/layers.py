@@ -41,7 +41,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def _cells(layer: Layer) -> list[str]:
     d_lr, interval = layer.metrics["d_lr"], layer.intervals.get("d_lr")
-    spread = "" if interval is None else f" ± {interval.half:.2g}"
+    spread = "" if interval is None else f" ± {interval.half_width:.2g}"
     others = ("utilized_variance", "effective_rank", "participation_ratio")
     return [
         wording.shorten(printable(layer.scope or layer.name), _LONGEST_NAME), f"{layer.p:,}",

@@ -106,6 +106,8 @@ def summary(track: Track) -> str:
     """Describe the transitions in one sentence."""
     if len(track.results) < 2:
         return "A single checkpoint: there is no course to follow."
+    if any(analysis.record.data.synthetic for analysis in track.results):
+        return "The inputs are random numbers: this smoke test says nothing about the training."
     names = checkpoint_names(track)
     falls = [
         f"from {names[transition.start]} to {names[transition.stop]} "

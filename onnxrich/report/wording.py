@@ -20,15 +20,6 @@ SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurem
 NOT_PERFORMANCE = "Richness is how a model learned, not how well: it says nothing about accuracy."
 DIFFERENCES = "Differences are to the first model, with half their 95 % interval; * marks those that leave out 0."
 
-# Upper end of each fifth of the scale, its place, and its meaning. Whether a model was trained at all can't be seen.
-_VERDICTS = (
-    (0.2, "near the rich end", "the features hold little more than the outputs use, as rich training leaves them"),
-    (0.4, "towards the rich end", "the features hold more than the outputs use, though not much more"),
-    (0.6, "between rich and lazy", "the features hold what the outputs use and a good deal more"),
-    (0.8, "towards the lazy end", "the features hold much more than the outputs use"),
-    (2.0, "near the lazy end", "the features hold far more than the outputs use, as initialisation leaves them"),
-)
-
 _REASONS = {"rank_gap_above": "No output function was kept.", "rank_gap_below": "None was taken for noise."}
 _UNREADABLE = "The head's weights can't be read from the graph, or don't fit the classes."
 # Reasons that lie neither in the labels nor in the features.
@@ -75,28 +66,6 @@ def labels(analyses: Sequence[Analysis], *, limit: int = 60) -> list[str]:
     return unique
 
 
-def verdict(analysis: Analysis) -> tuple[str, str]:
-    """Say where D_LR lies on the scale, and what that means, in one plain sentence."""
-    d_lr = analysis.metrics["d_lr"]
-    if d_lr is None:
-        return "undefined", undefined_reason(analysis, "d_lr")
-    place, meaning = next((place, meaning) for end, place, meaning in _VERDICTS if d_lr < end)
-    if analysis.record.data.synthetic:
-        return place, "But the inputs are random numbers, so this says nothing about how the model was trained."
-    sentence = f"{meaning[0].upper()}{meaning[1:]}."
-    return place, f"{sentence}{_few_rows_caveat(analysis)}"
-
-
-def _few_rows_caveat(analysis: Analysis) -> str:
-    """Say that few rows make the verdict doubtful: they make any model look rich."""
-    debiased = analysis.metrics.get("d_lr_debiased")
-    if not any(notice.code == "few_rows" for notice in analysis.notices):
-        return ""
-    if debiased is None:
-        return " But there are too few rows to say so: they make every model look rich."
-    return f" But there are few rows; without their bias D_LR is {richness(debiased)}."
-
-
 def richness(value: float | None) -> str:
     """Format D_LR in four decimals, so that models can be compared by eye."""
     if value is None:
@@ -133,14 +102,14 @@ def spread(analysis: Analysis, name: str) -> str:
     below, above = value - interval.low, interval.high - value
     if max(below, above) > _LOPSIDED * min(below, above):
         return f" ({interval.low:.2g} … {interval.high:.2g})"
-    return f" ± {interval.half:.2g}"
+    return f" ± {interval.half_width:.2g}"
 
 
 def difference(estimate: Estimate | None) -> str:
     """Format a difference with its sign, half its interval, and a star when the interval leaves out 0."""
     if estimate is None:
         return ""
-    interval = "" if estimate.interval is None else f" ± {estimate.interval.half:.2g}"
+    interval = "" if estimate.interval is None else f" ± {estimate.interval.half_width:.2g}"
     return f"{estimate.value:+.3g}{interval}{' *' if estimate.clear else ''}".replace("-", "−", 1)
 
 
@@ -150,11 +119,13 @@ def similarity(estimate: Estimate | None) -> str:
         return "-"
     if estimate.value == 1:
         return "1"
-    return f"{estimate.value:.4f}" + ("" if estimate.interval is None else f" ± {estimate.interval.half:.2g}")
+    return f"{estimate.value:.4f}" + ("" if estimate.interval is None else f" ± {estimate.interval.half_width:.2g}")
 
 
 def certainty(analysis: Analysis) -> str:
-    """Say how well D_LR is known, or why that is not known."""
+    """Say how well D_LR is known, or why that is not known; nothing of made-up inputs."""
+    if analysis.record.data.synthetic:
+        return ""
     if analysis.uncertainty is not None:
         return analysis.uncertainty.summary
     blocks = analysis.record.runtime.blocks
@@ -215,10 +186,19 @@ def facts(analysis: Analysis) -> dict[str, str]:
         "prepared": _preprocessing(data),
         "rows": f"n = {data.n:,}, n/p = {number(moments.n / moments.p)}, one a {head.rows}; {_targets(moments)}"
         + (f" ({_first_names(data.class_names)})" if data.class_names else ""),
+        "curves": _reach(analysis),
         "device": _device(runtime),
         "speed": _speed(data, runtime),
     }
     return {name: printable(text) for name, text in words.items()}
+
+
+def _reach(analysis: Analysis) -> str:
+    """Say up to which rank the curves go."""
+    stops_at, p = analysis.curves.stops_at, analysis.moments.p
+    if stops_at is None:
+        return f"rank k = 1 to {p:,}, the number of features"
+    return f"they stop at rank k = {stops_at:,} of {p:,}: further eigenvalues of the features are at rounding level"
 
 
 def _targets(moments: Moments) -> str:

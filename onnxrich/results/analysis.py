@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from onnxrich.errors import Notice
+from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import Curves
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.metrics.registry import Metrics
+from onnxrich.metrics.richness import Richness, compute_richness
 from onnxrich.moments.matrix import Array, Moments
+from onnxrich.results.anchors import Anchors, unshaped_d_lr
 from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import Provenance
 from onnxrich.results.renderable import Renderable
@@ -24,7 +28,7 @@ CHOICES = {
     "centring": "d_lr projects on the span of the raw outputs, then centres; d_lr_centered centres first",
     "rank": "output directions at or below rank_tolerance, relative to the largest, count as rounding noise",
     "outputs": "outputs of the last linear layer, before any softmax",
-    "rows": "d_lr is of these rows: below about 10 rows a feature it is biased towards rich; d_lr_debiased is not",
+    "rows": "d_lr is of these rows, and biased where they are few, mostly towards rich; d_lr_debiased is not",
 }
 
 
@@ -106,7 +110,6 @@ class Analysis(Renderable):
             weight: the head's W, float64 array of shape (C, p).
             parameter_norm: ‖θ‖² of the model.
         """
-        from onnxrich.metrics.base import Sample
         from onnxrich.pipelines.evaluate import evaluate_sample
 
         return evaluate_sample(
@@ -117,6 +120,18 @@ class Analysis(Renderable):
     def uncertainty(self) -> Uncertainty | None:
         """Errors of the metrics, convergence, and whether there are enough rows; None without blocks of rows."""
         return self.record.uncertainty
+
+    @functools.cached_property
+    def anchors(self) -> Anchors | None:
+        """What D_LR is read against; None where it is undefined, and of made-up inputs, which say nothing."""
+        if self.record.data.synthetic or self.metrics["d_lr"] is None:
+            return None
+        return Anchors(unshaped_d_lr(self.moments.p, self.components.rank), self.record.initial)
+
+    @functools.cached_property
+    def components(self) -> Richness:
+        """D_LR's parts: the share of the features' variance that the outputs use, directions, and ranks."""
+        return compute_richness(Sample(self.moments))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -134,6 +149,7 @@ class Analysis(Renderable):
             "layers": record["layers"],
             "choices": dict(CHOICES),
             "curves": _curves_document(self.curves),
+            "anchors": None if self.anchors is None else self.anchors.to_dict(),
             "warnings": to_values(self.notices),
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
         }
@@ -146,10 +162,11 @@ class Analysis(Renderable):
 
 
 def _curves_document(curves: Curves) -> dict[str, Any]:
-    names = [field.name for field in fields(curves)]
+    names = [field.name for field in fields(curves) if field.name != "stops_at"]
     document: dict[str, Any] = {name: _list(getattr(curves, name)) for name in names}
     cumulative = [name for name in names if name not in ("k", "intensity")]
     document["individual"] = {name: _list(curves.individual(name)) for name in cumulative}
+    document["stops_at"] = curves.stops_at
     return document
 
 

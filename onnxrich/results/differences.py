@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from onnxrich.metrics.jackknife import Interval, jackknife_interval, student_t_quantile
+from onnxrich.metrics.jackknife import INTERVAL_NAMES, Interval, jackknife_interval, student_t_quantile
 from onnxrich.metrics.registry import METRICS
 from onnxrich.metrics.similarity import FeatureSums, leave_out_each, linear_cka
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.analysis import Analysis
+from onnxrich.results.anchors import Initial
 
 # The numbers of two models.
 Pair = tuple[int, int]
@@ -43,7 +44,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimate as JSON values."""
-        interval = {"error": None, "low": None, "high": None} if self.interval is None else asdict(self.interval)
+        interval = dict.fromkeys(INTERVAL_NAMES) if self.interval is None else self.interval.to_dict()
         return {"value": self.value, **interval, "paired": self.paired}
 
 
@@ -89,6 +90,23 @@ def difference(first: Analysis, second: Analysis) -> dict[str, Estimate]:
     }
 
 
+def with_initial(analysis: Analysis, initial: Analysis) -> Analysis:
+    """Return an analysis that is read against that of the network before its training."""
+    change = difference(initial, analysis).get("d_lr")
+    known = initial.uncertainty
+    start = Initial(
+        initial.record.model.path,
+        initial.record.model.sha256,
+        initial.metrics["d_lr"],
+        None if known is None else known.intervals.get("d_lr"),
+        initial.moments.p,
+        initial.components.rank,
+        None if change is None else change.value,
+        None if change is None else change.interval,
+    )
+    return replace(analysis, record=replace(analysis.record, initial=start))
+
+
 def _difference(first: Analysis, second: Analysis, name: str, value: float) -> Estimate:
     a, b = first.uncertainty, second.uncertainty
     if a is None or b is None or name not in a.intervals or name not in b.intervals:
@@ -97,8 +115,8 @@ def _difference(first: Analysis, second: Analysis, name: str, value: float) -> E
         replicates = np.array(b.replicates[name]) - np.array(a.replicates[name])
         return Estimate(value, jackknife_interval(value, replicates, np.array(a.shares), scale="real"), paired=True)
     intervals = (a.intervals[name], b.intervals[name])
-    half = float(np.hypot(intervals[0].half, intervals[1].half))
-    error = float(np.hypot(intervals[0].error, intervals[1].error))
+    half = float(np.hypot(intervals[0].half_width, intervals[1].half_width))
+    error = float(np.hypot(intervals[0].standard_error, intervals[1].standard_error))
     return Estimate(value, Interval(error, value - half, value + half))
 
 
@@ -149,7 +167,7 @@ def transitions(analyses: Sequence[Analysis]) -> tuple[Transition, ...]:
         blocks = [0 if analysis.uncertainty is None else analysis.uncertainty.blocks for analysis in (before, after)]
         if change is None or change.interval is None:
             continue
-        if -change.value > max(LEAST_FALL, student_t_quantile(min(blocks) - 1, level) * change.interval.error):
+        if -change.value > max(LEAST_FALL, student_t_quantile(min(blocks) - 1, level) * change.interval.standard_error):
             falls[number] = -change.value
     marked = [number for number, fall in falls.items() if fall >= LEAST_SHARE * max(falls.values())]
     stretches: list[list[int]] = []

@@ -10,6 +10,7 @@ from typing import Any, Self
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.metrics.registry import METRICS
+from onnxrich.results.anchors import Initial
 from onnxrich.results.layer import Layer, known_metrics
 from onnxrich.results.serialize import from_values, to_values
 
@@ -128,6 +129,7 @@ class Provenance:
         lacking: names of those among them that were asked for when there were the moments alone: nobody knows them.
         uncertainty: errors of the metrics, which need the blocks too.
         layers: numbers of the hidden layers that were asked for, and at last of the head's features.
+        initial: the network that the training began from, where it is given.
     """
 
     model: ModelInfo
@@ -140,6 +142,7 @@ class Provenance:
     lacking: tuple[str, ...] = ()
     uncertainty: Uncertainty | None = None
     layers: tuple[Layer, ...] = ()
+    initial: Initial | None = None
 
     @property
     def misnumbered(self) -> bool:

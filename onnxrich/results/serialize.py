@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import numpy as np
 
+from onnxrich.metrics.jackknife import Interval
+
 if TYPE_CHECKING:
     from cattrs import Converter
 
@@ -36,6 +38,8 @@ def make_converter(
     from cattrs.preconf.json import make_converter as make_json_converter
 
     converter = make_json_converter(detailed_validation=False)
+    converter.register_unstructure_hook(Interval, Interval.to_dict)
+    converter.register_structure_hook(Interval, lambda value, _: Interval.from_dict(value))
     converter.register_unstructure_hook_func(_is_array, unstructure_array)
     converter.register_structure_hook_func(_is_array, lambda value, _: structure_array(value))
     converter.register_unstructure_hook_func(

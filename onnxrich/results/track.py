@@ -100,15 +100,18 @@ class Track(Renderable):
         }
 
     def to_csv(self) -> str:
-        """Return a line a checkpoint: step, model, metrics, their standard errors where known, and noted numbers."""
+        """Return a line a checkpoint: step, model, metrics, their errors, noted numbers, whether rows are made up."""
         document, text = self.to_dict(), io.StringIO()
         errors = {
-            f"{name}_error": [None if interval is None else interval["error"] for interval in intervals]
+            f"{name}_{kind}": [None if interval is None else interval[kind] for interval in intervals]
             for name, intervals in document["intervals"].items()
+            for kind in ("error", "half_width")
         }
         s_init = {} if self.s_init is None else {"s_init": [None if s is None else s.value for s in self.s_init]}
         noted = {f"noted_{name}": values for name, values in self.noted.items()}
-        columns = {"step": self.steps, "model": document["models"], **document["metrics"], **errors, **s_init, **noted}
+        synthetic = {"synthetic": [analysis.record.data.synthetic for analysis in self.results]}
+        named = {"step": self.steps, "model": document["models"]}
+        columns = {**named, **document["metrics"], **errors, **s_init, **noted, **synthetic}
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

@@ -253,6 +253,16 @@ def test_exported_program(tmp_path: Path) -> None:
     assert d_lr == pytest.approx(expected, abs=1e-6)  # the same model exported twice
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_program_of_a_fixed_batch(rows: int, tmp_path: Path) -> None:
+    """A `.pt2` file that takes batches of one size alone says so at once, with what to type in PyTorch."""
+    model, inputs, _ = trained(Mlp)
+    torch.export.save(torch.export.export(model.eval(), tuple(part[:rows] for part in inputs)), tmp_path / "mlp.pt2")
+    message = f"the program takes only batches of {rows} rows; needed: an open batch size. Export it again with"
+    with pytest.raises(AdapterError, match=message):
+        onnxrich.export(tmp_path / "mlp.pt2", tmp_path / "mlp.onnx")
+
+
 def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes], extra: str | None = None) -> None:
     """A copy of an archive with other records."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import pytest
 from zoo_text import refused, two_layers
 
 import onnxrich
+from onnxrich.cli import cli
 from onnxrich.errors import AdapterError, DataError, ModelError, OnnxrichError, WorkerError
+from onnxrich.pipelines.options import RunOptions, SeriesOptions
 from onnxrich.report import files
 
 MODEL, DATA = onnxrich.demo_file("rich.onnx"), onnxrich.demo_file("evaluation.npz")
@@ -218,6 +222,51 @@ def test_options_of_numpy(isolate: bool, tmp_path: Path) -> None:
     assert found.record.data.n == 30
     applied = found.record.data.preprocessing
     assert applied is not None and (applied["scale"], *applied["mean"]) == (0.5, 0.0)
+
+
+ROWS: dict[str, tuple[str, Any]] = {
+    "limit": ("reading", 100), "shuffle": ("reading", True), "balanced": ("reading", True),
+    "max_errors": ("reading", 2),
+    "color": ("preprocessing", "gray"), "resize": ("preprocessing", 28), "resample": ("preprocessing", "box"),
+    "crop": ("preprocessing", "8x9"), "scale": ("preprocessing", "1/255"), "mean": ("preprocessing", [0.5]),
+    "std": ("preprocessing", np.ones(1)), "layout": ("preprocessing", "NCHW"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_by_their_own_words(name: str) -> None:
+    """An option of the rows is the field of that name in `reading` or `preprocessing`, as on the command line."""
+    whole, value = ROWS[name]
+    for kind in (RunOptions, SeriesOptions):
+        options = kind(**{name: value})
+        given = getattr(options, whole)
+        assert list(given) == [name] and given[name] is value
+        # Copies with other fields stay as they are.
+        assert getattr(replace(options, seed=1), whole) == given
+
+
+def test_words_of_the_command_line_are_those_of_python() -> None:
+    """Each option of `run`, `compare` and `track` that is no matter of output is a keyword with the same default."""
+    of_output = {"output", "force", "as_json", "as_csv", "profile", "in_process", "help"}
+    for name in FUNCTIONS:
+        keywords = inspect.signature(getattr(onnxrich, name)).parameters
+        values = cli.commands[name].make_context(name, ["a.onnx", "b.onnx"][: 1 + (name != "run")]).params
+        for option in values.keys() - of_output - {"model", "models", "checkpoints"}:
+            assert option in keywords, option
+            assert (values[option] or None) == (keywords[option].default or None), option
+
+
+def test_rows_limited_and_drawn() -> None:
+    """`limit=` and `shuffle=` do what `reading=` does, in a worker process too; both at once are refused."""
+    found = onnxrich.run(MODEL, DATA, device="cpu", limit=300, shuffle=True, seed=3)
+    again = onnxrich.run(MODEL, DATA, device="cpu", limit=300, shuffle=True, seed=3, isolate=True)
+    whole = onnxrich.run(MODEL, DATA, device="cpu", reading={"limit": 300, "shuffle": True}, seed=3)
+    assert found.record.data.n == 300
+    assert found.metrics == again.metrics == whole.metrics
+    with refused(DataError, "limit beside reading; needed: one of the two"):
+        onnxrich.run(MODEL, DATA, limit=300, reading={"shuffle": True})
+    with refused(DataError, "limit 0; needed: a whole number from 1. Pass --limit N with N ≥ 1."):
+        onnxrich.run(MODEL, DATA, limit=0)
 
 
 def test_options_that_no_worker_can_take() -> None:

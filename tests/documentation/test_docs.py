@@ -35,6 +35,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for source, name in (
         ("rich", "model"),
         ("lazy", "other"),
+        ("lazy", "untrained"),
         ("lazy", "checkpoints/step-0"),
         ("rich", "checkpoints/step-9"),
     ):

@@ -25,7 +25,7 @@ def sample(n: int = 200, p: int = 10, C: int = 3) -> tuple[np.ndarray, np.ndarra
 def test_equal_the_oracle() -> None:
     """Utilization, quality and intensity are those of eigenvectors of the n × n kernel."""
     features, outputs, labels = sample()
-    got, _ = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
+    got = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
     of_outputs = oracle.curves(features, outputs)
     of_targets = oracle.curves(features, np.eye(3)[labels])
     np.testing.assert_allclose(got.intensity, of_outputs["intensity"], atol=EXACT)
@@ -40,7 +40,7 @@ def test_equal_the_oracle() -> None:
 def test_tie_to_the_scalar() -> None:
     """Σ ρ_k ‖P e_k‖² is tr(KP)/n, the uncentred numerator of D_LR."""
     features, outputs, _ = sample()
-    got, _ = compute_curves(Sample(Moments.from_rows(features, outputs)))
+    got = compute_curves(Sample(Moments.from_rows(features, outputs)))
     share = got.individual("utilization")
     assert share is not None
     rho = got.intensity * oracle.curves(features, outputs)["rho"][0]
@@ -52,8 +52,8 @@ def test_tie_to_the_scalar() -> None:
 def test_monotone_and_at_most_one() -> None:
     """Cumulative curves never fall and end at one at the latest; individual values add up to them."""
     features, outputs, labels = sample()
-    got, notices = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
-    assert notices == []
+    got = compute_curves(Sample(Moments.from_rows(features, outputs, labels)))
+    assert got.stops_at is None
     for name in ("utilization", "quality", "utilization_variance", "quality_variance"):
         curve, single = getattr(got, name), got.individual(name)
         assert (np.diff(curve) >= 0).all()
@@ -66,24 +66,23 @@ def test_monotone_and_at_most_one() -> None:
 def test_linear_outputs_are_used_up() -> None:
     """Outputs that are linear in the features, without bias, have a utilization of one at k = p."""
     features, _, _ = sample()
-    got, _ = compute_curves(Sample(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3]))))
+    got = compute_curves(Sample(Moments.from_rows(features, features[:, 2:5] @ np.diag([1, 2, 3]))))
     assert got.utilization[-1] == pytest.approx(1, abs=1e-12)
 
 
 def test_stop_at_rounding_level() -> None:
-    """Features of rank 4 have four eigenfunctions: the curves end there, and a notice says so."""
+    """Features of rank 4 have four eigenfunctions: the curves end there, and say so."""
     outputs = sample()[1]
     rng = np.random.default_rng(1)
     flat = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 10))
-    got, notices = compute_curves(Sample(Moments.from_rows(flat, outputs)))
+    got = compute_curves(Sample(Moments.from_rows(flat, outputs)))
     assert len(got.k) == len(got.utilization) == 4
-    assert [notice.code for notice in notices] == ["curves_stop"]
-    assert "k = 4 of 10" in notices[0].message
+    assert got.stops_at == 4
 
 
 def test_no_labels_no_quality() -> None:
     """Without labels quality is None, not zero."""
-    got, _ = compute_curves(Sample(Moments.from_rows(*sample()[:2])))
+    got = compute_curves(Sample(Moments.from_rows(*sample()[:2])))
     assert got.quality is None
     assert got.quality_variance is None
     assert got.individual("quality") is None
@@ -105,8 +104,8 @@ def on_other_rows(seed: int, n: int, p: int) -> tuple[tuple[np.ndarray, ...], tu
 def test_on_other_rows_equal_gram_schmidt(n: int, p: int) -> None:
     """Eigenfunctions of one sample, on the rows of another, made orthonormal there by a QR decomposition."""
     first, second = on_other_rows(0, n, p)
-    got, notices = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
-    assert notices == []
+    got = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    assert got.stops_at is None
     rho, vectors = np.linalg.eigh(first[0].T @ first[0] / 300)
     projections = second[0] @ vectors[:, ::-1]
     q = np.linalg.qr(projections / np.sqrt(rho[::-1]))[0]
@@ -124,17 +123,17 @@ def test_on_other_rows_equal_gram_schmidt(n: int, p: int) -> None:
 def test_on_the_same_rows_are_the_curves() -> None:
     """Fitted and evaluated on the same rows, the curves are those of that sample."""
     one = Sample(Moments.from_rows(*sample()))
-    got, expected = compute_curves_on(one, one)[0], compute_curves(one)[0]
+    got, expected = compute_curves_on(one, one), compute_curves(one)
     for name in ("utilization", "quality", "utilization_variance", "quality_variance", "intensity"):
         np.testing.assert_allclose(getattr(got, name), getattr(expected, name), atol=EXACT)
 
 
 def test_on_fewer_rows_than_features_stop() -> None:
-    """On 25 rows no more than 25 functions are independent: the curves end there, at one, and a notice says so."""
+    """On 25 rows no more than 25 functions are independent: the curves end there, at one, and say so."""
     first, second = on_other_rows(1, 25, 60)
-    got, notices = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
+    got = compute_curves_on(Sample(Moments.from_rows(*first)), Sample(Moments.from_rows(*second)))
     assert 24 <= len(got.k) <= 25
-    assert [notice.code for notice in notices] == ["curves_stop"]
+    assert got.stops_at == len(got.k)
     assert got.utilization[-1] <= 1 + 1e-6
     assert (np.diff(got.utilization) >= 0).all()
 

@@ -70,7 +70,7 @@ def test_intervals_stay_in_range() -> None:
     assert 0 < positive.low < 0.05 < positive.high
     real = jackknife_interval(0.97, left_out, shares, scale="real")
     assert real.high - 0.97 == pytest.approx(0.97 - real.low)
-    assert real.half == pytest.approx(student_t_quantile(7) * real.error)
+    assert real.half_width == pytest.approx(student_t_quantile(7) * real.error)
 
 
 def test_first_order_agrees_with_leaving_out() -> None:

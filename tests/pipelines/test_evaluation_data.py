@@ -51,7 +51,7 @@ def test_curves_are_over_the_first_data_s_functions(analysis: onnxrich.Analysis)
     assert analysis.evaluation is not None
     other = analysis.evaluation
     with single_threaded_blas(0):  # the same order of additions as in a run
-        expected, _ = compute_curves_on(Sample(analysis.moments), Sample(other.moments))
+        expected = compute_curves_on(Sample(analysis.moments), Sample(other.moments))
     np.testing.assert_array_equal(other.curves.quality, expected.quality)
     own = onnxrich.Analysis.from_moments(other.moments, other.record).curves
     assert np.abs(other.curves.utilization[:20] - own.utilization[:20]).max() > 1e-3

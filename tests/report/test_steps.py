@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from report.conftest import STEPS
 
-from onnxrich.report import steps
+from onnxrich.report import steps, terminal
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.track import Track
 
@@ -21,6 +22,14 @@ def test_summary_without_transitions(track: Track) -> None:
     """It says that there is none, and of one checkpoint that there is no course."""
     assert "no transition" in steps.summary(Track.of(STEPS[:2], track.results[:2]))
     assert "single checkpoint" in steps.summary(Track.of([3], track.results[:1]))
+
+
+def test_made_up_inputs_tell_nothing_of_a_training(track: Track) -> None:
+    """Where the inputs are random numbers, no fall of D_LR is called a transition in words."""
+    records = [replace(result.record, data=replace(result.record.data, synthetic=True)) for result in track.results]
+    results = [replace(result, record=record) for result, record in zip(track.results, records, strict=True)]
+    assert "smoke test" in steps.summary(Track.of(STEPS, results))
+    assert "From lazy to rich" not in terminal.render(Track.of(STEPS, results), width=100)
 
 
 def test_long_trainings_have_a_logarithmic_axis() -> None:

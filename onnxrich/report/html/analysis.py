@@ -13,6 +13,7 @@ from onnxrich.report.html.page import embed, warnings
 from onnxrich.report.html.panels import convergence_panel, curve_panels, depth_panels
 from onnxrich.report.html.svg import Panel, look
 from onnxrich.report.kinds import is_synthetic, with_evaluations
+from onnxrich.report.verdict import Tick, scale_note, ticks, verdict
 from onnxrich.results.analysis import CHOICES, Analysis
 
 
@@ -26,18 +27,20 @@ def variables(analyses: Sequence[Analysis], names: Sequence[str] | None = None) 
     analyses = with_evaluations(analyses)
     names = names or wording.labels(analyses)
     named = list(zip(names, analyses, strict=True))
-    uncertainties = [(name, analysis.uncertainty) for name, analysis in named]
+    certainties = [(name, wording.certainty(each)) for name, each in named if each.uncertainty is not None]
     return {
         "title": f"D_LR of {', '.join(names)}",
         "heading": f"{len(names)} models" if len(names) > 3 else " · ".join(names),
         "models": [_model(index, name, analysis) for index, (name, analysis) in enumerate(named)],
+        "marks": _marks(analyses),
+        "scale_note": scale_note(analyses),
         "synthetic": wording.SYNTHETIC if is_synthetic(analyses) else "",
         "curves": [_curve(name, panel, analyses) for name, panel in curve_panels(analyses).items()],
         "k": _opening_rank(analyses),
         "k_max": _last_rank(analyses),
         "families": [_family(analyses, family, metrics) for family, metrics in wording.families(analyses).items()],
         "convergence": convergence_panel(analyses),
-        "certainties": [(name, printable(known.summary)) for name, known in uncertainties if known is not None],
+        "certainties": [(name, printable(text)) for name, text in certainties if text],
         "depth": depth_panels(analyses),
         "profiles": [_profile(name, analysis) for name, analysis in named if analysis.layers],
         "profile_columns": list(layers.COLUMNS),
@@ -51,18 +54,41 @@ def variables(analyses: Sequence[Analysis], names: Sequence[str] | None = None) 
 
 
 def _model(index: int, name: str, analysis: Analysis) -> dict[str, Any]:
-    place, meaning = wording.verdict(analysis)
+    said = verdict(analysis)
     return {
         "name": name,
         "look": look(index),
         "number": wording.richness(analysis.metrics["d_lr"]),
         "spread": wording.spread(analysis, "d_lr"),
         "d_lr": analysis.metrics["d_lr"],
-        "place": place,
-        "meaning": meaning,
+        "place": said.place,
+        "meaning": said.meaning,
         "warnings": warnings(analysis.notices),
         "json": embed(analysis.to_dict()),
     }
+
+
+def _marks(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
+    """Describe the marks on the scale; one that models share stands once, in no model's colour."""
+    by_tick: dict[Tick, list[int]] = {}
+    for index, analysis in enumerate(analyses):
+        for tick in ticks(analysis):
+            by_tick.setdefault(tick, []).append(index)
+    kinds = [tick.kind for tick in by_tick]
+    marks = []
+    for number, (tick, models) in enumerate(by_tick.items()):
+        # Labels of one kind stand in one line. Where there are several, the first says what they are; the verdicts have
+        # the numbers.
+        label = tick.label if kinds.count(tick.kind) == 1 else tick.label.split(":")[0]
+        marks.append(
+            {
+                "tick": tick,
+                "look": look(models[0]) if len(models) < len(analyses) else "",
+                "anchor": "start" if tick.value < 0.4 else "end" if tick.value > 0.6 else "middle",
+                "label": label if kinds.index(tick.kind) == number else "",
+            }
+        )
+    return marks
 
 
 def _curve(name: str, panel: Panel, analyses: Sequence[Analysis]) -> dict[str, Any]:

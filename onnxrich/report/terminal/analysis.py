@@ -13,6 +13,7 @@ from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import layers, wording
 from onnxrich.report.kinds import with_evaluations
 from onnxrich.report.terminal.page import Page
+from onnxrich.report.verdict import scale_note, ticks, verdict
 from onnxrich.results.analysis import Analysis
 
 # Fewest and most cells of the scale of a model, and those of the scale of a layer.
@@ -40,7 +41,8 @@ def headline(page: Page, analyses: Sequence[Analysis]) -> Table:
     cells = page.width - max(map(cell_len, names)) - len("  D_LR 0.0000  rich 0    lazy 1")
     for name, analysis in zip(names, analyses, strict=True):
         d_lr = analysis.metrics["d_lr"]
-        scale = page.scale(d_lr, max(_SHORT_SCALE, min(_LONG_SCALE, cells)))
+        marks: dict[str, float] = {tick.kind: tick.value for tick in ticks(analysis)}
+        scale = page.scale(d_lr, max(_SHORT_SCALE, min(_LONG_SCALE, cells)), marks)
         table.add_row(page.text(name, "bold"), page.text(f"D_LR {wording.richness(d_lr)}", "bold"), scale)
     for column in table.columns[1:]:
         column.no_wrap = True
@@ -51,11 +53,22 @@ def sentences(page: Page, analyses: Sequence[Analysis]) -> Text:
     """Say what the numbers mean, and how well they are known."""
     lines = []
     for name, analysis in zip(wording.labels(analyses), analyses, strict=True):
-        place, meaning = wording.verdict(analysis)
-        lines.append(f"{name}: {place}. {meaning}" if len(analyses) > 1 else f"{place.capitalize()}. {meaning}")
+        said = verdict(analysis)
+        place = f"{said.place[0].upper()}{said.place[1:]}"
+        lines.append(f"{name}: {said.place}. {said.meaning}" if len(analyses) > 1 else f"{place}. {said.meaning}")
         lines.append(wording.certainty(analysis))
-    body = Text("\n").join([page.text(line) for line in lines])
-    return Text("\n").join([body, page.text(wording.NOT_PERFORMANCE, "dim")])
+    body = Text("\n").join([page.text(line) for line in [*lines, scale_note(analyses)] if line])
+    legend = [page.legend(_kinds(analyses))] if _kinds(analyses) else []
+    return Text("\n").join([*legend, body, page.text(wording.NOT_PERFORMANCE, "dim")])
+
+
+def _kinds(analyses: Sequence[Analysis]) -> dict[str, str]:
+    """What the marks on the scales stand for, by their kind: with its number, or without where models differ."""
+    labels: dict[str, list[str]] = {}
+    for analysis in analyses:
+        for tick in ticks(analysis):
+            labels.setdefault(tick.kind, []).append(tick.label)
+    return {kind: found[0] if len(set(found)) == 1 else found[0].split(":")[0] for kind, found in labels.items()}
 
 
 def facts(page: Page, analyses: Sequence[Analysis]) -> Table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -20,6 +21,9 @@ _ASCII = str.maketrans(
         "–": "-", "±": "+/-", "∝": "~", "α": "alpha",
     }
 )  # fmt: skip
+
+# Marks on the scale by the kind of anchor, and in ASCII.
+_MARKS = {"unshaped": ("┼", "+"), "initial": ("○", "x")}
 
 
 class Page:
@@ -42,21 +46,36 @@ class Page:
         lines = None if self._ascii_only or not header else box.SIMPLE_HEAD
         return Table(box=lines, show_header=header, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
 
-    def scale(self, d_lr: float | None, cells: int) -> Text:
-        """Draw a line from `rich 0` to `lazy 1` with a marker at D_LR."""
-        rail = self.rail(d_lr, cells)
+    def scale(self, d_lr: float | None, cells: int, marks: Mapping[str, float]) -> Text:
+        """Draw a line from `rich 0` to `lazy 1` with a marker at D_LR, and marks of what it is read against.
+
+        Args:
+            d_lr: the number; None where it is undefined.
+            cells: length of the line.
+            marks: D_LR of the anchors, by their kind.
+        """
+        rail = self.rail(d_lr, cells, marks)
         if d_lr is None:
             return Text.assemble("rich 0 ", rail, " lazy 1", style="dim")
         return Text.assemble(("rich 0 ", "cyan"), rail, (" lazy 1", "yellow"))
 
-    def rail(self, d_lr: float | None, cells: int) -> Text:
-        """Draw a line with a marker at D_LR."""
+    def rail(self, d_lr: float | None, cells: int, marks: Mapping[str, float] = MappingProxyType({})) -> Text:
+        """Draw a line with a marker at D_LR, which hides marks at the same place."""
         left, line, right, marker = "|-|o" if self._ascii_only else "├─┤●"
         rail = [left, *line * (cells - 2), right]
         if d_lr is None:
             return Text("".join(rail), "dim")
+        for kind, value in marks.items():
+            rail[round(value * (cells - 1))] = self._mark(kind)
         place = round(d_lr * (cells - 1))
         return Text.assemble("".join(rail[:place]), (marker, "bold magenta"), "".join(rail[place + 1 :]))
+
+    def legend(self, labels: Mapping[str, str]) -> Text:
+        """Say what the marks on the scale stand for, by their kind."""
+        return self.text("   ".join(f"{self._mark(kind)} {label}" for kind, label in labels.items()), "dim")
+
+    def _mark(self, kind: str) -> str:
+        return _MARKS[kind][self._ascii_only]
 
     def warnings(self, messages: Iterable[str]) -> Table:
         """List warnings, one a line."""

@@ -16,6 +16,7 @@ import pytest
 from onnxrich.errors import Notice
 from onnxrich.metrics.registry import MEANINGS, METRICS
 from onnxrich.report import html
+from onnxrich.report.verdict import verdict
 from onnxrich.results.analysis import Analysis
 
 
@@ -118,7 +119,7 @@ def test_page_says_number_meaning_and_provenance(rich: Analysis, lazy: Analysis)
     for words in (
         *listed,
         *(MEANINGS[name] for name in listed),
-        "near the rich end",
+        verdict(rich).place,
         "verified by running",
         "ab" * 32,
         "centring",
@@ -139,7 +140,7 @@ def test_intervals_and_convergence_are_shown(certain: Analysis, lazy: Analysis) 
     """The page says ± and whether rows suffice, and draws D_LR against rows with its interval; else it does not."""
     page = html.render([certain, lazy])
     assert certain.uncertainty is not None
-    half = certain.uncertainty.intervals["d_lr"].half
+    half = certain.uncertainty.intervals["d_lr"].half_width
     assert f'<span class="spread"> ± {half:.2g}</span>' in page
     assert certain.uncertainty.summary in page
     assert len(re.findall(r'<path class="line s0 d0 (plain|debiased)" d="M[^"]+l', page)) == 2

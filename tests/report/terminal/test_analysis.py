@@ -21,12 +21,16 @@ def test_single_model_says_the_number_on_a_scale_and_what_it_means(lazy: Analysi
     first = text.splitlines()[0]
     d_lr = lazy.metrics["d_lr"]
     assert d_lr is not None
-    match = re.fullmatch(r"lazy\.onnx  D_LR (\d\.\d{4})  rich 0 ├(─*)●(─*)┤ lazy 1", first)
+    match = re.fullmatch(r"lazy\.onnx  D_LR (\d\.\d{4})  rich 0 ├([─┼]*)●([─┼]*)┤ lazy 1", first)
     assert match is not None
     assert float(match[1]) == pytest.approx(d_lr, abs=5e-5)
     cells = len(match[2]) + len(match[3]) + 3
     # The marker sits on the nearest cell: half a cell at most from the value.
     assert (len(match[2]) + 1) / (cells - 1) == pytest.approx(d_lr, abs=0.51 / (cells - 1))
+    # So does the mark of unshaped features: 24 of them, and 5 outputs.
+    place = first[first.index("├") :].index("┼")
+    assert place / (cells - 1) == pytest.approx(1 - (5 / 24) ** 0.5, abs=0.51 / (cells - 1))
+    assert "┼ unshaped features of this width: about 0.54" in text
     assert "says nothing about accuracy" in text
     assert "verified by running" in text
     assert "n = 400, n/p = 16.67, one a sample; 5 classes" in text
@@ -49,7 +53,7 @@ def test_intervals_stand_beside_the_values(certain: Analysis, lazy: Analysis) ->
     text = terminal.render([certain], width=120)
     assert certain.uncertainty is not None
     for name in ("d_lr", "d_lr_debiased", "nc1", "effective_rank", "probe_r2"):
-        half = certain.uncertainty.intervals[name].half
+        half = certain.uncertainty.intervals[name].half_width
         assert re.search(rf"^{name} +[\d.,]+ ± {half:.2g} ", text, re.MULTILINE), name
     assert re.search(r"^rank_outputs +5 ", text, re.MULTILINE)
     assert re.sub(r"\s+", " ", certain.uncertainty.summary) in re.sub(r"\s+", " ", text)

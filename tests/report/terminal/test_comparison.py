@@ -17,7 +17,7 @@ def test_text_holds_values_differences_and_cka(comparison: Comparison) -> None:
         assert f"{result.metrics['d_lr']:.4f}" in line
     change = comparison.differences[1]["d_lr"]
     assert change.interval is not None
-    assert f"{change.value:+.3g} ± {change.interval.half:.2g} *".replace("-", "−", 1) in line
+    assert f"{change.value:+.3g} ± {change.interval.half_width:.2g} *".replace("-", "−", 1) in line
     matrix = text[text.index("CKA of features") :]
     assert "0.7500 ± 0.02" in matrix and "0.2500" in matrix
     start = next(line for line in text.splitlines() if line.startswith("s_init"))
