@@ -1,6 +1,7 @@
 """ONNX graphs and their values, written side by side: each call adds a node and computes in float64 what it gives.
 
-Weights and inputs are rounded to float32 first, so that graph and values differ by the arithmetic alone. Imports no onnxrich.
+Weights and inputs are rounded to float32 first, so that graph and values differ by the arithmetic alone. Imports no
+onnxrich.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Graph:
         return self.apply(operator, x, axes=[axis], keepdims=keepdims, name=name)
 
     def weight(self, *shape: int, scale: float = 1.0) -> Array:
-        """Random weights of variance one over the first size, as initialisers of layers draw them; float32 in float64."""
+        """Random weights of variance one over the first size, as layers begin with; float32 in float64."""
         drawn = self.rng.standard_normal(shape) * scale / np.sqrt(shape[0])
         return drawn.astype(np.float32).astype(float)
 
@@ -274,6 +275,8 @@ COMPUTE: dict[str, Callable[..., Any]] = {
     "Split": _split,
     "Slice": _slice,
     "Gather": lambda x, index, axis=0: np.take(x, index.astype(np.int64), axis=axis),
+    "GatherElements": lambda x, index, axis=0: np.take_along_axis(x, index, axis),
+    "GatherND": lambda x, index, batch_dims=0: index,  # its value is given by who calls it
     "Expand": lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(s) for s in shape))),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "ConstantOfShape": _fill,
@@ -289,6 +292,8 @@ COMPUTE: dict[str, Callable[..., Any]] = {
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
     "RNN": _rnn,
+    # The branch that is taken is known to who builds it, and so is its value.
+    "If": lambda condition, then_branch, else_branch: condition,
     # What chance adds or drops has no value to compare with: the value stands for its mean.
     "Dropout": lambda x, ratio=None, training=None, seed=None: x,
     "RandomNormalLike": lambda x, mean=0.0, scale=1.0, seed=None: np.full(x.shape, float(mean)),
