@@ -195,6 +195,14 @@ def _slice(x: Array, starts: Array, ends: Array, axes: Array) -> Array:
     return x[tuple(index)]
 
 
+def _scatter(x: Array, index: Array, updates: Array, *, axis: int, reduction: str) -> Array:
+    """Sums over rows, the one form that models of graphs need."""
+    assert (axis, reduction) == (0, "add")
+    result = x.copy()
+    np.add.at(result, (index, np.arange(x.shape[1])), updates)
+    return result
+
+
 def _cast(x: Array, *, to: int) -> Array:
     kind = helper.tensor_dtype_to_np_dtype(to).kind
     return x.astype({"f": float, "i": np.int64, "b": bool}[kind])
@@ -276,6 +284,7 @@ COMPUTE: dict[str, Callable[..., Any]] = {
     "Slice": _slice,
     "Gather": lambda x, index, axis=0: np.take(x, index.astype(np.int64), axis=axis),
     "GatherElements": lambda x, index, axis=0: np.take_along_axis(x, index, axis),
+    "ScatterElements": _scatter,
     "GatherND": lambda x, index, batch_dims=0: index,  # its value is given by who calls it
     "Expand": lambda x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(s) for s in shape))),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
@@ -297,6 +306,7 @@ COMPUTE: dict[str, Callable[..., Any]] = {
     # What chance adds or drops has no value to compare with: the value stands for its mean.
     "Dropout": lambda x, ratio=None, training=None, seed=None: x,
     "RandomNormalLike": lambda x, mean=0.0, scale=1.0, seed=None: np.full(x.shape, float(mean)),
+    "RandomUniformLike": lambda x, low=0.0, high=1.0, seed=None: np.full(x.shape, (low + high) / 2),
     "Bernoulli": lambda x, seed=None: x,
 }
 
