@@ -49,7 +49,7 @@ def finished(g: Graph, y: Tensor) -> Graph:
 
 
 def test_correction_of_coarse_outputs() -> None:
-    """y = z + g(z) with a hidden layer in g is no linear layer's output: refused, or the last features with y itself."""
+    """y = z + g(z) with a hidden layer in g is no linear layer's output: refused, or the last features with y."""
     g, h = hidden()
     z = g.linear(h, C)
     late = g.hidden(z, 8, name="late")
