@@ -1,8 +1,8 @@
 """Models composed of a body, a head, a tail and an effect of the batch, each with the D_LR that is right for it.
 
 A part is a function that adds its nodes to a graph. What a body, head or tail does to the rows is known by
-construction: the features φ, the outputs f of the last linear layer, and the rows that count. Where the model does not say which
-number is meant, several are right, or a refusal is.
+construction: the features φ, the outputs f of the last linear layer, and the rows that count. Where the model does not
+say which number is meant, several are right, or a refusal is.
 """
 
 from __future__ import annotations
