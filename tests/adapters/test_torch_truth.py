@@ -187,7 +187,7 @@ def test_causal_masks(fill: float, dynamo: bool, tmp_path: Path) -> None:
     h, z = hooked(module, module.head, inputs)
     result = check(proto, inputs, (flat(h), flat(z)))
     assert isinstance(result, Analysis)
-    norm = sum(float((weight.double() ** 2).sum()) for weight in module.parameters())
+    norm = sum(float((weight.detach().double() ** 2).sum()) for weight in module.parameters())
     # A scalar of the graph, such as the 4 that divides the scores, may count as one.
     assert result.metrics["parameter_norm"] == pytest.approx(norm, abs=20)
 
