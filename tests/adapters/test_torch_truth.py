@@ -378,7 +378,9 @@ def test_export_in_training_mode(layer: Callable[[], Any], told: tuple[str, ...]
     module = Trained(layer()).train()
     inputs = {"x": torch.randn(ROWS, 10)}
     proto = exported(module, inputs, {"x": {0: "N"}, "y": {0: "N"}}, tmp_path, dynamo=False, training=True)
-    check(proto, inputs, told=told, certain=False)
+    # The runtime on a CPU leaves Dropout out even where it is on.
+    truths = [hooked(module.eval(), module.head, inputs)] if told == CHANCE else []
+    check(proto, inputs, *truths, told=told, certain=False)
 
 
 class Attentive(nn.Module):

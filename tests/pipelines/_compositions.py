@@ -779,8 +779,9 @@ def noise(g: Graph, z: Tensor, axis: int) -> Tensor:
     return g.apply("Add", z, g.apply("RandomNormalLike", z))
 
 
-@part(EFFECTS, told=CHANCE)
+@part(EFFECTS, certain=False)
 def dropout_on(g: Graph, z: Tensor, axis: int) -> Tensor:
+    """The runtime on a CPU leaves it out, another may draw."""
     return g.apply("Dropout", z, np.float32(0.5), np.bool_(True))
 
 
@@ -803,7 +804,7 @@ def compose(body: str, head: str, tail: str, effect: str, seed: int, batch_size:
     rows = [tuple(_rows(built, each, built.mask) for each in truth) for truth in end.truths]
     whole = [tuple(_rows(built, each, None) for each in truth) for truth in end.truths]
     is_measurable = not said
-    parts = (BODIES[body], HEADS[head], TAILS[tail])
+    parts = (BODIES[body], HEADS[head], TAILS[tail], EFFECTS[effect])
     return Case(
         name=f"{body}, {effect}, {head}, {tail}, seed {seed}, batch_size {batch_size}",
         model=g.model(),

@@ -12,7 +12,7 @@ from pipelines._verdict import BATCH, CHANCE, assert_right
 from onnxrich import Analysis
 from onnxrich.errors import OnnxrichError
 
-ROWS, P, C = 300, 16, 5
+ROWS, P, C = 170, 16, 5
 
 
 def flat(tensor: Tensor, *order: int) -> Array:
@@ -22,7 +22,7 @@ def flat(tensor: Tensor, *order: int) -> Array:
 
 
 def inputs(*shape: int | str) -> tuple[Graph, Tensor]:
-    """A graph with an input of 300 samples."""
+    """A graph with an input of 170 samples."""
     g = Graph(11)
     return g, g.input("x", g.rows(ROWS, *(size for size in shape[1:] if isinstance(size, int))), shape)
 
@@ -187,8 +187,11 @@ def test_chance(draw: Callable[[Graph, Tensor], Tensor]) -> None:
     """A result that chance decides is refused, or a notice says so."""
     g, x = inputs("N", 10)
     h = g.apply("Relu", draw(g, g.linear(x, P)))
-    g.output(g.linear(h, C), "y")
-    assert_right(g, told=CHANCE, certain=False)
+    y = g.linear(h, C)
+    g.output(y, "y")
+    # The runtime on a CPU leaves Dropout out even where it is on.
+    truths = [(h.value, y.value)] if draw is dropout else []
+    assert_right(g, *truths, told=CHANCE, certain=False)
 
 
 def test_chance_in_the_middle() -> None:

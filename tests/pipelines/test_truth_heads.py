@@ -10,13 +10,13 @@ import oracle
 import pytest
 from graphs import Array, Graph, Tensor
 from onnx import TensorProto
-from pipelines._verdict import assert_right, is_one_of
+from pipelines._verdict import assert_right, is_one_of, says_one_of
 
 import onnxrich
 from onnxrich import Analysis
 from onnxrich.errors import OnnxrichError
 
-ROWS, P, C = 400, 16, 5
+ROWS, P, C = 170, 16, 5
 
 
 def hidden() -> tuple[Graph, Tensor]:
@@ -523,7 +523,7 @@ def test_embedding_with_an_activation() -> None:
     z = g.linear(h, C)
     result = assert_right(finished(g, g.apply("Relu", z)), (h.value, z.value), certain=False)
     if isinstance(result, Analysis):
-        assert any("activation" in notice.message.lower() for notice in result.notices)
+        assert says_one_of(result, ("activation", "embedding"))
 
 
 # Softmax and log-sum-exp written out, as JAX does

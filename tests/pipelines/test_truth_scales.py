@@ -22,7 +22,7 @@ import onnxrich
 from onnxrich import Analysis
 from onnxrich.errors import OnnxrichError
 
-ROWS, P, C = 400, 16, 5
+ROWS, P, C = 170, 16, 5
 FLOAT_MIN = float(np.finfo(np.float32).min)
 FILLS = [-1e4, -65504.0, -1e9, FLOAT_MIN, -np.inf]
 
