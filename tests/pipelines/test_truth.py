@@ -7,7 +7,7 @@ from graphs import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipelines._compositions import BODIES, EFFECTS, HEADS, TAILS, Registry, compose
-from pipelines._verdict import Case, verdict
+from pipelines._verdict import BATCH, Case, verdict
 
 
 def fitting(registry: Registry, kind: str) -> list[str]:
@@ -23,7 +23,9 @@ def cases(draw: st.DrawFn) -> Case:
     head = draw(st.sampled_from(fitting(HEADS, kind)))
     tail = draw(st.one_of(st.just("no_tail"), st.sampled_from(fitting(TAILS, kind))))
     effect = draw(st.one_of(st.just("none"), st.sampled_from(fitting(EFFECTS, kind))))
-    batch_size = draw(st.sampled_from([None, None, 1, 7, 1000]))
+    # A batch of one has no other samples that it could depend on.
+    sizes = [None, 7, 1000] if EFFECTS[effect].told == BATCH else [None, None, 1, 7, 1000]
+    batch_size = draw(st.sampled_from(sizes))
     return compose(body, head, tail, effect, draw(st.integers(0, 2**20)), batch_size)
 
 

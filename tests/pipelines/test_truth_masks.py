@@ -188,13 +188,18 @@ def test_empty_past(given: bool) -> None:
     assert_right(g, those(kept, h, y), rows=int(kept.sum()))
 
 
-@pytest.mark.parametrize("missing", ["attention_mask", "position_ids"])
-def test_inputs_that_are_missing(missing: str) -> None:
-    """Other inputs that the data lack are named."""
+def test_mask_that_is_missing() -> None:
+    """Where the data lack the mask, it is named: by a refusal, or beside the number of all tokens."""
     g, *_ = decoder(past=0)
-    del g.data[missing]
-    result = assert_right(g, certain=False, remedy=missing)
-    assert isinstance(result, OnnxrichError)
+    del g.data["attention_mask"]
+    assert_right(g, told=("attention_mask",), certain=False, remedy="attention_mask")
+
+
+def test_positions_that_are_missing() -> None:
+    """Positions that the data lack count from 0, or are named by a refusal."""
+    g, h, y, kept = decoder(past=0)
+    del g.data["position_ids"]
+    assert_right(g, those(kept, h, y), certain=False, remedy="position_ids")
 
 
 def test_positions_of_one_row() -> None:

@@ -15,7 +15,7 @@ import oracle
 import pytest
 from graphs import Array, Graph, Tensor
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
-from pipelines._verdict import TOLERANCE, assert_right, is_one_of
+from pipelines._verdict import TOLERANCE, assert_right, is_one_of, says_one_of
 from zoo_text import within
 
 import onnxrich
@@ -99,6 +99,9 @@ def test_price_and_rate(kind: str) -> None:
     assert result.metrics["rank_outputs"] == 2
 
 
+OFFSETS = ("rank", "offset", "column", "scale")
+
+
 @pytest.mark.parametrize("offset", [1e2, 1e4, 2e6])
 def test_large_offsets(offset: float) -> None:
     """A large mean of all outputs: the number of the definition, or none with a word on the columns or the rank."""
@@ -109,10 +112,13 @@ def test_large_offsets(offset: float) -> None:
     # The constant is a direction of its own, and the others are the differences of the outputs.
     truth = np.column_stack([np.ones(ROWS), y.value[:, 1:] - y.value[:, :1]])
     near = (h.value, np.linalg.qr(truth)[0])
-    result = assert_right(g, (h.value, same_span(y.value)), near, told=("rank", "offset", "column", "scale"))
+    result = assert_right(g, (h.value, same_span(y.value)), near, told=OFFSETS)
     assert isinstance(result, Analysis)
-    centred = oracle.d_lr_centered(h.value, h.value @ weight)
-    assert is_one_of(result.metrics["d_lr_centered"], (centred,)), "biases leave the centred form as it is"
+    if not says_one_of(result, OFFSETS):
+        # The steps of float32 at the offset are noise of this relative size in the outputs.
+        noise = offset * float(np.finfo(np.float32).eps)
+        centred = oracle.d_lr_centered(h.value, h.value @ weight)
+        assert result.metrics["d_lr_centered"] == pytest.approx(centred, abs=TOLERANCE + noise)
 
 
 @pytest.mark.parametrize("fill", [-30.0, *FILLS])
@@ -282,7 +288,7 @@ def test_causal_masks(masked: str, fill: float, tmp_path: Path) -> None:
     norm = result.metrics["parameter_norm"]
     assert norm is not None
     assert norm < 1e4, "the mask is no parameter"
-    compared = onnxrich.compare(g.model(), g.model(), data=g.data, device="cpu")
+    compared = onnxrich.compare([g.model(), g.model()], g.data, device="cpu")
     json.loads(compared.to_json(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
 
 
