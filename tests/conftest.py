@@ -26,8 +26,8 @@ settings.load_profile("any machine")
 FRAMEWORKS = ("torch", "tensorflow", "jax", "sklearn")
 MISSING_FRAMEWORKS = {name for name in FRAMEWORKS if importlib.util.find_spec(name) is None}
 
-# The one reason to skip a test in CI: a machine has a GPU, or it has none.
-GPU_REASONS = ("no GPU", "a GPU exists")
+# The reasons to skip a test in CI: a machine has a GPU, or has none, or a container forbids to trace processes.
+MACHINE_REASONS = ("no GPU", "a GPU exists", "no tracing")
 
 
 def module_markers(path: Path) -> set[str]:
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class NoSkippedTests:
-    """Fails a session in which a test or a module was skipped for another reason than a GPU."""
+    """Fails a session in which a test or a module was skipped for another reason than its machine."""
 
     def __init__(self) -> None:
         self.skipped: list[str] = []
@@ -89,7 +89,7 @@ class NoSkippedTests:
         if report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             reason = reason.removeprefix("Skipped: ")
-            if not reason.startswith(GPU_REASONS):
+            if not reason.startswith(MACHINE_REASONS):
                 self.skipped.append(f"{report.nodeid}: {reason}")
 
 
