@@ -30,7 +30,8 @@ WEIGHTS: dict[str, np.ndarray] = {
     "row": normal(1, 4), "deep": normal(4, 5), "back": normal(5, 4), "wide": normal(6, 7), "w7": normal(7, 4),
     "last": np.array([-1]), "one": np.array([1]), "stack": np.array([0, 3, 4]), "flat": np.array([0, -1]),
     "two_": np.array([2]),
-    "picked": np.array([3, 0, 2]), "three": normal(3), "all4": np.array([4, 4]), "va": normal(4, 1), "aa": normal(4, 4), "zero": np.array([0]), "first": np.array(0),
+    "picked": np.array([3, 0, 2]), "three": normal(3),
+    "all4": np.array([4, 4]), "va": normal(4, 1), "aa": normal(4, 4), "zero": np.array([0]), "first": np.array(0),
     "gain": normal(4), "mean": normal(4), "spread": np.abs(normal(4)) + 1, "c": np.array(3.5, np.float32),
     "g1": normal(1), "m1": normal(1), "s1": np.abs(normal(1)) + 1, "square": normal(8, 8), "sb": normal(8),
 }  # fmt: skip
