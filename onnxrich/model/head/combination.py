@@ -23,6 +23,8 @@ from onnxrich.moments.matrix import Array
 
 # The most features for which the identity is written down, as where φ itself is added to its layer's outputs.
 WIDEST_IDENTITY = 4096
+# Coefficients of a tensor, at most, unless its layers have as many.
+LARGEST = 2**26
 # Operators between φ and a combination, and tensors among which the features of layers have a common source, at most.
 MAX_DEPTH, MAX_MOVES = 64, 16
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -140,7 +142,10 @@ class Combinations:
             if values is None:
                 return None
             inputs[name] = values
-        return operator(self._graph, node, inputs, tensor)
+        try:
+            return operator(self._graph, node, inputs, tensor)
+        except (ValueError, IndexError, TypeError, MemoryError):
+            return None  # shapes that don't fit together row by row, or would be too large
 
     def _identity(self) -> Values | None:
         base = self._base
@@ -252,6 +257,7 @@ def _added(left: Values | NDArray[Any], right: Values | NDArray[Any]) -> Values 
     if isinstance(right, Values):
         if left.rows != right.rows:
             return None
+        _check_size(left, right.bias)
         return left.joined(left.weight + right.weight, left.bias + right.bias, right)
     constant = _along_values(left, right)
     if constant is None:
@@ -265,9 +271,22 @@ def _along_values(values: Values, constant: NDArray[Any]) -> Array | None:
     if constant.ndim > values.rank:
         return None
     aligned = to_double(constant).reshape((1,) * (values.rank - constant.ndim) + constant.shape)
+    _check_size(values, aligned)
     return (
         None if any(is_row and size > 1 for is_row, size in zip(values.rows, aligned.shape, strict=True)) else aligned
     )
+
+
+def _check_size(values: Values, other: Array) -> None:
+    """Check that coefficients stay small when they are broadcast: the file is untrusted.
+
+    Raises:
+        ValueError: when they do not, or when the shapes don't fit.
+    """
+    shape: tuple[int, ...] = np.broadcast_shapes(values.bias.shape, other.shape)
+    size = float(np.prod(shape, dtype=np.float64)) * values.weight.shape[-1]
+    if size > max(LARGEST, 2 * values.weight.size):
+        raise ValueError(f"{size:.2g} coefficients")
 
 
 def _mean(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor: str) -> Values | None:
@@ -374,6 +393,7 @@ def _expand(graph: Graph, node: NodeProto, inputs: dict[str, Values], tensor: st
     if len(shape) != values.rank or any(shape[axis] is None for axis in free):
         return None
     sizes = [1 if axis not in free else int(shape[axis] or 1) for axis in range(values.rank)]
+    _check_size(values, np.broadcast_to(0.0, sizes))
     return values.mapped(lambda array: np.broadcast_to(array, (*sizes, array.shape[-1])))
 
 

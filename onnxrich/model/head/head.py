@@ -193,12 +193,22 @@ def find_candidates(graph: Graph, starts: Sequence[str]) -> Candidates:
             whole[start] = heads[0]
         else:
             parts[start] = heads
+    _leave_out_unread(graph, whole)
     distinct = {
         (head.features.tensor, head.outputs.tensor): head
         for start in starts
         for head in [*([whole[start]] if start in whole else []), *parts.get(start, [])]
     }
     return Candidates(whole, parts, dead_ends, _without_hidden_layers(graph, list(distinct.values()), whole))
+
+
+def _leave_out_unread(graph: Graph, whole: dict[str, Head]) -> None:
+    """Leave out the outputs of a head that do not reach the one tensor which needs the head, such as unused classes."""
+    keys = {start: (head.features.tensor, head.outputs.tensor) for start, head in whole.items()}
+    for start, key in keys.items():
+        if list(keys.values()).count(key) == 1:
+            ends = _guarded(lambda start=start: search_back(graph, start, selects=True), start)  # type: ignore[misc]
+            whole[start] = next((_head_of(end) for end in ends if isinstance(end, Chain)), whole[start])
 
 
 def measure_head(head: UnmeasuredHead, features_shape: tuple[int, ...], outputs_shape: tuple[int, ...]) -> Head:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
@@ -95,17 +95,23 @@ class Region:
         return list(nodes.values())
 
 
-def search_back(graph: Graph, tensor: str) -> list[Chain | DeadEnd]:
+def search_back(graph: Graph, tensor: str, *, selects: bool = False) -> list[Chain | DeadEnd]:
     """Find the head of a tensor; or else every linear layer that it comes from, and every dead end on the ways back.
 
     A tensor has a head when all its ways back end at the same linear layer. So the search passes a softmax that was
     decomposed into several operators, but not the sum of two computed tensors.
+
+    Args:
+        graph: the graph of the model.
+        tensor: the tensor.
+        selects: whether outputs of the layer that do not reach the tensor are left out. Not where others need them.
     """
     region = find_region(graph, tensor)
     if len(region.layers) == 1 and not region.dead_ends:
         ((name, affine),) = region.layers.items()
-        chain = _chain_of(graph, region, name, affine)
-        return [_verified_tail(graph, region, _to_the_end(graph, region, chain))]
+        chain = _to_the_end(graph, region, _chain_of(graph, region, name, affine))
+        chain = _select(graph, region, chain) if selects else chain
+        return [_verified_tail(graph, region, chain)]
     combined = None if region.is_ambiguous else _combine(graph, region)
     if combined is not None:
         return [combined]
@@ -127,8 +133,15 @@ def find_between(graph: Graph, features: str, outputs: str) -> Chain | None:
     base = base_of(graph, features, list(through.layers.values()))
     if base is None or through.dead_ends or features not in through.sources:
         return None
-    affine_map = Combinations(graph, base).affine(outputs)
-    return None if affine_map is None else Chain(affine_map, outputs, affine_map.outputs_axes)
+    combinations = Combinations(graph, base)
+    whole = combinations.affine(outputs)
+    if whole is not None:
+        return Chain(whole, outputs, whole.outputs_axes)
+    for name, affine in _cuts(graph, through, combinations, features):
+        chain = build_chain(graph, affine, name, through.path_from(graph, name), is_exact=True)
+        if chain.outputs == outputs:
+            return chain
+    return None
 
 
 def _combine(graph: Graph, region: Region) -> Chain | DeadEnd | None:
@@ -136,18 +149,26 @@ def _combine(graph: Graph, region: Region) -> Chain | DeadEnd | None:
 
     The features that come last are tried first, as for a single layer.
     """
-    bases = sorted(common_bases(graph, list(region.layers.values())), key=lambda base: -graph.positions[base.tensor])
+    bases = sorted(
+        common_bases(graph, list(region.layers.values())), key=lambda base: -graph.positions.get(base.tensor, -1)
+    )
     for base in bases:
         through = find_region(graph, region.start, base=base.tensor)
         if through.dead_ends or base.tensor not in through.sources:
             continue
         combinations = Combinations(graph, base)
-        for name in sorted(through.sources, key=lambda name: graph.positions.get(name, -1)):
-            affine = combinations.affine(name) if through.is_cut(name, base.tensor) else None
-            if affine is not None and not through.layers.keys() & (through.names_behind(name) - {name}):
-                chain = _to_the_end(graph, through, _chain_of(graph, through, name, affine))
-                return _verified_tail(graph, through, chain)
+        for name, affine in _cuts(graph, through, combinations, base.tensor):
+            chain = _to_the_end(graph, through, _chain_of(graph, through, name, affine))
+            return _verified_tail(graph, through, chain)
     return None
+
+
+def _cuts(graph: Graph, region: Region, combinations: Combinations, base: str) -> Iterator[tuple[str, Affine]]:
+    """Iterate over the combinations that every way from the start back to the base passes, the first to run first."""
+    for name in sorted(region.sources, key=lambda name: graph.positions.get(name, -1)):
+        affine = combinations.affine(name) if region.is_cut(name, base) else None
+        if affine is not None and not region.layers.keys() & (region.names_behind(name) - {name}):
+            yield name, affine
 
 
 def _to_the_end(graph: Graph, region: Region, chain: Chain) -> Chain:
@@ -155,10 +176,27 @@ def _to_the_end(graph: Graph, region: Region, chain: Chain) -> Chain:
     operators = {node.op_type for node in region.nodes_behind(graph, chain.outputs)}
     if chain.steps or operators & SELECTIONS or not operators & CHANGES_SPAN:
         return chain
-    affine = chain.affine
-    base = Base(affine.features, affine.features_axes, affine.weight.shape[1], affine.flattened)
-    whole = Combinations(graph, base).affine(region.start)
+    whole = Combinations(graph, _base_of(chain.affine)).affine(region.start)
     return chain if whole is None else Chain(whole, region.start, whole.outputs_axes)
+
+
+def _select(graph: Graph, region: Region, chain: Chain) -> Chain:
+    """Leave out the outputs of a chain that no operator behind it reads."""
+    if chain.steps:
+        return chain
+    path = region.path_from(graph, chain.outputs)
+    combinations = Combinations(graph, _base_of(chain.affine))
+    for count in range(len(path), 0, -1):
+        node, name = path[count - 1]
+        affine = combinations.affine(name) if node.op_type in SELECTIONS else None
+        if affine is not None and len(affine.bias) < len(chain.affine.bias):
+            is_whole = path[-1][1] == region.start
+            return build_chain(graph, affine, name, path[count:], is_whole=is_whole)
+    return chain
+
+
+def _base_of(affine: Affine) -> Base:
+    return Base(affine.features, affine.features_axes, affine.weight.shape[1], affine.flattened)
 
 
 def _verified_tail(graph: Graph, region: Region, chain: Chain) -> Chain | DeadEnd:

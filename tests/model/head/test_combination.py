@@ -29,7 +29,9 @@ WEIGHTS: dict[str, np.ndarray] = {
     "a2": normal(8, 4), "a3": normal(8, 4), "low": normal(8, 2), "up": normal(2, 4), "two": np.array(2, np.float32),
     "row": normal(1, 4), "deep": normal(4, 5), "back": normal(5, 4), "wide": normal(6, 7), "w7": normal(7, 4),
     "last": np.array([-1]), "one": np.array([1]), "stack": np.array([0, 3, 4]), "flat": np.array([0, -1]),
-    "half": np.array([4]), "all4": np.array([4, 4]), "va": normal(4, 1), "aa": normal(4, 4), "zero": np.array([0]),
+    "two_": np.array([2]),
+    "picked": np.array([3, 0, 2]), "three": normal(3),
+    "all4": np.array([4, 4]), "va": normal(4, 1), "aa": normal(4, 4), "zero": np.array([0]), "first": np.array(0),
     "gain": normal(4), "mean": normal(4), "spread": np.abs(normal(4)) + 1, "c": np.array(3.5, np.float32),
     "g1": normal(1), "m1": normal(1), "s1": np.abs(normal(1)) + 1, "square": normal(8, 8), "sb": normal(8),
 }  # fmt: skip
@@ -120,6 +122,12 @@ JOINT: dict[str, tuple[str, np.ndarray, str]] = {
     ),
     "units of one output": ("f = Gemm(h, v, vb)\n s = Mul(f, c)\n y = Add(s, two)", V * 3.5 + 2, "1"),
     "units of all outputs": (LAYER + "s = Div(f, two)\n y = Sub(s, c)", A / 2 - 3.5, "4"),
+    "some outputs": (LAYER + "y = Slice(f, zero, two_, one)", A[:, :2], "2"),
+    "some outputs, chosen, then a bias and softmax": (
+        LAYER + "g = Gather<axis = 1>(f, picked)\n s = Add(g, three)\n y = Softmax(s)",
+        A[:, [3, 0, 2]] + exact("three"), "3",
+    ),
+    "one half of the outputs": (LAYER + "y, rest = Split<axis = 1>(f)", A[:, :2], "2"),
     "shift by a number, moved": (LAYER + "s = Add(f, c)\n u = Unsqueeze(s, one)\n y = Squeeze(u, one)", A + 3.5, "4"),
 }  # fmt: skip
 
@@ -172,6 +180,12 @@ def test_other_parts_are_listed(case: str) -> None:
     assert len(str(caught.value)) < 300
 
 
+def test_shared_outputs_are_all_measured() -> None:
+    """Two outputs that are parts of one layer's outputs have one head: the layer."""
+    head = measured(LAYER + "y, rest = Split<axis = 1>(f)", "float[N,2] y, float[N,2] rest").record.head
+    assert (head.outputs, head.C) == ("f", 4)
+
+
 def test_head_of_another_output_is_no_part() -> None:
     """A layer that one output shows and another output needs is not left out as hidden."""
     body = LAYER + "g = MatMul(f, deep)\n r = Relu(g)\n e = MatMul(r, back)\n y = Add(f, e)"
@@ -191,6 +205,10 @@ NAMED: dict[str, tuple[str, str, str, np.ndarray, np.ndarray, bool]] = {
     "before the scale": (LAYER + "s = Mul(f, gain)\n y = Add(s, mean)", "h", "f", H, A, True),
     "a sum of layers": (JOINT["adapter"][0], "h", "y", H, JOINT["adapter"][1], True),
     "one term of a sum": (JOINT["adapter"][0], "h", "f", H, A, True),
+    "a token of a sum": (
+        "u = Unsqueeze(h, one)\n f = MatMul(u, a)\n l = MatMul(u, low)\n k = MatMul(l, up)\n s = Add(f, k)\n"
+        " y = Gather<axis = 1>(s, first)", "u", "y", H, H @ (exact("a") + exact("low") @ exact("up")), True,
+    ),
     "earlier features": (CASCADE, "h", "e", H, DEEP @ exact("back"), False),
     "through an activation, back": (CASCADE, "h", "f", H, A, True),
 }  # fmt: skip
