@@ -367,7 +367,6 @@ class Trained(Base):
 
 LAYERS: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: nn.BatchNorm1d(16), BATCH),
-    (lambda: nn.BatchNorm1d(16, track_running_stats=False), BATCH),
     (lambda: nn.Dropout(0.5), CHANCE),
 ]
 
