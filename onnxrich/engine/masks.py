@@ -53,7 +53,13 @@ class MaskChoice:
 
 
 def choose_mask(
-    requested: str | None, first: Batch, rows_per_sample: int, *, inputs: tuple[Input, ...], count_rows: CountRows
+    requested: str | None,
+    first: Batch,
+    rows_per_sample: int,
+    *,
+    inputs: tuple[Input, ...],
+    count_rows: CountRows,
+    output_dimensions: frozenset[str] = frozenset(),
 ) -> MaskChoice:
     """Choose the input that masks rows, where a sample has several.
 
@@ -71,6 +77,7 @@ def choose_mask(
         rows_per_sample: number of rows of each sample.
         inputs: inputs of the model.
         count_rows: runs a batch.
+        output_dimensions: names of the symbolic dimensions of the model's outputs.
 
     Raises:
         DataError: when the requested mask does not fit the rows, a mask has other values than 0 and 1, or it is unknown
@@ -78,7 +85,7 @@ def choose_mask(
     """
     if requested == NO_MASK and NO_MASK not in first.inputs:
         return MaskChoice()
-    candidates = _Candidates(first, rows_per_sample, inputs, count_rows)
+    candidates = _Candidates(first, rows_per_sample, inputs, count_rows, output_dimensions)
     if requested is not None:
         return _requested_mask(requested, candidates)
     if rows_per_sample == 1:
@@ -188,12 +195,14 @@ class _Candidates:
         rows: number of rows of each sample.
         inputs: inputs of the model.
         count_rows: runs a batch.
+        output_dimensions: names of the symbolic dimensions of the model's outputs.
     """
 
     first: Batch
     rows: int
     inputs: tuple[Input, ...]
     count_rows: CountRows
+    output_dimensions: frozenset[str] = frozenset()
 
     def length(self, name: str) -> int:
         """Number of entries of an input for each sample; 0 when all samples share it."""
@@ -257,8 +266,12 @@ class _Candidates:
         rows = self._rows_with_less([key for key in group if key != name])
         if rows is not None:
             return rows == self.rows - 1
-        # A model that runs only with both shorter has them in one sequence. Otherwise the names decide.
-        return decided_by_name and self._rows_with_less([*group, *own]) != self.rows - 1
+        # A model that runs only with both shorter has them in one sequence. Otherwise the names decide, or the dimension
+        # that the outputs have.
+        is_own = (
+            self._dimension(other) in self.output_dimensions and self._dimension(name) not in self.output_dimensions
+        )
+        return (decided_by_name or is_own) and self._rows_with_less([*group, *own]) != self.rows - 1
 
     def _fits(self, name: str) -> bool:
         array = self.first.inputs[name]

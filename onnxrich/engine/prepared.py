@@ -225,7 +225,12 @@ def adjust_to_first_batch(
         head = replace(head, features=features_view, outputs=outputs_view)
     rows_per_sample, labels = prepared.rows_per_sample, first.labels
     choice = choose_mask(
-        mask, first, rows_per_sample, inputs=prepared.model.inputs, count_rows=partial(_count_rows, prepared)
+        mask,
+        first,
+        rows_per_sample,
+        inputs=prepared.model.inputs,
+        count_rows=partial(_count_rows, prepared),
+        output_dimensions=_output_dimensions(prepared.model),
     )
     if built_in_size is not None:
         plan = replace(plan, batch_size=built_in_size, is_fixed=True)
@@ -245,6 +250,11 @@ def adjust_to_first_batch(
     prepared.session.close()  # memory may not hold two
     adjusted = prepare_model(prepared.model, head, first, plan=plan, device=device)
     return replace(adjusted, notices=notices)
+
+
+def _output_dimensions(model: Model) -> frozenset[str]:
+    dims = (dim for value in model.proto.graph.output for dim in value.type.tensor_type.shape.dim)
+    return frozenset(dim.dim_param for dim in dims if dim.dim_param)
 
 
 def _count_rows(prepared: PreparedModel, batch: Batch) -> int | None:

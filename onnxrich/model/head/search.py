@@ -15,8 +15,10 @@ from onnxrich.model.head.quantized import read_quantized
 from onnxrich.model.head.tail import (
     AFTER_HEAD,
     DOMAINS,
+    SUMMED_AT_ONCE,
     embedding_activation,
     hidden_contraction,
+    is_expectation,
     is_fixed_expectation,
     is_probability,
 )
@@ -301,6 +303,8 @@ def _step_back(graph: Graph, name: str, depth: int, *, checks_layers: bool) -> t
         return DeadEnd(name, f"no linear layer is among the last {MAX_DEPTH} operators")
     if node.op_type == "LinearClassifier" and name != node.output[-1]:
         return (node.output[-1],)  # the labels are a function of the scores
+    if node.op_type in SUMMED_AT_ONCE and node.domain in STANDARD and is_expectation(graph, node):
+        return tuple(graph.data_inputs(node))
     affine = read_layer(graph, node)
     if affine is not None:
         return _end_at_layer(graph, node, name, affine, checks_layers=checks_layers)

@@ -34,6 +34,8 @@ REDUCTIONS = {
 }  # fmt: skip
 # Operators that treat entries by the entries of a constant.
 WEIGHING = BY_CONSTANT | {"Pow"}
+# Products that sum over the axis of a vector.
+SUMMED_AT_ONCE = ("MatMul", "Einsum")
 # Operators between a softmax and what reads it, at most.
 MAX_MOVES = 16
 # What the scores of classes go through, and what the entries of an embedding go through.
@@ -88,12 +90,13 @@ def _weighs(graph: Graph, node: NodeProto) -> bool:
 
 
 def is_expectation(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node multiplies probabilities of a softmax by the values on a grid, to sum them next."""
-    if node.op_type != "Mul" or not any(graph.is_constant(name) for name in node.input):
+    """Whether a node multiplies probabilities of a softmax by the values on a grid, to sum them next or at once."""
+    if node.op_type not in ("Mul", *SUMMED_AT_ONCE) or not any(graph.is_constant(name) for name in node.input):
         return False
     (computed,) = graph.data_inputs(node)[:1] or ("",)
     grid = next(graph.constant(name) for name in node.input if graph.is_constant(name))
-    return is_grid(grid) and is_probability(graph, computed)
+    is_vector = grid.ndim == 1 or node.op_type == "Mul"
+    return is_vector and is_grid(grid) and is_probability(graph, computed)
 
 
 def is_grid(values: NDArray[Any]) -> bool:
