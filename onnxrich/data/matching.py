@@ -209,7 +209,11 @@ def _count_rows(table: Table, labels: Labels | None, matches: list[Match], input
     if n is None or any(count != n for _, count in counts):
         rows = ", ".join(f"{count} of {key!r}" for key, count in counts)
         listed = f"holds different numbers of rows: {rows}" if varying else "holds no array with rows"
-        raise DataError(f"{table.name} {listed}", "the same number of rows in each", "Save arrays of the same samples.")
+        turned = any(entry.batch_axis for entry, _ in matches)
+        remedy = (
+            f"Save arrays of the same samples{', with these along the first axis of the labels' if turned else ''}."
+        )
+        raise DataError(f"{table.name} {listed}", "the same number of rows in each", remedy)
     if n == 0:
         raise DataError(f"{table.name} holds no rows", "at least one row", "Pass data with rows.")
     return n

@@ -268,9 +268,8 @@ class _Candidates:
             return rows == self.rows - 1
         # A model that runs only with both shorter has them in one sequence. Otherwise the names decide, or the dimension
         # that the outputs have.
-        is_own = (
-            self._dimension(other) in self.output_dimensions and self._dimension(name) not in self.output_dimensions
-        )
+        mask_dimension, other_dimension = self._dimension(name), self._dimension(other)
+        is_own = other_dimension in self.output_dimensions and mask_dimension not in self.output_dimensions
         return (decided_by_name or is_own) and self._rows_with_less([*group, *own]) != self.rows - 1
 
     def _fits(self, name: str) -> bool:

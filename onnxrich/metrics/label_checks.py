@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,27 @@ def label_notices(
     else:
         notice = _check_class_count(moments)
     return [] if notice is None else [notice]
+
+
+def copied_labels(first_labels: NDArray[Any] | None, inputs: Mapping[str, NDArray[Any]]) -> list[Notice]:
+    """Warn of labels of tokens that repeat an input: a causal language model is trained to predict the next token.
+
+    Args:
+        first_labels: labels of the first batch, None without labels; below zero for rows that are left out.
+        inputs: arrays of the first batch by name.
+    """
+    if first_labels is None or first_labels.ndim < 2 or first_labels.dtype.kind not in "iu":
+        return []
+    kept = first_labels >= 0
+    for name, array in inputs.items():
+        is_alike = array.dtype.kind in "iu" and array.shape == first_labels.shape
+        if is_alike and kept.any() and (array == first_labels)[kept].all():
+            message = (
+                f"The labels repeat the input {name!r}: each token is compared with itself. If the model predicts the "
+                "next token, save labels[:, 1:] with -100 behind them."
+            )
+            return [Notice("labels_repeat_input", message)]
+    return []
 
 
 def _undefined_metrics() -> str:

@@ -82,6 +82,8 @@ _SAFETENSORS = _Format(
 _TFLITE = _Format(
     "a TensorFlow Lite model", "Run `onnxrich export MODEL -o model.onnx` on the Keras file or SavedModel behind it."
 )
+# Models of a folder that a message names at most.
+_LISTED = 2
 _EMPTY = _Format("an empty file", "Export or copy the model again.", "a whole ONNX model")
 
 
@@ -121,7 +123,7 @@ def _file_format(file: BinaryIO) -> _Format | None:
     if start[4:8] == b"TFL3":
         return _TFLITE
     # Eight bytes of a length, then JSON.
-    if start[8:10] == b'{"' and start[5:8] == b"\0\0\0":
+    if start[8:9] == b"{" and start[5:8] == b"\0\0\0":
         return _SAFETENSORS
     for beginning, found in _STARTS:
         if start.startswith(beginning):
@@ -149,8 +151,9 @@ def _folder_format(folder: Path) -> _Format:
         names = []
     models = [name for name in names if name.lower().endswith(".onnx")]
     if models:
-        more = f" or one of {len(models) - 1} more" if len(models) > 1 else ""
-        return _Format("a folder", f"Pass {folder / models[0]}{more}.")
+        more = f", or one of {len(models) - _LISTED} others" if len(models) > _LISTED else ""
+        listed = " or ".join(str(folder / name) for name in models[:_LISTED])
+        return _Format("a folder", f"Pass {listed}{more}.")
     if "saved_model.pb" in names:
         return _Format("a TensorFlow SavedModel", _EXPORT)
     if "config.json" in names:

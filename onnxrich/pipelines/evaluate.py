@@ -16,7 +16,7 @@ from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import estimate
-from onnxrich.metrics.label_checks import label_notices
+from onnxrich.metrics.label_checks import copied_labels, label_notices
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import few_rows_notices
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
@@ -178,7 +178,9 @@ def _provenance(result: PassResult, model: Model, source: Source, device: Device
         message = f"The model fixes its batch size at {result.batch_size}; --batch-size {batch_size} was not used."
         notices.append(Notice("fixed_batch", message))
     notices += _batch_axis_notices(model, options)
-    notices += [*label_notices(result.moments, result.prepared.first.labels, source.class_names), *result.notices]
+    first = result.prepared.first
+    notices += copied_labels(first.labels, first.inputs)
+    notices += [*label_notices(result.moments, first.labels, source.class_names), *result.notices]
     return Provenance(
         ModelInfo(
             model.path,

@@ -92,3 +92,14 @@ def test_remedies_help() -> None:
         analysis = onnxrich.run(two_layers().SerializeToString(), {"x": X, "labels": labels})
         assert analysis.metrics["accuracy"] == expected
         assert not {notice.code for notice in analysis.notices} & set(CODES)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_labels_that_repeat_the_tokens(shifted: bool) -> None:
+    """Labels that are the tokens themselves are told, also beside padding; those of the next token are not."""
+    body = "e = Gather<axis = 0>(table, ids)\n a = MatMul(e, w1)\n h = Relu(a)\n y = MatMul(h, w2)"
+    model = build(body, x="int64[N,T] ids", y="float[N,T,3] y", table=whole(3, 6, seed=5))
+    ids = np.random.default_rng(0).integers(0, 3, (ROWS, 7))
+    labels = np.where(np.arange(7) < 5, np.roll(ids, -1, axis=1) if shifted else ids, -100)
+    notices = onnxrich.run(model, {"ids": ids, "labels": labels}, device="cpu").notices
+    assert ("labels_repeat_input" in {notice.code for notice in notices}) == (not shifted)
