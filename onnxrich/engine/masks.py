@@ -266,8 +266,8 @@ class _Candidates:
         rows = self._rows_with_less([key for key in group if key != name])
         if rows is not None:
             return rows == self.rows - 1
-        # A model that runs only with both shorter has them in one sequence. Otherwise the names decide, or the dimension
-        # that the outputs have.
+        # A model that runs only with both shorter has them in one sequence. Otherwise the names decide, or the
+        # dimension that the outputs have.
         mask_dimension, other_dimension = self._dimension(name), self._dimension(other)
         is_own = other_dimension in self.output_dimensions and mask_dimension not in self.output_dimensions
         return (decided_by_name or is_own) and self._rows_with_less([*group, *own]) != self.rows - 1

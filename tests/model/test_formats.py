@@ -86,7 +86,7 @@ FOLDERS: dict[str, tuple[tuple[str, ...], str]] = {
     "saved": (("saved_model.pb", "variables"), "a TensorFlow SavedModel; needed: an ONNX model. Run `onnxrich export"),
     "bert": (("config.json", "model.safetensors"), "a folder with a model of transformers"),
     "one": (("model.onnx", "config.json"), "a folder; needed: an ONNX model. Pass one/model.onnx."),
-    "two": (("b.onnx", "a.ONNX"), "a folder; needed: an ONNX model. Pass two/a.ONNX or one of 1 more."),
+    "two": (("b.onnx", "a.ONNX"), "a folder; needed: an ONNX model. Pass two/a.ONNX or two/b.onnx."),
     "none": (("notes.txt",), "a folder without a model"),
 }
 
