@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxrich.errors import AdapterError, Notice
-from onnxrich.frameworks.exporters import explain_errors, quiet
+from onnxrich.frameworks.exporters import quiet
 from onnxrich.frameworks.items import find_labels, is_item, split_item
 from onnxrich.frameworks.registry import LABELS, Item, converted, join_rows, mapped
 from onnxrich_torch.arrays import has_bfloat16, to_array, to_input, to_tensors
@@ -99,7 +98,7 @@ def to_onnx(obj: Any, example: Item, path: Path) -> str:
         options |= {"kwargs": to_tensors(obj, example), "dynamic_shapes": axes}
     names = {"input_names": list(example), "output_names": list(_outputs(original, example))}
     # The exporter reports optional packages and its own plans on every call.
-    with undisturbed(_module(obj)), quiet("torch.onnx", logging.ERROR), _explain_casts(is_copy=obj is not original):
+    with undisturbed(_module(obj)), quiet("torch.onnx", logging.ERROR):
         # Without optimisation each weight keeps its name and its values, so that a recorder can swap it. The runtime
         # optimises by itself.
         torch.onnx.export(obj, (), path, dynamo=True, verbose=False, optimize=False, **names, **options)
@@ -145,21 +144,6 @@ def _in_float32(obj: Any) -> Any:
     with undisturbed(obj):
         duplicate = copy.deepcopy(obj)
     return duplicate._apply(lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
-
-
-@contextlib.contextmanager
-def _explain_casts(*, is_copy: bool) -> Iterator[None]:
-    """Say what may be wrong where a copy in float32 of a module can't be exported."""
-    if not is_copy:
-        yield
-        return
-    explanation = (
-        "a copy in float32 of the module, whose weights are in bfloat16, can't be exported",
-        "a forward pass without casts to bfloat16",
-        "Cast to the type of a weight (x.to(self.weight.dtype)), or pass a module in float32.",
-    )
-    with explain_errors(*explanation):
-        yield
 
 
 def _module(obj: Any) -> Any:

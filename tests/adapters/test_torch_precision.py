@@ -114,18 +114,15 @@ class Autocast(Net):
             return super().forward(x).float()
 
 
-@pytest.mark.parametrize(
-    ("module", "message"),
-    [
-        (Casts(torch.bfloat16), r"a copy in float32 of the module, whose weights are in bfloat16, can't be exported"),
-        (Autocast(torch.float32), r"Autocast computes in bfloat16, and ONNX Runtime has no such operators on a CPU"),
-    ],
-)
-def test_bfloat16_that_is_no_weight(module: Any, message: str) -> None:
+@pytest.mark.parametrize("module", [Casts(torch.bfloat16), Autocast(torch.float32)])
+def test_bfloat16_that_is_no_weight(module: Any) -> None:
     """A forward pass that computes in bfloat16 whatever its weights are is refused in words."""
-    with pytest.raises(AdapterError, match=message) as caught:
+    with pytest.raises(AdapterError) as caught:
         onnxrich.run(module, X)
-    assert len(str(caught.value)) < 400
+    assert str(caught.value) == (
+        f"{type(module).__name__} computes in bfloat16, and ONNX Runtime has no such operators on a CPU; needed: a "
+        "model that computes in float32. Convert its weights to float32, and leave out autocast and casts to bfloat16."
+    )
 
 
 def test_weights_keep_their_values() -> None:
