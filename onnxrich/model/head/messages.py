@@ -123,8 +123,9 @@ def _explain_branches(graph: Graph, dead_ends: Sequence[DeadEnd]) -> HeadError:
 
 
 def _linear_layers(graph: Graph) -> list[NodeProto]:
-    nodes = [node for node in graph.model.proto.graph.node if node.op_type in ("Gemm", "MatMul", "Conv")]
-    return nodes[-MOST_LAYERS:][::-1]
+    layers = (node for node in graph.model.proto.graph.node if node.op_type in ("Gemm", "MatMul", "Conv"))
+    # A damaged node may lack inputs or outputs.
+    return [node for node in layers if node.input and node.output][-MOST_LAYERS:][::-1]
 
 
 def _label(node: NodeProto) -> str:
