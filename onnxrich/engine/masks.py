@@ -32,6 +32,8 @@ _LIKELY = re.compile(r"masks?$|(^|[^a-z])pad(ding)?([^a-z]|$)", re.IGNORECASE)
 _DECODER = re.compile(r"(^|[^a-z])(decoder|dec|target|tgt|trg)([^a-z]|$)", re.IGNORECASE)
 # Names of masks in which 1 often marks padding, as those of PyTorch's layers do.
 _PADDING = re.compile(r"pad(ding)?_?mask", re.IGNORECASE)
+# Names of inputs that number the segments of a text.
+_SEGMENTS = re.compile(r"(type|segment)", re.IGNORECASE)
 # A shorter sequence shows something when it still has more than one token: one would be repeated for all others.
 _LEAST_TOKENS = 3
 
@@ -231,9 +233,12 @@ class _Candidates:
         return [name for name in names if self._fits(name) and name not in self.elsewhere]
 
     def unused(self) -> list[str]:
-        """Inputs that may mark padding, by their names, or because they hold a truth value for each row."""
+        """Inputs that may mark padding, by their names, or because they hold a truth value for each row.
+
+        So do ones before zeros, or zeros before ones, in all samples, unless they number the segments of a text.
+        """
         names = [name for name in self.likely() if _has_both(self.first.inputs[name])]
-        truths = [name for name, array in self.first.inputs.items() if array.dtype.kind == "b"]
+        truths = [name for name, array in self.first.inputs.items() if _holds_truths(name, array)]
         truths = [name for name in truths if not _LIKELY.search(name) and self._fits(name)]
         return names + [name for name in truths if not self.marks_another_sequence(name)]
 
@@ -380,6 +385,15 @@ def _choices(names: list[str]) -> str:
 
 def _is_decoder(name: str) -> bool:
     return _DECODER.search(name) is not None
+
+
+def _holds_truths(name: str, array: AnyArray) -> bool:
+    if array.dtype.kind == "b":
+        return True
+    if array.dtype.kind not in "iu" or array.ndim < 2 or _SEGMENTS.search(name) or not np.isin(array, (0, 1)).all():
+        return False
+    steps = np.diff(array.astype(np.int8), axis=-1)
+    return _has_both(array) and bool((steps <= 0).all() or (steps >= 0).all())
 
 
 def _has_both(array: AnyArray) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from onnxrich.data.shared import adapt_source, choose_leader
 from onnxrich.data.source import Source
 from onnxrich.engine.joint_pass import measure_jointly
 from onnxrich.engine.runtime import choose_device
-from onnxrich.errors import DataError, Notice, prefix_errors
-from onnxrich.model.file import Model, read_model
-from onnxrich.model.head.head import Head, UnmeasuredHead, find_head
-from onnxrich.model.patch.instrument import check_not_instrumented
+from onnxrich.errors import DataError, Notice
+from onnxrich.model.file import Model
+from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
 from onnxrich.pipelines.load import load_saved
+from onnxrich.pipelines.models import load_head
 from onnxrich.pipelines.options import PassOptions, SeriesOptions, WorkOptions
 from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
@@ -130,23 +130,6 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
         joint.notices,
         joint.memory,
     )
-
-
-def load_head(
-    model: ModelLike, options: PassOptions, *, name: str | None = None
-) -> tuple[Model, Head | UnmeasuredHead]:
-    """Read a model and find the head that the options mean.
-
-    Args:
-        model: the model.
-        options: they name the head.
-        name: what results and messages call the model; its path when left out.
-    """
-    loaded = read_model(model, batch_axis=options.batch_axis)
-    check_not_instrumented(loaded)
-    loaded = loaded if name is None else replace(loaded, path=name)
-    with prefix_errors(loaded.path):
-        return loaded, find_head(loaded, features=options.features, outputs=options.outputs, number=options.head)
 
 
 def _open_data(loaded: Sequence[tuple[Model, Head | UnmeasuredHead]], leader: Model, options: PassOptions) -> Source:

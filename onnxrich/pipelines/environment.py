@@ -57,7 +57,7 @@ def examine() -> Findings:
         facts["device of --device auto"] = "cpu" if runtime["cuda_missing"] else "cuda"
         facts["CUDA"] = runtime["cuda_missing"] or "a device is there"
         facts["usable cores"] = str(runtime["cores"])
-        facts["telemetry of the runtime"] = runtime["telemetry"]
+        facts["runtime telemetry"] = runtime["telemetry"]
     facts |= {name: _version(name) for name in PACKAGES}
     return Findings(facts, tuple(_problems(wheels, runtime)))
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
 
 from onnxrich.data.open import align_classes_with, open_source
-from onnxrich.data.shared import adapt_source
 from onnxrich.data.source import Source
 from onnxrich.engine.layers import LayerRequest
 from onnxrich.engine.runtime import choose_device
 from onnxrich.engine.single_pass import measure_one
-from onnxrich.errors import DataError, Notice, prefix_errors
+from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead
-from onnxrich.pipelines.compare import load_head
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
 from onnxrich.pipelines.layers import evaluate_layers
+from onnxrich.pipelines.models import load_head
 from onnxrich.pipelines.options import ALL_LAYERS, RunOptions
 from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import with_initial
+
+if TYPE_CHECKING:
+    from onnxrich.pipelines.initial import InitialModel
 
 
 def run(model: Any, options: RunOptions) -> Analysis:
@@ -70,7 +70,7 @@ def run_onnx(
     with timing.measure(Stage.READING_MODEL):
         options.listen(Progress(Stage.READING_MODEL))
         loaded, head = load_head(model, options, name=name)
-        initial = _load_initial(options)
+        initial = None if options.init is None else _load_initial(options)
         sources = _open_sources(loaded, head, options)
     norm = parameter_norm_of(loaded, options)
     fitted: Sample | None = None
@@ -108,55 +108,15 @@ def run_onnx(
         fitted = fitted or sample
     analysis, *evaluation = analyses
     if initial is not None and not analysis.record.data.synthetic:
-        start = adapt_source(initial[0], sources[0], loaded)
-        analysis = with_initial(analysis, _measure_initial(*initial, start, analysis, options, timing=timing))
+        analysis = initial.beside(analysis, sources[0], loaded, options, timing=timing)
     return with_profile(replace(analysis, evaluation=evaluation[0] if evaluation else None), timing.seconds)
 
 
-def _load_initial(options: RunOptions) -> tuple[Model, Head | UnmeasuredHead] | None:
-    """Load the network before its training, where there is one.
+def _load_initial(options: RunOptions) -> InitialModel:
+    # Few runs have an untrained network: nothing of this is imported for the others.
+    from onnxrich.pipelines.initial import load_initial
 
-    Raises:
-        DataError: when the data can be read once alone.
-    """
-    if options.init is None:
-        return None
-    if isinstance(options.data, Iterator):
-        raise DataError(
-            f"data of type {type(options.data).__name__}, which can be read once",
-            "data that can be read for the initial model too",
-            "Pass a file, arrays, or an iterable that begins anew.",
-        )
-    return load_head(options.init, options)
-
-
-def _measure_initial(
-    model: Model,
-    head: Head | UnmeasuredHead,
-    source: Source,
-    trained: Analysis,
-    options: RunOptions,
-    *,
-    timing: Timing,
-) -> Analysis:
-    """Measure the network before its training on the rows, and in the batches, of the trained one."""
-    device = choose_device(options.device, options.provider)
-    with prefix_errors(model.path):
-        result = measure_one(
-            model,
-            head,
-            source,
-            device=device,
-            batch_size=trained.record.runtime.batch_size,
-            blocks=options.blocks,
-            mask=options.mask,
-            memory=options.max_memory,
-            timing=timing,
-            listen=options.listen,
-        )
-        with timing.measure(Stage.METRICS):
-            asked = replace(options, metrics=("d_lr",))
-            return evaluate_pass(result, model, source, device, asked, parameter_norm=None)[0]
+    return load_initial(options)
 
 
 def _open_sources(model: Model, head: Head | UnmeasuredHead, options: RunOptions) -> list[Source]:

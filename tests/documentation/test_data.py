@@ -178,7 +178,7 @@ def test_lines_of_the_readme() -> None:
 
 def test_options_are_documented() -> None:
     """Every option of reading and preprocessing stands in docs/DATA.md."""
-    from onnxrich.cli.options import PREPROCESSING, READING
+    from onnxrich.pipelines.options import PREPROCESSING, READING
 
     for name in (*READING, *PREPROCESSING):
         assert f"--{name.replace('_', '-')}" in DATA, name

@@ -174,7 +174,7 @@ def test_units_and_constants_of_outputs(bias: float) -> None:
     """Outputs in other units have the same curves; a constant output counts as the constant function, at any size."""
     features, outputs, _ = sample()
     scaled = np.column_stack([outputs * [1e-5, 1.0, 1e7], np.full(len(outputs), bias)])
-    got, _ = compute_curves(Sample(Moments.from_rows(features, scaled)))
+    got = compute_curves(Sample(Moments.from_rows(features, scaled)))
     expected = oracle.curves(features, np.column_stack([outputs, np.ones(len(outputs))]))
     np.testing.assert_allclose(got.utilization, expected["span"], atol=EXACT)
     np.testing.assert_allclose(got.utilization_variance, expected["variance"], atol=EXACT)

@@ -409,7 +409,7 @@ def test_external_data_behind_links_of_a_cache(location: str, folder: str, tmp_p
     np.testing.assert_array_equal(
         analysis.moments.matrix, onnxrich.run(two_layers(), X, layers="all", device="cpu").moments.matrix
     )
-    assert analysis.record.model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_model(path).file_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_cache_reached_through_a_link(tmp_path: Path) -> None:

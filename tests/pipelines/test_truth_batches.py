@@ -338,7 +338,8 @@ def graph_network(order: str) -> tuple[Graph, list[tuple[Array, Array]]]:
 def test_graphs_in_parts(order: str) -> None:
     """Nodes of a graph can't be cut into batches: what helps is said."""
     g, truths = graph_network(order)
-    assert_right(g, *truths, certain=False, told=BATCH, remedy="--batch-size")
+    # Behind the aggregation there is no linear layer, so that no batch size helps.
+    assert_right(g, *truths, certain=False, told=BATCH, remedy="--batch-size" if order == "before" else "")
 
 
 @pytest.mark.parametrize("order", ["before", "behind"])

@@ -10,8 +10,8 @@ from onnxrich.errors import HeadError
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.search import DeadEnd
 
-# Characters of a message, at most.
-MAX_MESSAGE = 299
+# Characters of a message, at most. The path of the model may come before them.
+MAX_MESSAGE = 260
 # Characters of a reason, at most, and reasons that a message gives.
 MAX_REASON, MOST_REASONS = 110, 2
 # Linear layers of which a message lists the last.
