@@ -43,6 +43,12 @@ _WEIGHTS = {
 _FACTORS = frozenset({"Add", "Sub", "Mul", "Div", "Concat", "Where", "Expand", "Sum"})
 # Operators after which a tensor still holds the model's input, in another unit or layout.
 _LAYOUT = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+# Operators that compare, or tell a shape.
+_DECISIONS = frozenset(
+    {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Shape", "Size", "Xor"}
+)
+# Operators between a table and the operators that read it, at most.
+_MAX_MOVES = 8
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 # Elements squared at a time.
 _CHUNK = 1 << 20
@@ -236,7 +242,7 @@ class _Uses:
         self.defaults = {name for node in nodes if node.op_type == "InstanceNormalization" for name in node.input[1:]}
         normalisations = [node for node in nodes if node.op_type == "BatchNormalization"]
         self.statistics = {name for node in normalisations for name in node.input[3:5]}
-        self.tables = self._sources(self._find(_table_inputs))
+        self.tables = self._sources(self._find(self._table_inputs))
         self.factors = self._sources(self._find(self._factor_inputs)) - self.weights - self.tables
 
     def _add_quantized(self, node: NodeProto) -> None:
@@ -261,6 +267,26 @@ class _Uses:
                 if (single and source == name) or self.tensors[source].size > 1:
                     found.add(source)
         return found
+
+    def _table_inputs(self, node: NodeProto) -> Iterator[tuple[str, bool]]:
+        """Tables that are looked up in, unless what is looked up decides alone, as the rows of a mask do."""
+        is_lookup = node.op_type == "Gather" and attribute(node, "axis", 0) == 0 and node.input
+        if is_lookup and not all(self._decides(name) for name in node.output):
+            yield node.input[0], False
+
+    def _decides(self, name: str, depth: int = 0) -> bool:
+        """Whether a tensor is only compared with others, or a condition: no gradient passes there."""
+        users = [user for user in self._nodes if name in user.input]
+        return (
+            bool(users)
+            and depth < _MAX_MOVES
+            and all(
+                user.op_type in _DECISIONS
+                or (user.op_type == "Where" and name not in user.input[1:])
+                or (user.op_type in _LAYOUT and all(self._decides(output, depth + 1) for output in user.output))
+                for user in users
+            )
+        )
 
     def _factor_inputs(self, node: NodeProto) -> Iterator[tuple[str, bool]]:
         """Constants beside a computed tensor that is not the model's input in another unit or layout."""
@@ -301,11 +327,6 @@ def _to_array(name: str, tensor: TensorProto) -> AnyArray:
 
 def _weight_inputs(node: NodeProto) -> Iterator[tuple[str, bool]]:
     yield from ((node.input[index], True) for index in _WEIGHTS.get(node.op_type, ()) if index < len(node.input))
-
-
-def _table_inputs(node: NodeProto) -> Iterator[tuple[str, bool]]:
-    if node.op_type == "Gather" and attribute(node, "axis", 0) == 0 and node.input:
-        yield node.input[0], False
 
 
 def _dequantized(graph: Graph, node: NodeProto, index: int) -> AnyArray:

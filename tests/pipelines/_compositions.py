@@ -312,7 +312,8 @@ def boolean_attention_mask(g: Graph, middle: Middle) -> Body:
 
 @part(BODIES, certain=False)
 def mask_of_another_name(g: Graph, middle: Middle) -> Body:
-    return masked(g, middle, name=str(g.rng.choice(["input_mask", "text_attention_mask", "mask", "valid_tokens"])))
+    body = masked(g, middle, name=str(g.rng.choice(["input_mask", "text_attention_mask", "mask", "valid_tokens"])))
+    return replace(body, told=("mask",))
 
 
 @part(BODIES)
