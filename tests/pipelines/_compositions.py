@@ -312,8 +312,7 @@ def boolean_attention_mask(g: Graph, middle: Middle) -> Body:
 
 @part(BODIES, certain=False)
 def mask_of_another_name(g: Graph, middle: Middle) -> Body:
-    body = masked(g, middle, name=str(g.rng.choice(["input_mask", "text_attention_mask", "mask", "valid_tokens"])))
-    return replace(body, told=("mask",))
+    return masked(g, middle, name=str(g.rng.choice(["input_mask", "text_attention_mask", "mask", "valid_tokens"])))
 
 
 @part(BODIES)
@@ -815,7 +814,7 @@ def compose(body: str, head: str, tail: str, effect: str, seed: int, batch_size:
         values=tuple(oracle.d_lr(*pair) for pair in rows) if is_measurable else (),
         rows=len(_rows(built, f, built.mask)),
         accuracy=accuracy if is_measurable and any(outputs is f for _, outputs in end.truths) else None,
-        told=(*said, *end.told),
+        told=(*said, *built.told, *end.told),
         whole=oracle.d_lr(*whole[0]) if built.told and whole and is_measurable else None,
         certain=is_measurable and all(each.certain for each in parts),
     )
