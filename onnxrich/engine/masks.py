@@ -48,10 +48,17 @@ CountRows = Callable[[Batch], int | None]
 
 @dataclass(frozen=True)
 class MaskChoice:
-    """The mask of the rows, None where all rows count, and what a reader should know of it."""
+    """The mask of the rows, and what a reader should know of it.
+
+    Attributes:
+        mask: the mask; None where all rows count.
+        notices: notices for the reader of the result.
+        undecided: inputs that leave nothing out of the first batch, to be checked in the others.
+    """
 
     mask: Mask | None = None
     notices: tuple[Notice, ...] = ()
+    undecided: tuple[str, ...] = ()
 
 
 def choose_mask(
@@ -120,7 +127,23 @@ def choose_mask(
         )
     # Case 4
     notices = [_no_mask_notice(candidates.elsewhere)] if candidates.elsewhere else []
-    return MaskChoice(None, (*notices, *_unused_notices([*own, *candidates.unused()])))
+    notices = [*notices, *_unused_notices([*own, *candidates.unused()])]
+    return MaskChoice(None, tuple(notices), () if notices else candidates.undecided())
+
+
+def check_undecided(names: Iterable[str], batch: Batch) -> None:
+    """Check that inputs which left nothing out of the first batch leave nothing out of another one.
+
+    Raises:
+        DataError: when one does.
+    """
+    for name in names:
+        if not _leaves_nothing_out(batch.inputs[name]):
+            raise DataError(
+                f"{name!r} holds ones alone in the first batch, and zeros later: it may mark padding among the rows",
+                "the mask and its meaning",
+                f"Pass {_choices([name])}.",
+            )
 
 
 def find_token_mask(requested: str | None, first: Batch) -> tuple[Mask, int] | None:
@@ -241,6 +264,13 @@ class _Candidates:
         truths = [name for name, array in self.first.inputs.items() if _holds_truths(name, array)]
         truths = [name for name in truths if not _LIKELY.search(name) and self._fits(name)]
         return names + [name for name in truths if not self.marks_another_sequence(name)]
+
+    def undecided(self) -> tuple[str, ...]:
+        """Inputs that are one for each row of the first batch, so that later zeros may mark padding."""
+        arrays = self.first.inputs
+        ones = [name for name, array in arrays.items() if array.dtype.kind in "biu" and _leaves_nothing_out(array)]
+        names = [name for name in ones if name not in OTHER_MARKS and not _SEGMENTS.search(name)]
+        return tuple(name for name in names if self._fits(name) and not self.marks_another_sequence(name))
 
     def marks_another_sequence(self, name: str) -> bool:
         """Whether a mask belongs to another sequence than the rows, such as an encoder's beside a decoder's.

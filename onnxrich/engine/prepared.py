@@ -14,7 +14,7 @@ from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
 from onnxrich.engine.label_maps import has_row_labels, may_be_row_labels
 from onnxrich.engine.layout import Layout, samples_first
-from onnxrich.engine.masks import check_mask, choose_mask, kept_rows
+from onnxrich.engine.masks import check_mask, check_undecided, choose_mask, kept_rows
 from onnxrich.engine.runtime import Device, RunError, Session
 from onnxrich.engine.sizing import choose_batch_size, fixed_batch_size
 from onnxrich.errors import DataError, HeadError, Notice
@@ -46,6 +46,7 @@ class FeedPlan:
         ignores_labels: whether labels below zero leave out rows also where each sample has one label.
         mask: the model's mask of the rows.
         batches_per_product: number of batches whose rows one product adds.
+        undecided: inputs that mark padding if they hold a zero, which the first batch does not show.
     """
 
     batch_size: int
@@ -56,6 +57,8 @@ class FeedPlan:
     ignores_labels: bool = False
     mask: Mask | None = None
     batches_per_product: int = 1
+    # The patch does not depend on it.
+    undecided: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def has_weights(self) -> bool:
@@ -242,10 +245,10 @@ def adjust_to_first_batch(
             plan = replace(plan, K=labels.shape[1], target_kind="values")
     joined = max(1, plan.batches_per_product // rows_per_sample)
     row_mask = choice.mask and replace(choice.mask, samples_axis=first.axes.get(choice.mask.name, 0))
-    plan = replace(plan, mask=row_mask, batches_per_product=joined)
+    plan = replace(plan, mask=row_mask, undecided=choice.undecided, batches_per_product=joined)
     notices = (*notices, *choice.notices)
     if (head, plan) == (prepared.head, prepared.plan):
-        return replace(prepared, notices=notices)
+        return replace(prepared, plan=plan, notices=notices)
     device = prepared.session.device
     prepared.session.close()  # memory may not hold two
     adjusted = prepare_model(prepared.model, head, first, plan=plan, device=device)
@@ -276,6 +279,7 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
     """
     if plan.mask is not None:
         check_mask(plan.mask, batch)
+    check_undecided(plan.undecided, batch)
     padded = pad(batch, plan.batch_size) if plan.is_fixed else batch
     feed = padded.feed
     weights = np.ones((padded.rows, 1))
