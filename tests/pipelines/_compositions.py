@@ -619,7 +619,9 @@ def summed_expectation(g: Graph, x: Tensor, f: Tensor, axis: int) -> Tail:
 
 @part(TAILS, certain=False)
 def unit_length(g: Graph, x: Tensor, f: Tensor, axis: int) -> Tail:
-    return plain(g.apply("Div", f, g.reduce("ReduceL2", f, axis)), x, f)
+    # A row of zeros has no direction.
+    length = g.apply("Max", g.reduce("ReduceL2", f, axis), np.float32(1e-12))
+    return plain(g.apply("Div", f, length), x, f)
 
 
 @part(TAILS, "rows", "tokens", certain=False)

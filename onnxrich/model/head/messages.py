@@ -11,7 +11,7 @@ from onnxrich.model.graph import Graph
 from onnxrich.model.head.search import DeadEnd
 
 # Characters of a message, at most. The path of the model may come before them.
-MAX_MESSAGE = 260
+MAX_MESSAGE = 285
 # Characters of a reason, at most, and reasons that a message gives.
 MAX_REASON, MOST_REASONS = 110, 2
 # Linear layers of which a message lists the last.
@@ -86,6 +86,8 @@ def explain_no_head(graph: Graph, dead_ends_of: Mapping[str, Sequence[DeadEnd]])
             f"To measure these features alone, pass --features {encoded!r} --outputs {encoded!r}.",
         )
     reasons = [shorten(f"at {end.tensor!r}, {end.reason}", MAX_REASON) for end in dead_ends][:MOST_REASONS]
+    if sum(map(len, reasons)) > MAX_REASON:
+        reasons = reasons[:1]
     return listing_error(
         "No head was found: " + ("; ".join(reasons) or "the outputs come from different linear layers"),
         "one linear layer behind an output",

@@ -231,10 +231,10 @@ def find_region(graph: Graph, start: str, *, base: str | None = None) -> Region:
         goes_on = base is not None
         if isinstance(result, Affine):
             region.layers[name] = result
-            may_be_tail = not goes_on and is_probability(graph, result.features)
+            may_be_tail = is_probability(graph, result.features)
             if may_be_tail and is_fixed_expectation(graph, result):
                 del region.layers[name]
-            region.is_ambiguous = region.is_ambiguous or (may_be_tail and name in region.layers)
+            region.is_ambiguous = region.is_ambiguous or (may_be_tail and not goes_on and name in region.layers)
             goes_on = goes_on or may_be_tail
         if not isinstance(result, Affine) or goes_on:
             result = (result.features,) if isinstance(result, Affine) else result
