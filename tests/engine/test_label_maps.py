@@ -99,14 +99,19 @@ def test_a_comparison_leaves_out_the_same_rows() -> None:
     comparison = onnxrich.compare([positions(), positions()], {"x": IMAGES}, labels, ignore_label=255, device="cpu")
     assert_void_is_left_out(comparison.results[0])
     samples = labels_with(255, (N * H * W,))
-    comparison = onnxrich.compare([two_layers(), two_layers()], {"x": X}, samples, ignore_label=255, device="cpu")
+    w1 = whole(6, 8, seed=7)
+    pair = [two_layers(w1=w1), two_layers()]
+    comparison = onnxrich.compare(pair, {"x": X}, samples, ignore_label=255, device="cpu")
     assert_void_is_left_out(comparison.results[1])
-    assert comparison.similarity(0, 1).value == pytest.approx(1, abs=1e-12)
+    others = np.maximum(X.astype(float) @ w1, 0)
+    cka, cka_of_all = oracle.cka(others[~IS_VOID], FEATURES[~IS_VOID]), oracle.cka(others, FEATURES)
+    assert abs(cka - cka_of_all) > 1e-4
+    assert comparison.similarity(0, 1).value == pytest.approx(cka, abs=1e-12)
 
 
 def test_classes_are_balanced_without_the_label_to_ignore() -> None:
     analysis = run("samples", 255, ignore_label=255, reading={"balanced": True})
-    assert analysis.record.data.n == 3 * np.bincount(CLASSES[~IS_VOID]).min()
+    assert analysis.record.data.n == analysis.record.data.samples == 3 * np.bincount(CLASSES[~IS_VOID]).min()
 
 
 def test_a_label_that_is_not_ignored_is_a_class() -> None:
