@@ -90,7 +90,7 @@ def explain_no_head(graph: Graph, dead_ends_of: Mapping[str, Sequence[DeadEnd]])
         reasons = reasons[:1]
     return listing_error(
         "No head was found: " + ("; ".join(reasons) or "the outputs come from different linear layers"),
-        "one linear layer behind an output",
+        "a last linear layer",
         "Pass --features NAME and --outputs NAME to choose the tensors yourself."
         + (" Layers:" if _linear_layers(graph) else ""),
         [_label(node) for node in _linear_layers(graph)],
