@@ -83,9 +83,9 @@ class Batch:
     @property
     def feed(self) -> dict[str, AnyArray]:
         """The inputs as the model takes them, with the samples along their own axis."""
-        moved = {
-            name: np.ascontiguousarray(np.moveaxis(self.inputs[name], 0, axis)) for name, axis in self.axes.items()
-        }
+        # An axis for all inputs is none of a scalar's.
+        axes = {name: axis for name, axis in self.axes.items() if axis < self.inputs[name].ndim}
+        moved = {name: np.ascontiguousarray(np.moveaxis(self.inputs[name], 0, axis)) for name, axis in axes.items()}
         return {**self.inputs, **moved}
 
     def take(self, index: slice | AnyArray) -> Batch:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import pad
-from onnxrich.engine.masks import find_token_mask, unused_token_masks
+from onnxrich.engine.masks import KNOWN, find_token_mask, unused_token_masks
 from onnxrich.engine.memory import fit_blocks
 from onnxrich.engine.prepared import PreparedModel, open_session
 from onnxrich.errors import HeadError, ModelError, Notice
@@ -116,6 +116,19 @@ class HiddenLayers:
     def names(self) -> list[str]:
         """Names of the tensors."""
         return [layer.source.tensor for layer in self.layers]
+
+    @property
+    def descriptions(self) -> list[str]:
+        """What is read of each tensor: sums of a mean and of one token, or of two masks, do not add up.
+
+        A name alone means all tokens, without those that `attention_mask` leaves out.
+        """
+        return [
+            source.tensor
+            + (f": {pool.description}" if pool.token is not None else "")
+            + (f", mask {pool.mask}" if pool.mask is not None and str(pool.mask) != KNOWN[-1] else "")
+            for source, pool in ((layer.source, layer.pool) for layer in self.layers)
+        ]
 
     def read(self, drain: Callable[[int], list[Moments]]) -> Iterator[LayerMoments]:
         """Yield the moments of each layer. Only one layer's moments are in memory at a time.

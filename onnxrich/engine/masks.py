@@ -410,7 +410,7 @@ def _unused_notices(names: list[str]) -> list[Notice]:
 
 def _choices(names: list[str]) -> str:
     name = names[0] if len(names) == 1 and len(names[0]) < _LONG_NAME else "NAME"
-    return f"--mask {name} if 0 marks padding, --mask {NOT}{name} if 1 does, or --mask {NO_MASK} to count all rows"
+    return f"--mask {name} if 0 marks padding, --mask {NOT}{name} if 1 does, or --mask {NO_MASK} to leave none out"
 
 
 def _is_decoder(name: str) -> bool:

@@ -111,6 +111,7 @@ def prove_rows(prepared: PreparedModel, *, is_all: bool) -> Proof:
             runs = list(_run_all(prepared, whole, _open_indices(whole.rows)))
         except RunError:
             if first.rows == 1:
+                _check_repeatable(prepared, whole, _Run(np.arange(1), _run(prepared, whole)), "features")
                 return Proof(notices=(_run_alone(),))
             whole, built_in_size = first, first.rows
             runs = list(_run_all(prepared, whole, _fixed_indices(whole.rows)))
@@ -139,13 +140,7 @@ def _judge(
     Raises:
         ModelError: when they may not.
     """
-    if _draws(prepared, whole, run):
-        raise ModelError(
-            f"{prepared.model.path}: equal batches give other {name} in each run: the model draws random numbers, or "
-            "keeps a state",
-            "the same numbers for the same rows",
-            "Export the model in evaluation mode (model.eval()).",
-        )
+    _check_repeatable(prepared, whole, run, name)
     if _is_ranged(prepared) and comparison.share <= RANGED_SHARE:
         return _ranged(name, comparison.share)
     # One row of a sample that runs alone is its own. Several might belong to an input that all samples share.
@@ -155,6 +150,21 @@ def _judge(
     if is_all and comparison.layout is not None and _axis_that_works(prepared, whole) is None:
         return _dependent(name, comparison.share, prepared.first.rows)
     raise _refusal(prepared, whole, run, comparison, name)
+
+
+def _check_repeatable(prepared: PreparedModel, whole: Batch, run: _Run, name: str) -> None:
+    """Check that the same samples give the same numbers when they run again.
+
+    Raises:
+        ModelError: when they do not.
+    """
+    if _draws(prepared, whole, run):
+        raise ModelError(
+            f"{prepared.model.path}: equal batches give other {name} in each run: the model draws random numbers, or "
+            "keeps a state",
+            "the same numbers for the same rows",
+            "Export the model in evaluation mode (model.eval()).",
+        )
 
 
 def _open_indices(samples: int) -> list[NDArray[np.int64]]:

@@ -310,7 +310,7 @@ def _describe_pass(
         "preprocessing": source.preprocessing,
         "device": prepared.session.device.name,
         "batch size": batch_size,
-        "layers": None if hidden is None else hidden.names,
+        "layers": None if hidden is None else hidden.descriptions,
     }
 
 

@@ -303,7 +303,9 @@ def _check_input_counts(proto: ModelProto, path: str) -> None:
     """Check that operators have the inputs that ONNX prescribes: whoever reads an operator relies on them."""
     opset = max((entry.version for entry in proto.opset_import if entry.domain in STANDARD), default=0)
     least: dict[str, int] = {}
-    for node in iter_nodes(proto):
+    # A function has operator sets of its own.
+    nodes = iter_nodes(ModelProto(graph=proto.graph)) if proto.functions else iter_nodes(proto)
+    for node in nodes:
         if node.domain not in STANDARD:
             continue
         if node.op_type not in least:
