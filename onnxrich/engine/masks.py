@@ -202,7 +202,7 @@ def check_mask(mask: Mask, batch: Batch) -> None:
         raise DataError(
             f"mask {mask.name!r} is added to attention scores: it is 0 for tokens and {array.min():.3g} for padding",
             "0 for padding and 1 for the rest",
-            f"Export the model with such a mask, or pass another one, or --mask {NO_MASK} to count all rows.",
+            f"Export the model with such a mask, or pass another one, or --mask {NO_MASK} to leave none out.",
         )
     raise DataError(
         f"mask {mask.name!r} has values from {array.min()} to {array.max()}",
@@ -389,7 +389,7 @@ def _other_length(name: str, candidates: _Candidates) -> DataError:
     return DataError(
         f"mask {name!r} has {candidates.length(name)} entries a sample, and each sample has {candidates.rows} rows",
         "an entry for each row, or a past of as many tokens as are more",
-        f"Pass --mask NAME for another mask, or --mask {NO_MASK} to count all rows.",
+        f"Pass --mask NAME for another mask, or --mask {NO_MASK} to leave none out.",
     )
 
 
