@@ -218,6 +218,7 @@ def _find_layers(prepared: PreparedModel, request: LayerRequest) -> tuple[list[H
             layer_shapes[source.tensor],
             source.features_axis,
             rows_per_sample=prepared.rows_per_sample,
+            samples_lead=not head.features.samples_axis and head.features.samples_fastest is None,
             mask=mask,
             token=request.token,
             is_double=is_double,

@@ -159,6 +159,22 @@ def test_other_options_are_refused(place: Path, options: dict, difference: str) 
     assert (place / "saved").read_bytes() == before
 
 
+def test_other_tokens_or_masks_of_layers_are_refused(tmp_path: Path) -> None:
+    """Sums of a layer of tokens are of one mean, token or mask."""
+    model = build(
+        "m = Cast<to = 1>(attention_mask)\n u = Unsqueeze(m, last)\n g = MatMul(x, w1)\n k = Mul(g, u)\n "
+        "h = ReduceSum<keepdims = 0>(k, middle)\n y = MatMul(h, w2)",
+        x="float[N,5,6] x, int64[N,5] attention_mask", last=np.array([2]), middle=np.array([1]),
+    )  # fmt: skip
+    rng = np.random.default_rng(3)
+    data = {"x": rng.standard_normal((200, 5, 6)).astype(np.float32), "attention_mask": rng.integers(0, 2, (200, 5))}
+    options: dict = {"layers": ["g"], "device": "cpu", "checkpoint": tmp_path / "saved"}
+    onnxrich.run(model, data, **options)
+    for others in ({"token": 0}, {"mask": "none"}, {"mask": "not:attention_mask"}):
+        with refused(DataError, "belongs to another run", START_ANEW):
+            onnxrich.run(model, data, **options, **others)
+
+
 def test_other_labels_are_refused(place: Path) -> None:
     """Whether there were labels, and how many targets they make, is told in words."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}

@@ -288,3 +288,42 @@ def test_the_proof_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(sizes[1:]) <= 5
     assert max(sizes[1:]) <= SAMPLES
     assert "proving the rows" in (analysis.record.runtime.profile or {})
+
+
+def test_a_model_that_draws_is_refused_where_it_takes_one_sample_alone() -> None:
+    """Chance is found too in a model that holds a batch of one inside."""
+    model = build(
+        "r = Reshape(x, one)\n a = MatMul(r, w1)\n e = RandomNormalLike(a)\n h = Add(a, e)\n y = MatMul(h, w2)",
+        x=f"float[N,{WIDTH}] x", y="float[1,3] y", one=np.array([1, WIDTH]), w1=W1.astype(np.float32),
+        w2=W2.astype(np.float32),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="draws random numbers"):
+        measured(model, ROWS)
+
+
+def test_an_axis_for_all_inputs_leaves_scalars_alone() -> None:
+    """`batch_axis=1` holds for the inputs that have such an axis."""
+    model = build(
+        "s = Mul(x, scale)\n a = ReduceSum<keepdims = 0>(s, first)\n b = MatMul(a, w1)\n h = Relu(b)\n "
+        "y = MatMul(h, w2)",
+        x=f"float[T,N,{WIDTH}] x, float scale", y="float[N,3] y", first=np.array([0]), w1=W1.astype(np.float32),
+        w2=W2.astype(np.float32),
+    )  # fmt: skip
+    data = {"x": SEQUENCES.swapaxes(0, 1), "scale": np.float32(1)}
+    assert measured(model, data, batch_axis=1).metrics["d_lr"] == pytest.approx(
+        expected(SEQUENCES.sum(axis=1)), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_layers_whose_rows_lie_in_another_order_are_left_out(is_read: bool) -> None:
+    """A layer with samples and steps on one axis has no order to trust where the head has steps first."""
+    layers = "a = MatMul(s, w1)\n g = Relu(a)\n b = MatMul(g, w3)\n h = Tanh(b)\n y = MatMul(h, w2)"
+    turn = "s = Reshape(x, rows)\n " if is_read else TURNED + "s = Reshape(t, rows)\n "
+    model = build(
+        turn + layers, x=f"float[N,{STEPS},{WIDTH}] x", y="float[M,3] y", rows=np.array([-1, WIDTH]),
+        w3=whole(8, 8, seed=3),
+    )  # fmt: skip
+    analysis = measured(model, SEQUENCES, layers="all")
+    assert ("g" in [layer.name for layer in analysis.layers]) == is_read
+    assert ("layers_skipped" in codes(analysis)) != is_read

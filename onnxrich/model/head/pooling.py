@@ -71,6 +71,7 @@ def choose_pool(
     features_axis: int | None,
     *,
     rows_per_sample: int,
+    samples_lead: bool = True,
     mask: tuple[Mask, int] | None,
     token: int | None,
     is_double: bool,
@@ -81,6 +82,8 @@ def choose_pool(
         shapes: of the layer's tensor.
         features_axis: the axis of features; None means the second of four and more axes, else the last.
         rows_per_sample: rows of a sample in the head; when more than one, layers are read row by row too.
+        samples_lead: whether the samples come first in the head's own tensor. Otherwise the order of a layer that has
+            samples and tokens on one axis is unknown.
         mask: a mask of tokens, and its number of tokens.
         token: the token to take instead of the mean.
         is_double: whether the tensor is float64.
@@ -92,7 +95,7 @@ def choose_pool(
     features = (1 if rank > 3 else rank - 1) if features_axis is None else features_axis % rank
     if samples is None:
         merged = rank == 2 and features == 1 and dims[0] == rows_per_sample * shapes.samples[0]
-        if rows_per_sample > 1 and merged:
+        if rows_per_sample > 1 and merged and samples_lead:
             return Pool("each row", 2, 0, 1, is_double=is_double)
         return _reason_without_samples(shapes)
     if features == samples:
