@@ -21,7 +21,7 @@ THREE_PARTS = re.compile(r"onnxrich: \S[^;]*(?:;[^;]+)*; needed: [^.]+(?:\.\w[^.
 
 FAILURES = {
     "no model": (["run", "nothing.onnx"], "nothing.onnx: No such file or directory; needed: a readable ONNX file"),
-    "folder": (["run", "."], ". is a folder; needed: a readable ONNX file"),
+    "folder": (["run", "."], ". is a folder; needed: an ONNX model. Pass "),
     "part of a model": (["run", "part.onnx"], "part.onnx is not an ONNX model, or only part of one"),
     "no data": (["run", "none.onnx", "--data", "nothing.npz"], "nothing.npz: No such file or directory"),
     "kind of data": (["run", "none.onnx", "--data", "none.onnx"], "none.onnx is of an unknown kind"),
