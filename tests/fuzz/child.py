@@ -29,7 +29,7 @@ def main() -> None:
     """Check the inputs that the request names: numbers of a seed, or files."""
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what native code prints is no answer
-    request = json.loads(sys.argv[1])
+    request = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (request["address_space"], request["address_space"]))
     target = load_target(request["target"])

@@ -3,6 +3,9 @@
 A finding is an exception other than `OnnxrichError`, an error "that onnxrich did not expect", a warning of Python that
 the user sees, a message that is too long or unprintable, a crash, a hang, or too much memory. Seed and number of an
 input give the same input again. Findings that share their kind and place count as one.
+
+A target with `RUNS_MODELS` works in the child what users work in a worker process. A model that crashes ONNX Runtime,
+or keeps it busy for ever, is "ended" there, as the worker would be, and no finding.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -34,6 +38,8 @@ CPU_LIMIT, CLOCK_LIMIT = 20.0, 120.0
 MEMORY_LIMIT, ADDRESS_SPACE = 2 << 30, 8 << 30
 # Inputs that one child checks, unless the target says otherwise.
 BATCH = 500
+# Part of the path of the runtime's modules.
+RUNTIME = "/onnxruntime/"
 # Seconds between two looks at a child.
 LOOK = 0.1
 
@@ -70,8 +76,8 @@ class Tally:
 
     Attributes:
         target: its name.
-        outcomes: inputs that were accepted, refused, or found wrong.
-        refusals: refusals by class of error.
+        outcomes: inputs that were accepted, refused, ended inside the runtime, or found wrong.
+        refusals: refusals by class of error, and inputs that ended by what ended them.
         findings: the first finding of each kind and place.
         counts: findings by kind and place.
     """
@@ -95,7 +101,7 @@ class Tally:
 
     def __str__(self) -> str:
         """One line of counts, and one for each finding."""
-        counts = [f"{self.outcomes[outcome]:,} {outcome}" for outcome in ("accepted", "refused")]
+        counts = [f"{self.outcomes[outcome]:,} {outcome}" for outcome in ("accepted", "refused", "ended")]
         lines = [f"{self.target}: {self.inputs:,} inputs, {', '.join(counts)}, {len(self.findings)} findings"]
         for finding in self.findings.values():
             count, name = self.counts[finding.key], Path(finding.label).name
@@ -149,7 +155,8 @@ def _run_batch(tally: Tally, request: dict[str, Any], folder: Path | None) -> No
                     _write(folder / tally.target, request["seed"], outcome, load_target(tally.target).SUFFIX)
             else:
                 tally.outcomes[outcome["outcome"]] += 1
-                tally.refusals[outcome.get("kind", "")] += outcome["outcome"] == "refused"
+                if outcome["outcome"] != "accepted":
+                    tally.refusals[outcome["kind"]] += 1
         left = [*request["files"], *request["numbers"]][max(done, 1) :]
         request = {
             **request,
@@ -180,7 +187,11 @@ def _run_child(target: str, request: dict[str, Any]) -> Iterator[Finding | dict[
             if label is not None:
                 child.wait()
                 kind, message = watch.broken or ("crash", _exit_text(child.returncode))
-                yield Finding(kind, "", message, label, path.read_bytes(), _tail(log))
+                trace = _tail(log)
+                if getattr(load_target(target), "RUNS_MODELS", False) and RUNTIME in _innermost(trace):
+                    yield {"outcome": "ended", "kind": kind}
+                else:
+                    yield Finding(kind, _innermost(trace), message, label, path.read_bytes(), trace)
             elif child.wait():
                 raise RuntimeError(f"the child of {target} ended between inputs: {_tail(log)}")
 
@@ -191,20 +202,22 @@ def _child(request: dict[str, Any], log: IO[bytes]) -> Iterator[subprocess.Popen
     # Sets come in the same order each time, and a library's threads don't blur what a child takes.
     fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-m", "fuzz.child", json.dumps(request)],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-X", "faulthandler", "-m", "fuzz.child"],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
         env={**os.environ, **fixed, "PYTHONPATH": path},
         start_new_session=True,
     )
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.write(json.dumps(request).encode())
+    child.stdin.close()
     try:
         yield child
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        assert child.stdout is not None
         child.stdout.close()
 
 
@@ -245,7 +258,7 @@ class _Watch:
         elif memory > MEMORY_LIMIT:
             self.broken = ("memory", f"{memory:,} bytes")
         if self.broken is not None:
-            os.killpg(self._child.pid, signal.SIGABRT if self.broken[0] == "hang" else signal.SIGKILL)
+            os.killpg(self._child.pid, signal.SIGABRT)  # the child prints its stack
 
     def _used(self) -> tuple[float, int]:
         """Seconds of processor time, and bytes of memory, of the child and its children."""
@@ -266,6 +279,13 @@ def _write(folder: Path, seed: int, finding: Finding, suffix: str) -> None:
     name = f"{finding.kind.replace(' ', '_')}-{seed}-{Path(finding.label).name}"
     (folder / f"{name}.input{suffix}").write_bytes(finding.content)
     (folder / f"{name}.trace").write_text(f"{finding.where}\n{finding.message}\n\n{finding.trace}", errors="replace")
+
+
+def _innermost(trace: str) -> str:
+    """The innermost Python frame that `faulthandler` has printed of the thread that worked."""
+    stack = trace.rpartition("Current thread")[2]
+    frame = re.search(r'File "(.+?)", line \d+ in (\S+)', stack)
+    return "" if frame is None else f"{'/'.join(frame[1].split('/')[-3:])}:{frame[2]}"
 
 
 def _exit_text(code: int) -> str:

@@ -18,8 +18,9 @@ seeds, mutate = models.seeds, models.mutate
 def check(path: Path) -> None:
     """Inspect a model without running it. The document must be strict JSON."""
     inspection = inspect(str(path), InspectOptions(verify=False))
-    json.loads(to_ascii(inspection.to_dict()), parse_constant=_refuse)
+    json.loads(to_ascii(inspection.to_dict()), parse_constant=refuse_constant)
 
 
-def _refuse(constant: str) -> Any:
+def refuse_constant(constant: str) -> Any:
+    """Refuse NaN and infinity, which Python reads as JSON though they are none."""
     raise AssertionError(f"the document holds {constant}")
