@@ -70,7 +70,7 @@ class Archive:
 
     def __init__(self, file: BinaryIO, largest_read: int) -> None:
         length = file.seek(0, io.SEEK_END)
-        self._archive = zipfile.ZipFile(_BoundedReads(file, largest_read))  # type: ignore[call-overload]
+        self._archive = zipfile.ZipFile(_BoundedReads(file, largest_read))
         members = self._archive.infolist()
         self._members = {member.filename.removesuffix(".npy"): member for member in members}
         if len(self._members) < len(members):
@@ -78,8 +78,7 @@ class Archive:
         if any(member.flag_bits & _ENCRYPTED for member in members):
             raise ArchiveError("it is encrypted")
         if any(
-            member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size
-            for member in members
+            member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size for member in members
         ):
             raise ArchiveError("it is compressed, which numpy.savez does not do")
         if sum(member.file_size for member in members) > length:
@@ -115,7 +114,7 @@ class Archive:
             if shape is None and size > most:
                 raise ArchiveError(f"{name!r} has {size:,} bytes, above {most:,}")
             content = _read_exactly(file, size)
-        array = content.view(found).reshape(found_shape, order="F" if fortran else "C")
+        array = np.ndarray(found_shape, found, buffer=content, order="F" if fortran else "C")
         return array.astype(found.newbyteorder("="), copy=False)
 
     def read_text(self, name: str, *, most: int) -> str:
@@ -175,15 +174,14 @@ def _type_name(dtype: np.dtype[Any]) -> str:
     return "with fields" if dtype.names or dtype.subdtype else dtype.name
 
 
-def _read_exactly(file: IO[bytes], size: int) -> NDArray[np.uint8]:
+def _read_exactly(file: IO[bytes], size: int) -> bytearray:
     """Read so many bytes, which end the member: its checksum is verified there."""
-    content = np.empty(size, np.uint8)
-    view = memoryview(content)
+    content = bytearray(size)
     for start in range(0, size, LARGEST_READ):
         part = file.read(min(LARGEST_READ, size - start))
-        view[start : start + len(part)] = part
         if len(part) < min(LARGEST_READ, size - start):
             raise EOFError
+        content[start : start + len(part)] = part
     if file.read(1):
         raise EOFError
     return content
