@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 LARGEST_READ = 2**20
 # The most bytes of the list that an array takes: 46, its name, and sizes above 4 GiB.
 LISTED = 256
+# The most arrays of an archive whose number is not known: a checkpoint of 1,000 layers in 16 blocks has fewer.
+MOST_ARRAYS = 2**16
 # Encrypted, by the format's flags.
 _ENCRYPTED = 0x1
 

@@ -202,7 +202,8 @@ def _known_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("uncertainty") is not None:
         uncertainty, parts = known["uncertainty"], ("intervals", "convergence", "replicates")
         known["uncertainty"] = uncertainty | {part: _named(uncertainty[part]) for part in parts}
-    known["layers"] = [known_metrics(layer) for layer in record.get("layers", ())]
+    layers = record.get("layers", [])
+    known["layers"] = [known_metrics(layer) for layer in layers] if isinstance(layers, list | tuple) else layers
     return known
 
 
