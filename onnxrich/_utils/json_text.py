@@ -15,15 +15,16 @@ DEEPEST = 24
 _DIGITS = 19
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, is_finite: bool = True) -> Any:
     """Parse a JSON document.
 
     Args:
         text: the document, in UTF-8 where it is bytes.
+        is_finite: whether NaN and infinity, which Python writes as such, are refused.
 
     Raises:
-        ValueError: when it is no JSON, too long or too deep, when it holds NaN, infinity or a number beyond those of 64
-            bits, or when an object has two values of a name.
+        ValueError: when it is no JSON, too long or too deep, when it holds a number beyond those of 64 bits, or when an
+            object has two values of a name.
     """
     if len(text) > LARGEST:
         raise ValueError(f"JSON of more than {LARGEST:,} characters")
@@ -31,7 +32,7 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(
             text.decode("utf-8") if isinstance(text, bytes) else text,
             object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
+            parse_constant=_refuse_constant if is_finite else float,
             parse_float=_finite,
             parse_int=_whole,
         )
@@ -48,7 +49,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"the number {name}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +54,8 @@ def _violations(moments: Moments) -> Iterator[str]:
         yield "the matrix is not symmetric and positive semidefinite"
     if moments.targets == "classes" and not _are_classes(moments):
         yield "its targets are not one class a row"
-    correct, cross_entropy = (moments.tallies.get(name, 0.0) for name in ("correct", "cross_entropy"))
-    # Rows of a class each: what was right can't be more, and no cross-entropy is below zero.
-    if not (0 <= correct <= n * (1 + TOLERANCE) and -TOLERANCE * n <= cross_entropy < np.inf):
-        yield f"{correct:.6g} of {n:.6g} rows are correct, at a cross-entropy of {cross_entropy:.6g}"
+    if not _are_scores(moments.tallies, n):
+        yield "its scores are not those of so many rows"
     if moments.tallies and not moments.has_accuracy:
         yield "scores of classes, without an output for each class"
 
@@ -89,3 +88,13 @@ def _are_classes(moments: Moments) -> bool:
     counts = n * moments.mean("targets") if n else np.zeros(moments.K)
     difference = np.abs(products - np.diag(counts)).max(initial=0.0) if n else 0.0
     return bool(counts.min() >= -TOLERANCE * n and abs(counts.sum() - n) + difference <= TOLERANCE * n)
+
+
+def _are_scores(tallies: Mapping[str, float], n: float) -> bool:
+    """Tell whether n rows can have such scores.
+
+    A row that is not correct has at most half of the probability in its class: its cross-entropy is at least log 2.
+    """
+    correct, cross_entropy = tallies.get("correct", n), tallies.get("cross_entropy", math.inf)
+    least = math.log(2) * (n - correct)
+    return 0 <= correct <= n * (1 + TOLERANCE) and not cross_entropy < least - TOLERANCE * n

@@ -368,7 +368,8 @@ def _parse_moments(archive: Archive) -> Moments:
     dtype = archive.read_text("dtype", most=_LONGEST_NAME)
     if dtype not in EPS:
         raise ArchiveError("the arithmetic of its head is another one")
-    tallies = _parse_object(archive, "tallies")
+    # The cross-entropy of classes that a model excludes is infinite.
+    tallies = _parse_object(archive, "tallies", is_finite=False)
     if not all(type(value) in (int, float) for value in tallies.values()):
         raise ArchiveError("its tallies are no numbers")
     residual = float(archive.read("residual", "f8", ()))
@@ -376,8 +377,8 @@ def _parse_moments(archive: Archive) -> Moments:
     return Moments(matrix, shift, p, C, K, targets, dtype, residual, tallies)
 
 
-def _parse_object(archive: Archive, name: str) -> dict[str, Any]:
-    value = parse_json(archive.read_text(name, most=LARGEST))
+def _parse_object(archive: Archive, name: str, *, is_finite: bool = True) -> dict[str, Any]:
+    value = parse_json(archive.read_text(name, most=LARGEST), is_finite=is_finite)
     if not isinstance(value, dict):
         raise ArchiveError(f"{name!r} is no JSON object")
     return value
