@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
@@ -23,6 +22,8 @@ from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenanc
 
 # Rounding of shares, of sums of shares, and of ends of intervals.
 ROUNDING = 1e-6
+# No metric and no duration is as large; squares of such numbers are finite.
+LARGEST = 1e100
 # Kinds of rows.
 ROWS = ("sample", "token", "position")
 
@@ -140,6 +141,8 @@ def _in_runtime(runtime: RuntimeInfo, data: DataInfo) -> Iterator[str]:
         yield f"{runtime.resumed} of {data.samples} samples from a checkpoint"
     if min(runtime.seconds, *runtime.devices, *runtime.nodes.values(), *runtime.profile.values(), 0) < 0:
         yield "times, devices or nodes below zero"
+    if max(runtime.seconds, *runtime.profile.values(), 0) > LARGEST:
+        yield "times that are too long"
 
 
 def _in_names(record: Provenance) -> Iterator[str]:
@@ -159,7 +162,7 @@ def _in_uncertainty(uncertainty: Uncertainty, record: Provenance) -> Iterator[st
         yield "intervals of other metrics than those without each block"
     for name, replicates in uncertainty.replicates.items():
         # Approximations to first order, which can lie beyond the range of a metric.
-        if len(replicates) != blocks:
+        if len(replicates) != blocks or max(map(abs, replicates)) > LARGEST:
             yield f"{len(replicates)} values of {name} without each of {blocks} blocks"
         yield from _in_interval(name, uncertainty.intervals[name])
     if not rows or rows[0] <= 0 or rows[-1] != record.data.n or any(b <= a for a, b in pairwise(rows)):
@@ -173,7 +176,7 @@ def _in_uncertainty(uncertainty: Uncertainty, record: Provenance) -> Iterator[st
 
 def _in_interval(name: str, interval: Interval, value: Value = None) -> Iterator[str]:
     slack = ROUNDING * max(1.0, abs(interval.low), abs(interval.high))
-    if interval.standard_error < 0 or interval.low > interval.high + slack:
+    if interval.standard_error < 0 or interval.low > interval.high + slack or slack > LARGEST:
         yield f"an interval of {name} that is none"
     if value is not None and not interval.low - slack <= value <= interval.high + slack:
         yield f"an interval of {name} without its value"
@@ -188,8 +191,8 @@ def _in_metrics(metrics: Mapping[str, Value], where: str) -> Iterator[str]:
 def _is_possible(name: str, value: float) -> bool:
     """Tell whether a metric can have a value."""
     scale = METRICS[name].scale
-    low = -math.inf if scale == "real" else -ROUNDING
-    return low <= value <= (1 + ROUNDING if scale == "share" else math.inf)
+    low = -LARGEST if scale == "real" else -ROUNDING
+    return low <= value <= (1 + ROUNDING if scale == "share" else LARGEST)
 
 
 def _in_layer(layer: Layer) -> Iterator[str]:

@@ -71,7 +71,7 @@ def _make_strict_converter() -> Converter:
         lambda kind: kind == Value, lambda value, _: value if type(value) is int else _optional(value)
     )
     converter.register_structure_hook(
-        Interval, lambda value, _: Interval.from_dict({name: _number(value[name]) for name in value})
+        Interval, lambda value, _: Interval.from_dict({name: _number(number) for name, number in value.items()})
     )
     converter.register_structure_hook_func(
         _is_tuple,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 # Names of the modules in this folder.
-TARGETS = ("model",)
+TARGETS = ("model", "moments", "analysis", "checkpoint")
 
 
 class Target(Protocol):
