@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 # Names of the modules in this folder.
-TARGETS = ("model", "patch", "run", "worker")
+TARGETS = ("model", "patch", "run", "worker", "moments", "analysis", "checkpoint")
 
 
 class Target(Protocol):
