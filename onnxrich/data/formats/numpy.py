@@ -57,14 +57,14 @@ def open_npy(context: OpenContext) -> Table:
         header = _read_header(file, path.name)
         offset = file.tell()
         _check_size(path.name, file.seek(0, io.SEEK_END) - offset, header)
-    if 0 in header.shape:
-        column = Column.from_array(name, np.empty(header.shape, header.dtype))
-    elif path.remote:
-        column = _column(lambda: path.open("a readable .npy file"), path.name, name, header)
-    else:
-        order: Any = "F" if header.fortran else "C"
-        array = np.memmap(path.path, dtype=header.dtype, mode="r", offset=offset, shape=header.shape, order=order)
-        column = Column.from_array(name, array)
+        if 0 in header.shape:
+            column = Column.from_array(name, np.empty(header.shape, header.dtype))
+        elif path.remote:
+            column = _column(lambda: path.open("a readable .npy file"), path.name, name, header)
+        else:
+            order: Any = "F" if header.fortran else "C"
+            array = np.memmap(file, dtype=header.dtype, mode="r", offset=offset, shape=header.shape, order=order)
+            column = Column.from_array(name, array)
     return Table.from_columns(path.name, {name: column})
 
 
