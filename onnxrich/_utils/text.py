@@ -51,7 +51,7 @@ def shorten(text: str, limit: int = LONGEST_NAME) -> str:
     The digest tells texts apart that differ in their middles; below a limit of 60 there is no room for it.
 
     >>> shorten("a" * 1000 + "b", 60)
-    'aaaaaaaaaaaaaaaaaaaaaaaaa…#49e66dbc…aaaaaaaaaaaaaaaaaaaaaaab'
+    'aaaaaaaaaaaaaaaaaaaaaaaaa…#4ac8a348…aaaaaaaaaaaaaaaaaaaaaaab'
     """
     if len(text) <= limit:
         return text
