@@ -136,8 +136,9 @@ BROKEN = {
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_weights_that_are_no_numbers(said: str, value: float) -> None:
     """A model with NaN or infinity in its weights is refused: what holds them is named, and not the data's scale."""
-    with refused(onnxrich.ModelError, said.format("NaN" if np.isnan(value) else "infinity")) as caught:
+    with pytest.raises(onnxrich.ModelError) as caught:
         onnxrich.run(BROKEN[said](value), X)
+    assert said.format("NaN" if np.isnan(value) else "infinity") in str(caught.value)
     assert "scale" not in str(caught.value)
     json.dumps(onnxrich.inspect(BROKEN[said](value)).to_dict(), allow_nan=False)
 
