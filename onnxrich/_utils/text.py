@@ -81,6 +81,11 @@ def fit_message(*parts: str, limit: int) -> tuple[str, ...]:
     return tuple(shorten(part, level) for part in fitted)
 
 
+def has_long_names(*parts: str) -> bool:
+    """Whether a name in the parts of a message is longer than names may be."""
+    return any(_shorten_names(part, LONGEST_NAME) != part for part in (shorten(part, _LOOKED_AT) for part in parts))
+
+
 def bound_names(value: Any) -> Any:
     """Cut every text in a value to the length of a name: texts, sequences and mappings of them, other values as is.
 

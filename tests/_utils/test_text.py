@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxrich._utils.text import LONGEST_MESSAGE, LONGEST_NAME, LONGEST_NOTICE, display, fit_message, printable, shorten
+from onnxrich._utils.text import LONGEST_NAME, LONGEST_NOTICE, display, fit_message, printable, shorten
 from onnxrich.errors import HeadError, Notice
 
 # Text of all categories, surrogates among them, and long runs of one character.
@@ -53,7 +53,7 @@ def test_errors_and_notices(a: str, b: str, c: str) -> None:
     """Messages are escaped and bounded, and the same when they are built again from their parts."""
     error = HeadError(f"no tensor {a!r}", f"one of {b}", f"Pass {c!r}.")
     assert_harmless(str(error))
-    assert len(str(error)) <= LONGEST_MESSAGE
+    assert len(str(error)) <= LONGEST_NOTICE
     assert str(HeadError(error.found, error.needed, error.remedy)) == str(error)
     notice = Notice(a, f"{b} and {c!r}")
     assert_harmless(notice.code + notice.message)
