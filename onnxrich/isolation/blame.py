@@ -7,12 +7,13 @@ import errno
 import mmap
 import re
 import signal
+import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxrich.errors import OnnxrichError, WorkerError
+from onnxrich.errors import DataError, OnnxrichError, WorkerError
 
 # Signals that a fault of native code raises.
 CRASHES = {
@@ -51,6 +52,7 @@ class SystemLimit:
 
 _CPU_TIME = SystemLimit("the limit of processor time is used up", "-t", (), ())
 _ADDRESS_SPACE = SystemLimit("memory ran out under a limit of the process", "-v", (), ())
+_DATA_SEGMENT = SystemLimit(_ADDRESS_SPACE.found, "-d", (), ())
 _LIMITS = (
     SystemLimit("too many files are open", "-n", (errno.EMFILE, errno.ENFILE), ("Too many open files",)),
     SystemLimit("a file would exceed the limit of its size", "-f", (errno.EFBIG,), ("File too large",)),
@@ -77,67 +79,102 @@ def limit_behind(error: BaseException) -> OnnxrichError | None:
     return None
 
 
-def explain_end(code: int, stage: str, *, log: str, changed: str | None, killed_for_memory: bool) -> WorkerError:
-    """The error that says why a worker ended without an answer.
+@dataclass(frozen=True)
+class _Version:
+    """What tells a file from what was there before, or is there after it was written."""
+
+    number: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> _Version | None:
+        """That of a regular file; None where there is none."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return None
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+class Surroundings:
+    """What the work of a worker depends on, as it was when the worker started.
 
     Args:
-        code: its exit code, negative for a signal.
-        stage: what it was doing.
-        log: the end of what native code printed.
-        changed: name of a file that became shorter while it was read, None where none is known.
-        killed_for_memory: whether the system ended a process because memory ran out.
+        data: paths of data.
+        others: other paths that are read.
     """
-    cpu_signal = getattr(signal, "SIGXCPU", None)
-    limit = next((limit for limit in _LIMITS if _says(limit.texts, log)), None)
-    if code == -getattr(signal, "SIGBUS", 0):
-        return _file_changed(stage, changed)
-    if cpu_signal is not None and code == -cpu_signal:
-        return _CPU_TIME.error(stage)
-    if code == -signal.SIGKILL and killed_for_memory:
-        return WorkerError(
-            f"the system ended the worker because memory ran out, while {stage}",
-            "more free memory",
-            "Pass a smaller --batch-size, or free some memory.",
-        )
-    if code == -signal.SIGKILL:
-        remedy = "If memory ran out, pass a smaller --batch-size; else run it again."
-        return WorkerError(f"the worker was killed while {stage}", _WHOLE_RUN, remedy)
-    if limit is not None:
-        return limit.error(stage)
-    if _says(_NO_MEMORY, log):
-        return _out_of_memory(stage)
-    if -code in CRASHES:
-        return _crash(code, stage, in_reader=_READING.search(_crashed_stack(log)) is not None)
-    if code < 0:
-        found = f"the worker was ended by signal {-code} ({signal.strsignal(-code)}) while {stage}"
-        return WorkerError(found, _WHOLE_RUN, "Run it again.")
-    found = f"the worker ended with exit code {code} while {stage}"
-    return WorkerError(found, _WHOLE_RUN, "Run it again with --debug to see why.")
 
+    def __init__(self, data: Sequence[Path], others: Sequence[Path]) -> None:
+        self._data = {path: version for path in data if (version := _Version.of(path)) is not None}
+        self._others = {path: version for path in others if (version := _Version.of(path)) is not None}
+        self._memory_kills, self._seconds = _count_memory_kills(), _processor_seconds()
 
-def shortened_file(mapped: Mapping[Path, int], sizes: Mapping[Path, int]) -> str | None:
-    """Name of a file that is shorter than it was when it was mapped or opened; None where there is none.
+    def check_data(self) -> None:
+        """Check that the data are still what they were.
 
-    Args:
-        mapped: offset at which the mapping of each file ends, rounded up to whole pages.
-        sizes: bytes of each file at the start.
-    """
-    for path, end in mapped.items():
-        size = file_size(path)
-        if size is not None and -(-size // mmap.PAGESIZE) * mmap.PAGESIZE < end:
-            return str(path)
-    return next((str(path) for path, before in sizes.items() if (file_size(path) or 0) < before), None)
+        Raises:
+            DataError: when they were written or replaced: what was read may be a mixture.
+        """
+        for path, version in self._data.items():
+            if _Version.of(path) != version:
+                raise DataError(
+                    f"{_shortened(path)} was changed while it was read",
+                    "data that stay as they are",
+                    "Run it again once nobody writes them, or pass a copy.",
+                )
 
+    def explain_end(self, code: int, stage: str, *, log: str, mapped: Mapping[Path, int]) -> WorkerError:
+        """The error that says why a worker ended without an answer.
 
-def file_size(path: Path) -> int | None:
-    """Bytes of a file; None where there is none."""
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
+        Args:
+            code: its exit code, negative for a signal.
+            stage: what it was doing.
+            log: the end of what native code printed.
+            mapped: files that it had mapped, with the offset at which each mapping ends.
+        """
+        if code == -getattr(signal, "SIGBUS", 0):
+            return _file_changed(stage, self._shorter_file(mapped))
+        if code == -getattr(signal, "SIGXCPU", 0) or (code == -signal.SIGKILL and self._is_time_used_up()):
+            return _CPU_TIME.error(stage)
+        if code == -signal.SIGKILL and _count_memory_kills() > self._memory_kills:
+            found = f"the system ended the worker because memory ran out, while {stage}"
+            return WorkerError(found, "more free memory", "Pass a smaller --batch-size, or free some memory.")
+        if code == -signal.SIGKILL:
+            remedy = "If memory ran out, pass a smaller --batch-size; else run it again."
+            return WorkerError(f"the worker was killed while {stage}", _WHOLE_RUN, remedy)
+        limit = next((limit for limit in _LIMITS if _says(limit.texts, log)), None)
+        if limit is not None:
+            return limit.error(stage)
+        if _says(_NO_MEMORY, log):
+            return _out_of_memory(stage)
+        if -code in CRASHES:
+            return _crash(code, stage, in_reader=_READING.search(_crashed_stack(log)) is not None)
+        if code < 0:
+            found = f"the worker was ended by signal {-code} ({signal.strsignal(-code)}) while {stage}"
+            return WorkerError(found, _WHOLE_RUN, "Run it again.")
+        found = f"the worker ended with exit code {code} while {stage}"
+        return WorkerError(found, _WHOLE_RUN, "Run it again with --debug to see why.")
+
+    def _shorter_file(self, mapped: Mapping[Path, int]) -> Path | None:
+        """A file that is shorter than its mapping, or than it was at the start."""
+        for path, end in mapped.items():
+            now = _Version.of(path)
+            # A mapping is of whole pages.
+            if now is not None and -(-now.size // mmap.PAGESIZE) * mmap.PAGESIZE < end:
+                return path
+        for path, before in (self._data | self._others).items():
+            now = _Version.of(path)
+            if now is not None and now.size < before.size:
+                return path
         return None
 
+    def _is_time_used_up(self) -> bool:
+        most = _system_limit("RLIMIT_CPU", hard=True)
+        return most is not None and _processor_seconds() - self._seconds > most - 1
 
-def count_memory_kills() -> int:
+
+def _count_memory_kills() -> int:
     """How many processes the system has ended so far because memory ran out; 0 where it does not say."""
     with contextlib.suppress(OSError):
         if found := re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE):
@@ -145,19 +182,20 @@ def count_memory_kills() -> int:
     return 0
 
 
-def _file_changed(stage: str, changed: str | None) -> WorkerError:
-    if changed is None:
+def _shortened(path: Path) -> str:
+    name = str(path)
+    return f"…{name[-100:]}" if len(name) > 100 else name
+
+
+def _file_changed(stage: str, path: Path | None) -> WorkerError:
+    if path is None:
         return WorkerError(
             f"a file could not be read to its end (SIGBUS) while {stage}",
             "files that stay as they are",
             "Check that nobody writes the model or the data, and the disk that they are on.",
         )
-    found = f"…{changed[-100:]}" if len(changed) > 100 else changed
-    return WorkerError(
-        f"{found} became shorter while it was read (SIGBUS), while {stage}",
-        "files that stay as they are",
-        "Run it again when the file is whole.",
-    )
+    found = f"{_shortened(path)} became shorter while it was read (SIGBUS), while {stage}"
+    return WorkerError(found, "files that stay as they are", "Run it again when the file is whole.")
 
 
 def _crash(code: int, stage: str, *, in_reader: bool) -> WorkerError:
@@ -175,19 +213,32 @@ def _crashed_stack(log: str) -> str:
 
 
 def _out_of_memory(stage: str) -> WorkerError:
-    if _is_memory_limited():
+    if _system_limit("RLIMIT_AS") is not None:
         return _ADDRESS_SPACE.error(stage)
+    if _system_limit("RLIMIT_DATA") is not None:
+        return _DATA_SEGMENT.error(stage)
     found, needed, remedy = _OUT_OF_MEMORY
     return WorkerError(f"{found}{stage and f' while {stage}'}", needed, remedy)
 
 
-def _is_memory_limited() -> bool:
+def _system_limit(name: str, *, hard: bool = False) -> int | None:
+    """A limit of this process, and of those that it starts; None where there is none."""
     if sys.platform == "win32":
-        return False
+        return None
     import resource
 
-    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
-    return any(limit != resource.RLIM_INFINITY for limit in limits)
+    limit = resource.getrlimit(getattr(resource, name))[hard]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _processor_seconds() -> float:
+    """Seconds of processors that ended children of this process have used so far."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

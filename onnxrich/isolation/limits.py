@@ -102,7 +102,7 @@ class _MemoryLimit:
     def _error(self, found: str, needed: str, stage: str) -> WorkerError:
         remedy = f"Pass a {_smaller_batch(stage)}larger --max-memory."
         if self._is_default:
-            remedy = f"Pass a {_smaller_batch(stage)}--max-memory SIZE, or none for no limit."
+            remedy = f"Pass a {_smaller_batch(stage)}larger --max-memory SIZE, or none for no limit."
         return WorkerError(f"{found}, while {stage}", needed, remedy)
 
 
@@ -126,8 +126,8 @@ class _StallLimit:
         if self._activity.read - before.read >= READ_RATE * elapsed:
             self._waited = 0.0
         elif not self._activity.stopped:
-            is_busy = self._activity.processor - before.processor >= elapsed / 2
-            pace = 1.0 if is_busy or self._seconds is not None else 1 / PATIENCE
+            used = (self._activity.processor - before.processor) / elapsed
+            pace = 1.0 if self._seconds is not None else min(1.0, max(1 / PATIENCE, used))
             # This process too may have been suspended.
             self._waited += pace * min(elapsed, 2 * ACTIVITY_SECONDS)
         most = default_stall_limit(growth) if self._seconds is None else float(self._seconds)

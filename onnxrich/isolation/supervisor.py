@@ -22,13 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from onnxrich import errors
 from onnxrich.errors import OnnxrichError
-from onnxrich.isolation.blame import count_memory_kills, explain_end, file_size, limit_behind, shortened_file
+from onnxrich.isolation.blame import Surroundings, limit_behind
 from onnxrich.isolation.codec import decode_result, encode_request
 from onnxrich.isolation.limits import LimitMonitor
 from onnxrich.isolation.processes import ProcessTree
@@ -37,6 +37,8 @@ from onnxrich.progress import Progress
 
 # Seconds between two looks at the files that the worker has mapped.
 MAPPED_SECONDS = 1.0
+# Options that stand for data: files that must not change while they are read.
+DATA = ("data", "labels", "eval_data", "eval_labels")
 
 
 def call(verb: str, subject: Any, options: WorkOptions) -> Any:
@@ -54,7 +56,7 @@ def call(verb: str, subject: Any, options: WorkOptions) -> Any:
     """
     request = json.dumps(encode_request(verb, subject, options))
     try:
-        return _work(request, _paths(subject, options), options)
+        return _work(request, _surroundings(subject, options), options)
     except OSError as error:
         # Pipes and processes of this one: errors of the worker are no OSError but OutputError, which is let through.
         if isinstance(error, OnnxrichError) or (limit := limit_behind(error)) is None:
@@ -62,9 +64,7 @@ def call(verb: str, subject: Any, options: WorkOptions) -> Any:
         raise limit from error
 
 
-def _work(request: str, paths: Sequence[Path], options: WorkOptions) -> Any:
-    sizes = {path: size for path in paths if (size := file_size(path)) is not None}
-    memory_kills = count_memory_kills()
+def _work(request: str, surroundings: Surroundings, options: WorkOptions) -> Any:
     with _log() as log, _worker(log) as (worker, tree):
         if worker.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -80,26 +80,24 @@ def _work(request: str, paths: Sequence[Path], options: WorkOptions) -> Any:
                 arrays = [watch.read(size) for size in event["sizes"]]
                 if [len(array) for array in arrays] != event["sizes"]:
                     break
+                surroundings.check_data()
                 return decode_result(event["document"], arrays)
             else:
-                raise _raised(event)
+                raise _raised(event, surroundings)
         worker.wait()
         tail = _tail(log)
-        error = explain_end(
-            worker.returncode,
-            watch.limits.stage,
-            log=tail,
-            changed=shortened_file(watch.mapped, sizes),
-            killed_for_memory=count_memory_kills() > memory_kills,
-        )
+        error = surroundings.explain_end(worker.returncode, watch.limits.stage, log=tail, mapped=watch.mapped)
         error.add_note(tail)
         raise error
 
 
-def _paths(subject: Any, options: WorkOptions) -> list[Path]:
-    """Paths that the work reads, of those that the caller named."""
-    named = [*(subject if isinstance(subject, list | tuple) else [subject]), *options.given().values()]
-    return [Path(each) for each in named if isinstance(each, str | os.PathLike)]
+def _surroundings(subject: Any, options: WorkOptions) -> Surroundings:
+    given = options.given()
+    data = [given.pop(name) for name in DATA if name in given]
+    others = [*(subject if isinstance(subject, list | tuple) else [subject]), *given.values()]
+    return Surroundings(
+        *([Path(each) for each in some if isinstance(each, str | os.PathLike)] for some in (data, others))
+    )
 
 
 def _log() -> IO[bytes]:
@@ -198,10 +196,17 @@ class _Watch:
         return pause
 
 
-def _raised(event: Mapping[str, Any]) -> OnnxrichError:
+def _raised(event: Mapping[str, Any], surroundings: Surroundings) -> OnnxrichError:
     kind = getattr(errors, event["kind"], OnnxrichError)
     error: OnnxrichError = kind(event["found"], event["needed"], event["remedy"])
     error.add_note(event["traceback"])
+    if isinstance(error, errors.DataError):
+        try:
+            # What is wrong with data that were changed says nothing of those that are there now.
+            surroundings.check_data()
+        except errors.DataError as changed:
+            changed.add_note(event["traceback"])
+            return changed
     return error
 
 

@@ -43,8 +43,6 @@ def main() -> None:
         for array in arrays:
             answer.write(array)
         answer.flush()
-    except MemoryError:
-        _fail(answer, "WorkerError", "memory ran out", "enough memory for a batch", "Pass a smaller --batch-size.")
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the parent must hear of it
         if (limit := limit_behind(error)) is not None:
             _fail(answer, "WorkerError", limit.found, limit.needed, limit.remedy)
