@@ -183,7 +183,7 @@ def test_reader_crash(here: Path) -> None:
     fake = here / "modules" / "h5py"
     fake.mkdir(parents=True)
     (fake / "__init__.py").write_text("import os, signal\ndef File(*_):\n    os.kill(os.getpid(), signal.SIGSEGV)\n")
-    (here / "rows.h5").write_bytes(b"\\x89HDF\\r\\n\\x1a\\n" + bytes(100))
+    (here / "rows.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     done = onnxrich("run", "none.onnx", "--data", "rows.h5", cwd=here, env=with_modules(here / "modules"))
     assert "native code crashed (SIGSEGV) while reading the model, in a reader of data; needed: " in done.stderr
     assert "ONNX Runtime" not in done.stderr
