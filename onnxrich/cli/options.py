@@ -228,7 +228,7 @@ def _check_limits(options: dict[str, Any]) -> None:
         raise click.UsageError(
             f"--timeout {options['timeout']} is no number of seconds: pass one such as 600, or none."
         )
-    if not options["isolate"] and (options["timeout"] or options["stall_timeout"] or options["max_memory"]):
-        raise click.UsageError(
-            "--timeout, --stall-timeout and --max-memory need the worker process: leave --in-process out."
-        )
+    if not options["isolate"] and (options["timeout"] or options["max_memory"]):
+        raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
+    if not options["isolate"] and options["stall_timeout"]:
+        raise click.UsageError("--stall-timeout needs the worker process: leave --in-process out.")
