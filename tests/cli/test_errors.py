@@ -102,6 +102,14 @@ USAGE = {
     "data as an argument": [["run", "none.onnx", "data.npz"], "(data.npz). Data are an option: --data data.npz"],
     "device": [["run", "none.onnx", "--device", "tpu"], "'--device'"],
     "timeout": [["run", "none.onnx", "--timeout", "0"], "'--timeout'"],
+    "no number of seconds without progress": [
+        ["run", "none.onnx", "--stall-timeout", "0"],
+        "neither seconds nor `none`",
+    ],
+    "stall timeout in this process": [
+        ["run", "none.onnx", "--in-process", "--stall-timeout", "9"],
+        "--stall-timeout needs the worker process",
+    ],
     "no number of seconds": [["run", "none.onnx", "--timeout", "nan"], "--timeout nan is no number of seconds"],
     "endless timeout": [["inspect", "none.onnx", "--timeout", "inf"], "--timeout inf is no number of seconds"],
     "size": [["run", "none.onnx", "--max-memory", "much"], "'much' is no size; write 512M or 4G"],
