@@ -2,9 +2,11 @@
 #   make test-fast   the everyday suite, below 5 minutes on two cores
 #   make test        lint, types, the core suite and the built wheel, below 10 minutes
 #   make test-all    what `make test` leaves out: tests marked `extensive`, and each framework in its own environment
+#   make fuzz        broken and hostile files for MINUTES, an hour when left out; tests/fuzz/__init__.py explains it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 60
 STAMP := $(VENV)/.installed
 
 # Each framework has an environment of its own, .venv-<framework>, and a marker of pytest of its name.
@@ -21,7 +23,7 @@ PACKAGES_sklearn := scikit-learn==1.9.* skl2onnx==1.20.*
 ALONE_jax := jax2onnx==0.17.1
 
 .PHONY: demo test test-all test-fast lint extensive-test wheel-test framework-test $(FRAMEWORKS:%=framework-test-%)
-.PHONY: benchmark clean
+.PHONY: benchmark fuzz clean
 
 demo: $(STAMP)
 	$(BIN)/onnxrich demo --output onnxrich-demo --force
@@ -61,6 +63,9 @@ benchmark: $(STAMP)
 	$(BIN)/python benchmarks/overhead.py --sweep
 	$(BIN)/python benchmarks/today.py
 	$(BIN)/python benchmarks/growth.py
+
+fuzz: $(STAMP)
+	cd tests && ../$(BIN)/python -m fuzz --minutes $(MINUTES)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
