@@ -231,7 +231,7 @@ JSON: dict[str, tuple[bytes | str, str | None]] = {
     "nan.json": (ARRAY[:-1] + ', {"x": [1, 2, 3, 4, 5, NaN], "y": 1}]', "row 96"),
     "null-value.jsonl": (OBJECT_LINES + '{"x": [1, 2, 3, 4, 5, null], "y": 1}\n', "no value in column 'x'"),
     "surrogate.json": ('[{"x": "\\ud800"}]', "no JSON file"),
-    "short-list.jsonl": (OBJECT_LINES + '{"x": [1, 2], "y": 1}\n', "lists of 2 and of 6"),
+    "short-list.jsonl": (OBJECT_LINES + '{"x": [1, 2], "y": 1}\n', "lists of 2 and of 6|shape 1 × 2"),
     "other-names.json": (json.dumps([{f"k{at}": 1} for at in range(5000)]), "different names"),
 }
 
