@@ -11,7 +11,7 @@ from onnxrich.data.source import Source
 from onnxrich.engine.readouts import count_decisions
 from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import VERSION, Device
-from onnxrich.errors import Notice, printable
+from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
@@ -159,7 +159,7 @@ def _batch_axis_notices(model: Model, options: PassOptions) -> list[Notice]:
         f"axis {entry.batch_axis} of {entry.name!r} ({shape_text(entry.declared_shape or ())})" for entry in moved[:3]
     )
     message = f"By the names of the dimensions, samples lie along {listed}. Pass --batch-axis N where they don't."
-    return [Notice("batch_axis", printable(message))] if moved else []
+    return [Notice("batch_axis", message)] if moved else []
 
 
 def _provenance(result: PassResult, model: Model, source: Source, device: Device, options: PassOptions) -> Provenance:
