@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxrich._utils.inside import check_tree
 from onnxrich.errors import AdapterError
 from onnxrich.frameworks.untrusted import read_bytes
 
+# The most bytes of a protobuf file.
+LARGEST_PROTO = 2**31 - 1
 # Operators that tf2onnx no longer sees, because variables became constants and calls their bodies. `Assert` may raise.
 _PLUMBING = frozenset({
     "Const", "Placeholder", "NoOp", "PartitionedCall", "StatefulPartitionedCall", "VarHandleOp", "ReadVariableOp",
@@ -30,14 +33,15 @@ def load_saved_model(path: Path) -> Any:
     """Load the model of a folder.
 
     Raises:
-        AdapterError: when the folder holds no SavedModel, or operators that do more than compute.
+        AdapterError: when the folder holds no SavedModel, links out of it, or operators that do more than compute.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto = saved_model_pb2.SavedModel()
-    content = read_bytes(path / "saved_model.pb", "a readable SavedModel")
+    check_tree(path, AdapterError)
+    content = read_bytes(path / "saved_model.pb", "a readable SavedModel", LARGEST_PROTO)
     try:
         proto.ParseFromString(content)
     except DecodeError as error:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxrich._utils.inside import check_folder
+from onnxrich._utils.parsing import parse_json
 from onnxrich.errors import AdapterError
 from onnxrich.frameworks.untrusted import read_bytes, walk_entries
 
+# The index of the weights of a model of thousands of layers takes some megabytes.
+LARGEST_JSON = 2**26
 CONFIG, INDEX, LORA = "config.json", "*.safetensors.index.json", "adapter_config.json"
 
 
 def read_configuration(path: Path) -> Mapping[str, Any] | None:
     """Read the configuration of a folder; None where it holds no model of transformers.
 
-    1. Weights are in safetensors of the folder itself.
+    1. Weights are in safetensors of the folder itself, and none of its files is a link that leads out of it.
     2. No part of the computation is fetched from elsewhere.
 
     Raises:
@@ -24,6 +27,7 @@ def read_configuration(path: Path) -> Mapping[str, Any] | None:
     """
     if not (path.is_dir() and (path / CONFIG).is_file()):
         return None
+    check_folder(path, AdapterError)
     configuration = _read_json(path / CONFIG)
     if "model_type" not in configuration:
         return None
@@ -60,10 +64,10 @@ def _is_inside(name: Any) -> bool:
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    content = read_bytes(path, "a readable file")
+    content = read_bytes(path, "a readable file", LARGEST_JSON)
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(content)
+    except ValueError as error:
         raise AdapterError(f"{path} is no valid JSON", "a whole JSON file", "Save the model again.") from error
     return document if isinstance(document, dict) else {}
 

@@ -10,36 +10,79 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
+from onnxrich._utils.inside import check_inside
 from onnxrich.errors import OnnxrichError, OutputError
 
 
-def open_regular(path: Path, error: type[OnnxrichError], what: str) -> BinaryIO:
-    """A regular file, opened for reading.
+def open_regular(path: Path, error: type[OnnxrichError], what: str, folder: Path | None = None) -> BinaryIO:
+    """Open a regular file for reading.
 
     Args:
         path: the file.
         error: class of the error to raise.
         what: what the file should be, for the message.
+        folder: the folder in which the file was found, links resolved: the file must lie inside. None for a path that
+            the user passed.
 
     Raises:
-        OnnxrichError: of the given class, when the file is missing, unreadable, or no regular file.
+        OnnxrichError: of the given class, when the file is missing, unreadable, or no regular file, or leads out of
+            the folder.
     """
-    try:
-        # Opening a FIFO blocks for ever: open without blocking, then look what it is.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as cause:
-        reason = getattr(cause, "strerror", None) or "no valid path"
-        remedy = "Check the path." if isinstance(cause, FileNotFoundError) else "Check the file and its permissions."
-        raise error(f"{path}: {reason}", what, remedy) from cause
-    file = os.fdopen(descriptor, "rb") if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-    if file is None:
-        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        os.close(descriptor)
-        kind = "a folder" if folder else "no regular file"
-        raise error(f"{path} is {kind}", what, "Pass the path of the file itself.")
-    return file
+    with contextlib.ExitStack() as stack:
+        try:
+            # A device may act when it is opened, and a FIFO blocks: look, open without blocking, and look again.
+            mode, file = Path(path).stat().st_mode, None
+            if stat.S_ISREG(mode):
+                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+                file = stack.enter_context(os.fdopen(descriptor, "rb"))
+                mode = os.fstat(descriptor).st_mode
+        except (OSError, ValueError) as cause:
+            reason = getattr(cause, "strerror", None) or "no valid path"
+            target = "path" if isinstance(cause, FileNotFoundError) else "file and its permissions"
+            raise error(f"{path}: {reason}", what, f"Check the {target}.") from cause
+        if file is None or not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise error(f"{path} is {kind}", what, "Pass the path of the file itself.")
+        if folder is not None:
+            check_inside(folder, path, error, opened=os.fstat(file.fileno()))
+        stack.pop_all()
+        return file
+
+
+def read_limited(
+    file: IO[bytes],
+    limit: int,
+    error: type[OnnxrichError],
+    name: str,
+    *,
+    needed: str = "",
+    remedy: str = "Check that it is the right file.",
+) -> bytes:
+    """Read a whole file that may be larger than any honest one, and may grow as it is read.
+
+    Args:
+        file: the file, opened for reading at any position.
+        limit: bytes that it may have at most.
+        error: class of the error to raise.
+        name: name of the file, for the message.
+        needed: what was needed instead of a larger file; by default the limit in bytes.
+        remedy: what to do about a larger file.
+
+    Raises:
+        OnnxrichError: of the given class, when the file is larger.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    # As much memory is taken as is asked for.
+    content = file.read(size + 1) if size <= limit else b""
+    if len(content) > size:
+        content += file.read(limit)
+    if max(size, len(content)) > limit:
+        found = f"{name} has {max(size, len(content)):,} bytes"
+        raise error(found, needed or f"at most {limit:,}", remedy)
+    return content
 
 
 def write_files(targets: Mapping[Path, bytes], directory: Path, stale: Sequence[Path] = ()) -> tuple[Path, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,11 @@ from typing import Any
 import numpy as np
 from onnx import numpy_helper
 
-from onnxrich.data.paths import DataPath
+from onnxrich._utils.files import read_limited
+from onnxrich._utils.parsing import parse_json
+from onnxrich.data.paths import DataPath, first_line
 from onnxrich.data.table import AnyArray
+from onnxrich.errors import DataError
 from onnxrich.model.file import Model
 from onnxrich.model.graph import attribute
 
@@ -87,14 +89,14 @@ def _read_config(model: Model) -> tuple[Any, str]:
     path = None if model.home is None else DataPath(str(model.home)).child(CONFIG)
     if path is None or not path.is_file():
         return None, ""
+    name = f"{CONFIG} beside {model.path}"
     with path.open("a readable JSON file") as file:
-        content = file.read(LARGEST_CONFIG + 1)
-    if len(content) > LARGEST_CONFIG:
-        return None, f"{CONFIG} beside {model.path} is larger than {LARGEST_CONFIG:,} bytes"
-    try:
-        config = json.loads(content)
-    except (ValueError, RecursionError):
-        return None, f"{CONFIG} beside {model.path} is no whole JSON file"
+        try:
+            config = parse_json(read_limited(file, LARGEST_CONFIG, DataError, name))
+        except DataError as error:
+            return None, f"{error.found}, and may have {error.needed}"
+        except ValueError as error:
+            return None, f"{name} is no whole JSON file ({first_line(error)})"
     return config.get("id2label") if isinstance(config, Mapping) else None, ""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from onnxrich._utils.formatting import name_list
 from onnxrich.data.class_names import ClassNames, number_classes
 from onnxrich.data.context import OpenContext
-from onnxrich.data.formats.registry import is_data_file, open_table
+from onnxrich.data.formats.registry import NamedData, is_data_file, open_table
 from onnxrich.data.paths import DataPath
 from onnxrich.data.source import Batch, Shard, SkippedItems, Source
 from onnxrich.data.table import SCAN_ROWS, AnyArray, Block, Column, Field, Rows, Table, to_array
@@ -84,7 +84,7 @@ def find_labels(
     Args:
         table: the data.
         inputs: names of the model's inputs.
-        labels: array, name of a field, or file; None: a field with a usual name that is no input.
+        labels: array, name of a field, file, or data that were found; None: a field with a usual name that is no input.
         context: returns what a path is opened with.
         ignored: label of the rows to leave out.
 
@@ -94,7 +94,9 @@ def find_labels(
     Raises:
         DataError: when they don't exist, or can't be labels.
     """
-    if isinstance(labels, str | os.PathLike):
+    if isinstance(labels, NamedData):
+        result = _open_labels(table, labels, context)
+    elif isinstance(labels, str | os.PathLike):
         key = os.fspath(labels)
         # Labels may be an input as well: those of an autoencoder are.
         result = Labels(table, table.fields[key]) if key in table.fields else _open_labels(table, key, context)
@@ -113,9 +115,9 @@ def find_labels(
     return replace(result, ignored=ignored)
 
 
-def _open_labels(table: Table, name: str, context: Callable[[DataPath], OpenContext]) -> Labels:
+def _open_labels(table: Table, name: str | NamedData, context: Callable[[DataPath], OpenContext]) -> Labels:
     """Open a file of labels."""
-    if not is_data_file(name):
+    if isinstance(name, str) and not is_data_file(name):
         raise DataError(
             f"{table.name} has no field {name!r}; it holds {name_list(table.fields)}",
             "the key of the labels, or a data file",

@@ -14,7 +14,7 @@ from onnxrich.data.checks import check_index_range, warn_on_pixel_scale
 from onnxrich.data.class_names import read_class_names
 from onnxrich.data.context import ImageSpec, OpenContext
 from onnxrich.data.discovery import find_data
-from onnxrich.data.formats.registry import open_table, split_format
+from onnxrich.data.formats.registry import NamedData, open_table, split_format
 from onnxrich.data.labels import Labels, align_classes, align_classes_with, find_labels
 from onnxrich.data.matching import ReadPlan, check_batch_size, source_from_table
 from onnxrich.data.paths import DataPath
@@ -67,12 +67,18 @@ def open_source(
         data, labels = find_data(model, labels, others)
     if data is None:
         return _synthesize(model, labels, (selection, steps), seed, ignored_label)
-    path = split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
-    declared = find_declared(model, others, path, steps)
+    declared = find_declared(model, others, _path_of(data), steps)
     plan = ReadPlan(declared, selection, seed, SkippedItems(selection.max_errors), ignored_label)
     names = (read_class_names(entry, width) for entry, width in zip_longest((model, *others), widths))
     source = align_classes(_open(model, data, labels, plan), names)
     return check_index_range(warn_on_pixel_scale(source, model), model)
+
+
+def _path_of(data: Any) -> DataPath | None:
+    """Return the path of named data, None of data in memory."""
+    if isinstance(data, NamedData):
+        return data.path
+    return split_format(os.fspath(data))[1] if isinstance(data, str | os.PathLike) else None
 
 
 def _synthesize(
@@ -92,8 +98,8 @@ def _open(model: Model, data: Any, labels: Any, plan: ReadPlan) -> Source:
     def context(path: DataPath) -> OpenContext:
         return OpenContext(path, _image_spec(model, plan), plan.skipped)
 
-    if isinstance(data, str | os.PathLike):
-        table = open_table(os.fspath(data), context)
+    if isinstance(data, str | os.PathLike | NamedData):
+        table = open_table(data if isinstance(data, NamedData) else os.fspath(data), context)
     elif isinstance(data, Mapping):
         columns = {str(name): Column.from_array(str(name), to_array(str(name), data[name])) for name in data}
         table = Table.from_columns("arrays", columns)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from onnxrich._utils.files import open_regular
+from onnxrich._utils.files import open_regular, read_limited
+from onnxrich._utils.inside import check_inside, check_tree, walk
 from onnxrich._utils.optional import import_optional
+from onnxrich._utils.parsing import parse_json
 from onnxrich.errors import DataError
 
 
@@ -21,9 +23,12 @@ class DataPath:
 
     Attributes:
         url: a local path, or an fsspec URL such as `s3://bucket/file.parquet`.
+        found_in: the local folder in which it was found, links resolved: it is opened only where it lies inside. None
+            for a path that the user passed, whose links are followed.
     """
 
     url: str
+    found_in: Path | None = None
 
     @property
     def remote(self) -> bool:
@@ -46,15 +51,25 @@ class DataPath:
             raise DataError(f"{self.url} is no local file", "a local file for this kind of data", "Download it first.")
         return Path(self.url)
 
+    @cached_property
+    def _root(self) -> Path:
+        """The folder that what lies in this folder must not leave."""
+        try:
+            return Path(os.path.realpath(self.path)) if self.found_in is None else self.found_in
+        except ValueError:  # for a name that no file can have
+            return self.path
+
     def child(self, name: str) -> DataPath:
         """Return the path of a file or a folder inside this folder."""
-        return DataPath(f"{self.url.rstrip('/')}/{name}" if self.remote else os.path.join(self.url, name))  # noqa: PTH118
+        if self.remote:
+            return DataPath(f"{self.url.rstrip('/')}/{name}")
+        return DataPath(os.path.join(self.url, name), self._root)  # noqa: PTH118
 
     def beside(self, name: str) -> DataPath:
         """Return the path of another file in the same folder."""
         if self.remote:
             return DataPath(f"{self.url.rpartition('/')[0]}/{name}")
-        return DataPath(os.fspath(self.path.parent / name))
+        return DataPath(os.fspath(self.path.parent), self.found_in).child(name)
 
     def is_folder(self) -> bool:
         """Tell whether it is a folder."""
@@ -77,10 +92,11 @@ class DataPath:
             needed: what the file should be, for the message.
 
         Raises:
-            DataError: when it is missing, unreadable, or no regular file.
+            DataError: when it is missing, unreadable, or no regular file, or leads out of the folder in which it was
+                found.
         """
         if not self.remote:
-            return open_regular(Path(self.url), DataError, needed)
+            return open_regular(Path(self.url), DataError, needed, self.found_in)
         system, path = self.filesystem()
         try:
             file: IO[bytes] = system.open(path, "rb")
@@ -88,28 +104,58 @@ class DataPath:
             raise _unreachable(self.url, error, needed) from error
         return file
 
+    def opened_by_path(self, needed: str) -> str:
+        """Check the file, and return the path by which a library may open it: without links where it was found.
+
+        Raises:
+            DataError: as `open`.
+        """
+        self.open(needed).close()
+        return self.url if self.found_in is None else os.fspath(check_inside(self.found_in, self.path, DataError))
+
+    def check_tree(self) -> None:
+        """Check the files below this folder, for a library that reads the folder by itself; it may be remote.
+
+        Raises:
+            DataError: when one leads out of the folder, or is no regular file.
+        """
+        if not self.remote:
+            check_tree(self.path, DataError)
+
+    def read(self, needed: str, limit: int) -> bytes:
+        """Read a whole file.
+
+        Args:
+            needed: what the file should be, for the message.
+            limit: bytes that it may have at most.
+
+        Raises:
+            DataError: when the file can't be opened, or is larger.
+        """
+        with self.open(needed) as file:
+            return read_limited(file, limit, DataError, self.url)
+
     def read_json(self, limit: int, remedy: str) -> dict[str, Any]:
         """Read a JSON object, empty where the file holds another JSON value.
 
         Args:
-            limit: bytes that are read at most.
+            limit: bytes that it may have at most.
             remedy: what to do about a file that is no JSON.
 
         Raises:
-            DataError: when the file can't be opened, is longer, or is no JSON.
+            DataError: when the file can't be opened, is larger, or is no JSON.
         """
-        with self.open("a readable JSON file") as file:
-            content = file.read(limit)
+        content = self.read("a readable JSON file", limit)
         try:
-            document = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.url} is no JSON", "a whole JSON file", remedy) from error
+            document = parse_json(content)
+        except ValueError as error:
+            raise DataError(f"{self.url} is no JSON ({first_line(error)})", "a whole JSON file", remedy) from error
         return document if isinstance(document, dict) else {}
 
     def walk(self) -> Iterator[str]:
         """Yield the files below this folder as relative paths with `/`, sorted by name."""
         if not self.remote:
-            yield from _walk(Path(self.url), "")
+            yield from (name for name, _ in walk(self.path, DataError))
             return
         system, path = self.filesystem()
         root = path.rstrip("/") + "/"
@@ -131,25 +177,6 @@ class DataPath:
         except (ImportError, ValueError, OSError) as error:
             raise _unreachable(self.url, error, "a URL that fsspec opens") from error
         return system, path
-
-
-def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: {error.strerror}", "a readable folder", "Check the folder and its permissions."
-        ) from error
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-        elif entry.is_dir():
-            # A link could lead anywhere, or round in a circle; without it, a class would be missing silently.
-            raise DataError(
-                f"{entry.path} is a link to a folder", "folders themselves", "Put the folder itself in its place."
-            )
-        else:
-            yield prefix + entry.name
 
 
 def _unreachable(url: str, error: BaseException, needed: str) -> DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ from onnxrich.model.file import Input
 
 # Inputs that a tokenizer yields, by the names that exporters of transformers use.
 IDS, MASK, TYPES, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "position_ids"
+# Those of the largest vocabularies, 260,000 words with their merges, take 35 MB.
+LARGEST_TOKENIZER = 2**28
 # Names of the padding token in the vocabularies of common tokenizers.
 _PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
 
@@ -26,10 +29,12 @@ class _Encoder:
     """Encodes texts as arrays.
 
     Attributes:
+        name: name of the tokenizer's file.
         tokenizer: tokenizer of the package tokenizers.
         outputs: output of the tokenizer by name of the input that takes it.
     """
 
+    name: str
     tokenizer: Any
     outputs: dict[str, str]
 
@@ -37,9 +42,10 @@ class _Encoder:
         """Return int64 arrays of shape (n, tokens) by input name.
 
         Raises:
-            DataError: when lengths differ, and the model takes no mask.
+            DataError: when lengths differ, and the model takes no mask, or the tokenizer fails.
         """
-        encodings = self.tokenizer.encode_batch([str(text) for text in texts])
+        with _refuse_faults(self.name):
+            encodings = self.tokenizer.encode_batch([str(text) for text in texts])
         lengths = {len(encoding.ids) for encoding in encodings}
         if len(lengths) > 1:
             raise DataError(
@@ -103,7 +109,16 @@ def _load_encoder(file: str, inputs: tuple[Input, ...]) -> _Encoder:
             f"{IDS}, {MASK}, {TYPES}, {POSITIONS}",
             "Pass arrays.",
         )
-    tokenizer = _load_tokenizer(DataPath(file))
+    path = DataPath(file)
+    with _refuse_faults(path.name):
+        tokenizer = _load_tokenizer(path, inputs, has_mask=MASK in outputs.values())
+    return _Encoder(path.name, tokenizer, outputs)
+
+
+def _load_tokenizer(path: DataPath, inputs: tuple[Input, ...], *, has_mask: bool) -> Any:
+    """Load a tokenizer that pads and cuts texts to the length that the model takes."""
+    library = import_optional("tokenizers", "text", "--tokenizer")
+    tokenizer = library.Tokenizer.from_buffer(path.read("a readable tokenizer.json", LARGEST_TOKENIZER))
     declared = tokenizer.padding
     numbers = (number for token in _PADDING if (number := tokenizer.token_to_id(token)) is not None)
     padding = declared["pad_id"] if declared else next(numbers, 0)
@@ -112,20 +127,24 @@ def _load_encoder(file: str, inputs: tuple[Input, ...]) -> _Encoder:
     if isinstance(length, int):
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=padding)
-    elif MASK in outputs.values() or declared:
+    elif has_mask or declared:
         tokenizer.enable_padding(pad_id=padding)
-    return _Encoder(tokenizer, outputs)
+    return tokenizer
 
 
-def _load_tokenizer(path: DataPath) -> Any:
-    library = import_optional("tokenizers", "text", "--tokenizer")
-    with path.open("a readable tokenizer.json") as file:
-        content = file.read()
+@contextmanager
+def _refuse_faults(name: str) -> Iterator[None]:
+    """Turn every error of a tokenizer into a DataError."""
     try:
-        return library.Tokenizer.from_buffer(content)
-    except Exception as error:
+        yield
+    except DataError:
+        raise
+    except BaseException as error:
+        # A panic of the library, which is written in Rust, is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise DataError(
-            f"{path.name} is no tokenizer ({first_line(error)})", "a whole tokenizer.json", "Check the file."
+            f"{name} is no tokenizer ({first_line(error)})", "a whole tokenizer.json", "Check the file."
         ) from error
 
 

@@ -7,24 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxrich._utils.files import open_regular
+from onnxrich._utils.files import open_regular, read_limited
 from onnxrich.errors import AdapterError
+
+# The most bytes of a file that is read whole, such as a program of PyTorch with its weights.
+LARGEST_FILE = 2**35
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".bin")
 
 
-def read_bytes(path: Path, needed: str) -> bytes:
+def read_bytes(path: Path, needed: str, limit: int = LARGEST_FILE) -> bytes:
     """Read a regular file.
 
     Args:
         path: the file.
         needed: what the file should be, for the message.
+        limit: bytes that it may have at most.
 
     Raises:
-        AdapterError: when the file is missing, unreadable, or no regular file.
+        AdapterError: when the file is missing, unreadable, no regular file, or larger.
     """
     with open_regular(path, AdapterError, needed) as file:
-        return file.read()
+        return read_limited(file, limit, AdapterError, str(path))
 
 
 def walk_entries(document: Any) -> Iterator[tuple[str, Any]]:

@@ -8,15 +8,17 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from onnxrich._utils.files import open_regular
+from onnxrich._utils.files import open_regular, read_limited
+from onnxrich._utils.inside import find_root
 from onnxrich.errors import ModelError
 from onnxrich.model.batch_axes import BatchAxis, find_batch_axes
 from onnxrich.model.formats import check_format, check_location
@@ -77,7 +79,7 @@ class Model:
         file_sha256: SHA-256 of the original bytes, in hexadecimal.
         batch_axes: the axis of samples of each input where it is not the first.
         home: the folder of files beside the model, such as `config.json`; None for models in memory. It differs from
-            `folder` in a cache of Hugging Face, which keeps the external data behind links.
+            `folder` where external data lie behind links in the store of a repository or cache (`find_root`).
     """
 
     proto: ModelProto
@@ -104,7 +106,7 @@ class Model:
             return self.file_sha256
         lines = [f"{self.file_sha256} \n"]
         for location in locations:
-            with open_regular(self.folder / location, ModelError, "readable external data") as file:
+            with _open_external(self, location) as file:
                 digest = hashlib.sha256()
                 while part := file.read(_READ_BYTES):
                     digest.update(part)
@@ -184,65 +186,68 @@ def read_model(model: str | os.PathLike[str] | bytes | ModelProto, *, batch_axis
     if simplified is not None:
         proto, data = simplified, simplified.SerializeToString()
     axes = find_batch_axes(proto, batch_axis)
-    parsed = _without_cache_links(Model(proto, data, path, folder, digest, axes, folder))
+    parsed = _without_store_links(Model(proto, data, path, folder, digest, axes, folder))
     _check_external_data(parsed)
     return parsed
 
 
 def _folder_of(path: Path) -> Path:
-    """Find the folder of a file, links resolved; for a link inside a cache of Hugging Face, that of the link."""
+    """Find the folder of a file, links resolved; for a link into the store of its repository, that of the link."""
     folder, target = path.parent.resolve(), path.resolve()
-    cache = _cache_of(folder)
-    return folder if cache is not None and target.is_relative_to(cache) else target.parent
+    return target.parent if find_root(folder, target) in (folder, None) else folder
 
 
-def _cache_of(folder: Path) -> Path | None:
-    """Find the cache of one repository of Hugging Face, `models--ORG--NAME`, in whose snapshots a folder lies.
-
-    The files of a snapshot are links to `blobs`, which hold the contents by their hashes.
-    """
-    for parent in (folder, *folder.parents):
-        if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
-            return parent.parent.parent
-    return None
-
-
-def _without_cache_links(model: Model) -> Model:
-    """Return the model with its external data in the files to which links of a cache of Hugging Face lead.
+def _without_store_links(model: Model) -> Model:
+    """Return the model with its external data in the files to which links into a store lead.
 
     The runtime refuses links out of the model's folder. So locations become those of the files themselves, relative to
-    the cache. The model stays as it is where a file lies elsewhere: then `_check_external_data` refuses it.
+    the repository. The model stays as it is where a file may not be read: then `_check_external_data` refuses it.
     """
-    cache = None if model.folder is None else _cache_of(model.folder)
     tensors = [tensor for tensor in iter_tensors(model.proto) if is_external(tensor)]
-    if cache is None or model.folder is None or not tensors:
+    if model.folder is None or not tensors:
         return model
-    locations = {_location_of(model, tensor)[0] for tensor in tensors}
-    # A name that leads out of the folder is no link of the cache.
-    has_paths = any(Path(location).is_absolute() or ".." in Path(location).parts for location in locations)
-    if has_paths or not all(_is_inside(cache, str(model.folder.relative_to(cache) / each)) for each in locations):
+    targets = {
+        location: _target_of(model.folder, location) for location, _ in map(partial(_location_of, model), tensors)
+    }
+    roots = {None if target is None else find_root(model.folder, target) for target in targets.values()}
+    if None in roots or roots == {model.folder}:
         return model
-    if all(_is_inside(model.folder, location) for location in locations):
-        return model
+    # All of them hold the model's folder.
+    root = min((root for root in roots if root is not None), key=lambda root: len(root.parts))
     proto = ModelProto.FromString(model.data)
     for tensor in filter(is_external, iter_tensors(proto)):
-        target = (model.folder / _location_of(model, tensor)[0]).resolve()
         entry = next(entry for entry in tensor.external_data if entry.key == "location")
-        entry.value = target.relative_to(cache).as_posix()
-    return replace(model, proto=proto, data=proto.SerializeToString(), folder=cache)
+        target = targets[_location_of(model, tensor)[0]]
+        assert target is not None  # noqa: S101 - all have a root
+        entry.value = target.relative_to(root).as_posix()
+    return replace(model, proto=proto, data=proto.SerializeToString(), folder=root)
+
+
+def _target_of(folder: Path, location: str) -> Path | None:
+    """Resolve the links of a location in a folder; None for a path that leads out by its name, or is none."""
+    path = Path(location)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    try:
+        target = (folder / path).resolve()
+        # Fails for names that no file can have. A link that leads nowhere is merely missing.
+        target.is_file()
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return target
 
 
 def _read_file(path: Path) -> bytes:
     with open_regular(path, ModelError, "a readable ONNX file") as file:
         check_format(file, str(path))
-        size = os.fstat(file.fileno()).st_size
-        if size > LARGEST_FILE:
-            raise ModelError(
-                f"{path} has {size:,} bytes",
-                "at most 2 GiB in one protobuf file",
-                "Save the model with external data (onnx.save_model(…, save_as_external_data=True)).",
-            )
-        return file.read()
+        return read_limited(
+            file,
+            LARGEST_FILE,
+            ModelError,
+            str(path),
+            needed="at most 2 GiB in one protobuf file",
+            remedy="Save the model with external data (onnx.save_model(…, save_as_external_data=True)).",
+        )
 
 
 def _parse(data: bytes, path: str) -> ModelProto:
@@ -335,13 +340,9 @@ def _check_external_data(model: Model) -> None:
 
 
 def _check_external_file(model: Model, location: str, size: int) -> None:
-    name = f"{model.path}: external data {location!r}"
     if model.folder is None:
-        raise ModelError(
-            f"A model in memory has external data {location!r}",
-            "a model with its weights",
-            "Pass the path of the file.",
-        )
+        raise _without_folder(location)
+    name = f"{model.path}: external data {location!r}"
     if not _is_inside(model.folder, location):
         raise ModelError(
             f"{name} lie outside the model's folder, or have an absolute path",
@@ -353,6 +354,12 @@ def _check_external_file(model: Model, location: str, size: int) -> None:
         raise ModelError(f"{name} are missing", "that file beside the model", "Copy it there too.")
     if (actual := path.stat().st_size) < size:
         raise ModelError(f"{name} have {actual:,} bytes", f"{size:,} bytes", "Copy the whole file again.")
+
+
+def _without_folder(location: str) -> ModelError:
+    return ModelError(
+        f"A model in memory has external data {location!r}", "a model with its weights", "Pass the path of the file."
+    )
 
 
 def _is_inside(folder: Path, location: str) -> bool:
@@ -378,14 +385,19 @@ def read_external(model: Model, tensor: TensorProto) -> Iterator[bytes]:
     """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location, end = _location_of(model, tensor)
-    if model.folder is None:
-        return
-    with open_regular(model.folder / location, ModelError, "readable external data") as file:
+    with _open_external(model, location) as file:
         file.seek(end - int(entries.get("length", 0)))
         rest = int(entries["length"]) if "length" in entries else os.fstat(file.fileno()).st_size - end
         while rest > 0 and (part := file.read(min(rest, _READ_BYTES))):
             rest -= len(part)
             yield part
+
+
+def _open_external(model: Model, location: str) -> BinaryIO:
+    """Open a file of external data."""
+    if model.folder is None:
+        raise _without_folder(location)
+    return open_regular(model.folder / location, ModelError, "readable external data", model.folder)
 
 
 def _location_of(model: Model, tensor: TensorProto) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from onnxrich._utils.inside import list_folder
 from onnxrich.errors import ModelError
 
 _ONNX = "an ONNX model"
@@ -146,8 +147,8 @@ def _zip_format(file: BinaryIO) -> _Format:
 
 def _folder_format(folder: Path) -> _Format:
     try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError:
+        names = [entry.name for entry in list_folder(folder, ModelError)]
+    except ModelError:
         names = []
     models = [name for name in names if name.lower().endswith(".onnx")]
     if models:

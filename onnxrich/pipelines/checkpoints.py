@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from onnxrich._utils.inside import check_inside, list_folder
 from onnxrich.errors import DataError
 from onnxrich.results.paths import MOMENTS
 from onnxrich.results.track import Origin
@@ -27,7 +28,7 @@ def checkpoint_files(given: Sequence[str | os.PathLike[str]]) -> list[Path]:
     pattern are in natural order.
 
     Raises:
-        DataError: when one stands for nothing.
+        DataError: when one stands for nothing, or a file in a folder leads out of it.
     """
     found = [path for each in given for path in _files(os.fspath(each))]
     if not found:
@@ -39,10 +40,12 @@ def _files(given: str) -> list[Path]:
     path = Path(given)
     folder = os.path.isdir(path)  # noqa: PTH112 - unlike pathlib it answers for names that no file can have
     if folder:
-        inside = sorted(path.iterdir())
+        inside = [path / entry.name for entry in list_folder(path, DataError)]
         models, moments = ([each for each in inside if each.suffix.lower() == kind] for kind in KINDS)
         # In the folder of a report there are moments of data to evaluate on as well.
         found = models or [each for each in moments if each.name == MOMENTS] or moments
+        for each in found:
+            check_inside(path.resolve(), each, DataError)
     else:
         # A name with brackets is a pattern only where no file has it.
         found = [path] if os.path.lexists(path) else [Path(name) for name in glob.glob(given, recursive=True)]  # noqa: PTH207 - absolute patterns too

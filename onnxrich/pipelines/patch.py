@@ -83,13 +83,11 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
         )
     content = model.data + patch
     try:
-        if external:  # the checker looks for the weights beside a file
-            with tempfile.NamedTemporaryFile(dir=path.resolve().parent, suffix=".onnx") as file:
-                file.write(content)
-                file.flush()
-                onnx.checker.check_model(file.name)
+        proto = ModelProto.FromString(content)
+        if external:
+            _check_beside_weights(proto)
         else:
-            onnx.checker.check_model(ModelProto.FromString(content))
+            onnx.checker.check_model(proto)
     except OSError as error:
         raise refusal(path.parent, error) from error
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -100,3 +98,19 @@ def _write(model: Model, patch: bytes, path: Path, force: bool) -> None:
             "Check the model itself with onnx.checker.check_model.",
         ) from error
     write_files({path: content}, path.parent)
+
+
+def _check_beside_weights(proto: ModelProto) -> None:
+    """Check a model with external data, whose files were checked when it was read, beside an empty file for them.
+
+    The checker would refuse files with several hard links or behind links, which onnxrich reads.
+    """
+    for tensor in filter(is_external, iter_tensors(proto)):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "weights"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "weights").touch()
+        (folder / "model.onnx").write_bytes(proto.SerializeToString())
+        onnx.checker.check_model(folder / "model.onnx")

@@ -132,8 +132,10 @@ def test_what_names_nothing(declaration: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "flaw"),
     [
-        ("{", "is no whole JSON file"), (json.dumps(HUB)[:-9], "is no whole JSON file"),
-        (json.dumps(HUB) + " " * LARGEST_CONFIG, "is larger than 16,777,216 bytes"),
+        ("{", "is no whole JSON file (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
+        (json.dumps(HUB)[:-9], "is no whole JSON file (Expecting ',' delimiter: line 1 column 36 (char 35))"),
+        ('{"id2label": {"0": "a", "0": "b"}}', "is no whole JSON file (the key '0' twice)"),
+        (json.dumps(HUB) + " " * LARGEST_CONFIG, "has 16,777,266 bytes, and may have at most 16,777,216"),
         *((json.dumps({"id2label": names}), "doesn't give each number from 0 on a name of its own") for names in (
             {"0": "ant", "2": "cat"}, {"0": 1}, ["ant"], {}, {"0": "ant", "1": "ant"})),
     ],

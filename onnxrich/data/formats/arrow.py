@@ -27,7 +27,11 @@ def read_ipc(path: DataPath) -> Any:
         with path.open("a readable Arrow file") as file:
             start = file.read(6)
             remote = file.read() if path.remote else b""
-        buffer = pa.BufferReader(start + remote) if path.remote else pa.memory_map(path.url)
+        buffer = (
+            pa.BufferReader(start + remote)
+            if path.remote
+            else pa.memory_map(path.opened_by_path("a readable Arrow file"))
+        )
         reader = pa.ipc.open_file(buffer) if start == b"ARROW1" else pa.ipc.open_stream(buffer)
         table = reader.read_all()
         table.validate(full=True)

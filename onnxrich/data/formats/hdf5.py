@@ -54,7 +54,7 @@ def _open(path: DataPath) -> Iterator[Any]:
     with (
         path.open("a readable HDF5 file") as file,
         refuse_damaged(path.name, "HDF5 file", _DAMAGED),
-        h5py.File(file if path.remote else path.url, "r") as opened,
+        h5py.File(file if path.remote else path.opened_by_path("a readable HDF5 file"), "r") as opened,
     ):
         yield opened
 

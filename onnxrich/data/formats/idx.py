@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Iterator
@@ -46,15 +47,15 @@ def open_idx(context: OpenContext) -> Table:
     packed = path.name.lower().endswith(".gz")
     with refuse_damaged(path.name, "idx file", _DAMAGED), _open(path, packed=packed) as file:
         header = _read_header(file, path.name)
-    shape, dtype, offset = header.shape, header.dtype, header.offset
-    image = dtype == np.uint8 and len(shape) in (3, 4)
-    size = dtype.itemsize * math.prod(shape)
-    if not packed and not path.remote and size:
-        _check_size(path.name, path.path.stat().st_size - offset, size)
-        column = Column.from_array("array", np.memmap(path.path, dtype, "r", offset, shape), image=image)
-    else:
-        field = Field("array", dtype, shape, image=image)
-        column = Column(field, lambda rows, step: _read_blocks(path, packed, rows, step), random=False)
+        shape, dtype, offset = header.shape, header.dtype, header.offset
+        image = dtype == np.uint8 and len(shape) in (3, 4)
+        size = dtype.itemsize * math.prod(shape)
+        if not packed and not path.remote and size:
+            _check_size(path.name, file.seek(0, io.SEEK_END) - offset, size)
+            column = Column.from_array("array", np.memmap(file, dtype, "r", offset, shape), image=image)
+        else:
+            field = Field("array", dtype, shape, image=image)
+            column = Column(field, lambda rows, step: _read_blocks(path, packed, rows, step), random=False)
     return Table.from_columns(path.name, {"array": column})
 
 

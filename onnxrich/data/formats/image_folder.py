@@ -113,8 +113,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _read_list(path: DataPath) -> _Listing:
-    with path.open("a folder of images, or a CSV file that lists them") as file:
-        content = file.read(LARGEST_LIST)
+    content = path.read("a folder of images, or a CSV file that lists them", LARGEST_LIST)
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:

@@ -63,14 +63,13 @@ def open_npy(context: OpenContext) -> Table:
     with path.open("a readable .npy file") as file:
         header = _read_header(file, path.name)
         _check_size(path.name, file.seek(0, io.SEEK_END) - header.offset, header)
-    if 0 in header.shape:
-        column = Column.from_array(name, np.empty(header.shape, header.dtype))
-    elif path.remote:
-        column = _column(lambda: path.open("a readable .npy file"), path.name, name, header)
-    else:
-        order: Any = "F" if header.fortran else "C"
-        array = np.memmap(path.path, header.dtype, "r", header.offset, header.shape, order)
-        column = Column.from_array(name, array)
+        if 0 in header.shape:
+            column = Column.from_array(name, np.empty(header.shape, header.dtype))
+        elif path.remote:
+            column = _column(lambda: path.open("a readable .npy file"), path.name, name, header)
+        else:
+            order: Any = "F" if header.fortran else "C"
+            column = Column.from_array(name, np.memmap(file, header.dtype, "r", header.offset, header.shape, order))
     return Table.from_columns(path.name, {name: column})
 
 

@@ -38,6 +38,22 @@ class Format:
         return open_table(context)
 
 
+@dataclass(frozen=True)
+class NamedData:
+    """Data that a file names, or that were found.
+
+    Attributes:
+        path: their path.
+        format: the format that stands before it, empty where none does.
+    """
+
+    path: DataPath
+    format: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.format}:{self.path.url}" if self.format else self.path.url
+
+
 FORMATS = {
     "npz": Format("numpy:open_npz", (".npz",)),
     "npy": Format("numpy:open_npy", (".npy",)),
@@ -74,17 +90,17 @@ def is_data_file(name: str) -> bool:
     return bool(prefix or format_of(path.url))
 
 
-def open_table(name: str, context: Callable[[DataPath], OpenContext]) -> Table:
+def open_table(data: str | NamedData, context: Callable[[DataPath], OpenContext]) -> Table:
     """Open the table of named data.
 
     Args:
-        name: path or URL, with or without its format before it.
+        data: path or URL, with or without its format before it, or data that were found.
         context: returns what a path is opened with.
 
     Raises:
         DataError: when it can't be read, or its format is unknown.
     """
-    prefix, path = split_format(name)
+    prefix, path = split_format(data) if isinstance(data, str) else (data.format, data.path)
     return FORMATS[prefix or format_of(path.url) or _detect(path)].open(context(path))
 
 

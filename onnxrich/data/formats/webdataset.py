@@ -221,15 +221,28 @@ def _read_members(path: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]
                     opened.members = []  # type: ignore[attr-defined]
                     folder, slash, base = entry.name.rpartition("/")
                     stem, dot, extension = base.partition(".")
-                    # Links, devices and sparse files belong to no sample. tarfile itself refuses sizes below zero and
-                    # beyond the end when it looks for the next header.
-                    if not entry.isreg() or entry.issparse() or not dot or not stem:
+                    if entry.isdir() or not dot or not stem:
                         continue
+                    # tarfile itself refuses sizes below zero and beyond the end when it looks for the next header.
+                    if not entry.isreg() or entry.issparse():
+                        raise _no_file(path, entry)
                     member = _Member(tar, entry.offset_data, entry.size)
                     yield folder + slash + stem, extension.lower(), member
+        except DataError:
+            raise
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
                 f"{path.name} is damaged or no tar file ({type(error).__name__})",
                 "a whole tar file, not compressed",
                 "Copy it again; unpack a .tar.gz with gunzip.",
             ) from error
+
+
+def _no_file(path: DataPath, entry: tarfile.TarInfo) -> DataError:
+    """The error of a link, a device or a sparse file: its sample would be missing silently."""
+    kind = f"a link to {entry.linkname[:50]!r}" if entry.islnk() or entry.issym() else "a device or a sparse file"
+    return DataError(
+        f"{path.name} holds {entry.name[:100]!r}, which is {kind}",
+        "files with their content",
+        "Pack it again: tar --dereference --hard-dereference.",
+    )

@@ -22,6 +22,7 @@ CODECS = {
     "bytes", "endian", "blosc", "gzip", "zlib", "zstd", "lz4", "bz2", "lzma", "crc32c", "crc32", "adler32", "transpose",
     "sharding_indexed", "shuffle", "delta", "bitround", "fixedscaleoffset", "packbits",
 }  # fmt: skip
+_METADATA, LARGEST_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"), 2**26
 # Groups inside each other.
 _MAX_DEPTH = 8
 # What zarr and its codecs raise for damaged data.
@@ -64,10 +65,22 @@ def _zarr() -> Any:
 
 def _open(path: DataPath) -> Any:
     zarr = _zarr()
-    if not path.remote and not path.is_folder():
-        path.open("a readable zip file of Zarr, or a folder").close()
-    packed = path.name.lower().endswith(".zip")
-    return zarr.open(zarr.storage.ZipStore(path.path, mode="r") if packed else path.url, mode="r")
+    if path.name.lower().endswith(".zip"):
+        file = path.path if path.is_folder() else path.opened_by_path("a readable zip file of Zarr, or a folder")
+        return zarr.open(zarr.storage.ZipStore(file, mode="r"), mode="r")
+    if not path.remote and path.is_folder():
+        _check_files(path)
+    elif not path.remote:
+        path.open("a folder of Zarr").close()
+    return zarr.open(path.url, mode="r")
+
+
+def _check_files(path: DataPath) -> None:
+    """Check the files of a folder, which zarr opens by itself: their kind, their place, and the size of metadata."""
+    path.check_tree()
+    for name in path.walk():
+        if name.rpartition("/")[2] in _METADATA:
+            path.child(name).read("readable metadata", LARGEST_METADATA)
 
 
 def _find_arrays(root: Any) -> Iterator[tuple[str, Any]]:

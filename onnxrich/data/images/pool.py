@@ -24,6 +24,8 @@ from onnxrich.errors import DataError
 
 T = TypeVar("T")
 
+# Twice the bytes of the most pixels that are decoded, uncompressed in four channels.
+LARGEST_IMAGE = 2**29
 # Blocks that are decoded ahead of the one in use, and images that a thread decodes at once.
 _AHEAD, _CHUNK = 2, 16
 
@@ -117,5 +119,4 @@ def _decode_item(item: ImageItem, spec: ImageSpec) -> _Result:
 def _read(content: DataPath | bytes) -> bytes:
     if isinstance(content, bytes):
         return content
-    with content.open("a readable image") as file:
-        return file.read()
+    return content.read("a readable image", LARGEST_IMAGE)

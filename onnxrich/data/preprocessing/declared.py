@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -94,7 +95,7 @@ def from_metadata(model: Model) -> Preprocessing:
         value = metadata.get(key)
         if value is not None and value not in defined:
             raise DataError(
-                f"the model's metadata have {key} = {value!r}",
+                f"the model's metadata have {key} = {reprlib.repr(value)}",
                 f"one of {', '.join(defined)}",
                 "Pass the preprocessing as options, and fix the metadata.",
             )
@@ -138,7 +139,7 @@ def _check_steps(config: Mapping[str, Any], known: Preprocessing) -> None:
         unknown += [key for key, value in config.items() if key.startswith("do_") and value and key not in _STEPS]
     if unknown:
         raise DataError(
-            f"{CONFIG} asks for {', '.join(unknown)}",
+            f"{CONFIG} asks for {', '.join(name[:50] for name in unknown[:3])}",
             f"no steps but {', '.join(_STEPS)}",
             "Pass --resize, --crop and --scale as in training, or prepare the images yourself.",
         )
@@ -146,11 +147,11 @@ def _check_steps(config: Mapping[str, Any], known: Preprocessing) -> None:
 
 def _resizing(config: Mapping[str, Any]) -> dict[str, Any]:
     if "crop_pct" in config:
-        raise _ambiguous(f"crop_pct = {config['crop_pct']!r}")
+        raise _ambiguous(f"crop_pct = {reprlib.repr(config['crop_pct'])}")
     filters = {number: name for name, number in RESAMPLINGS.items()}
     resample = config.get("resample")
     if resample is not None and not (type(resample) is int and resample in filters):
-        raise _ambiguous(f"resample = {resample!r}")
+        raise _ambiguous(f"resample = {reprlib.repr(resample)}")
     size = config.get("size")
     if isinstance(size, Mapping) and set(size) == {"shortest_edge"}:
         resize: Any = size["shortest_edge"]
@@ -164,7 +165,7 @@ def _height_and_width(config: Mapping[str, Any], key: str) -> tuple[int, int]:
     if key == "crop_size" and isinstance(size, int):
         return size, size
     if not isinstance(size, Mapping) or set(size) != {"height", "width"}:
-        raise _ambiguous(f"{key} = {size!r}")
+        raise _ambiguous(f"{key} = {reprlib.repr(size)}")
     return size["height"], size["width"]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, Self
 
+from onnxrich._utils.formatting import name_list
 from onnxrich.errors import DataError, prefix_errors
 
 Layout = Literal["NCHW", "NHWC"]
@@ -55,7 +57,9 @@ class Preprocessing:
             try:
                 object.__setattr__(self, name, None if value is None else form.parse(value))
             except (ValueError, ZeroDivisionError) as error:
-                raise DataError(f"{name} {value!r}", form.needed, f"Write {name} as {form.examples}.") from error
+                raise DataError(
+                    f"{name} {reprlib.repr(value)}", form.needed, f"Write {name} as {form.examples}."
+                ) from error
 
     @classmethod
     def of(cls, declared: Any, where: str = "") -> Self:
@@ -72,7 +76,7 @@ class Preprocessing:
             return declared or cls()
         known = [field.name for field in fields(cls)]
         if not isinstance(declared, Mapping) or any(name not in known for name in declared):
-            names = ", ".join(map(repr, declared)) if isinstance(declared, Mapping) else repr(declared)
+            names = name_list(declared) if isinstance(declared, Mapping) else reprlib.repr(declared)
             raise DataError(
                 f"{where or 'preprocessing'} holds {names}", f"steps out of {', '.join(known)}", "Leave the others out."
             )

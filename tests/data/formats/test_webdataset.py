@@ -16,17 +16,34 @@ IMAGES = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="uint8[N,1,2,2] x", y="flo
 
 
 def test_tar_is_never_unpacked(tmp_path: Path) -> None:
-    """Names that lead elsewhere are only names; links, devices and folders are passed over; nothing is written."""
+    """Names that lead elsewhere are only names; folders are passed over; nothing is written."""
     (tmp_path / "in").mkdir()
     path = tar(tmp_path / "in/d.tar", {"../../evil.png": png(7), "/abs.png": png(9)})
     with tarfile.open(path, "a") as opened:
-        for kind, name in ((tarfile.SYMTYPE, "link.png"), (tarfile.LNKTYPE, "hard.png"), (tarfile.FIFOTYPE, "f.png")):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "/etc/passwd"
-            opened.addfile(info)
+        folder = tarfile.TarInfo("folder.png")
+        folder.type = tarfile.DIRTYPE
+        opened.addfile(folder)
     rows, _ = read_all(source_of(IMAGES, path), 2)
     assert rows["x"][:, 0, 0, 0].tolist() == [7, 9]
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["d.tar", "in"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "description"),
+    [
+        (tarfile.SYMTYPE, "a link to '/etc/passwd'"), (tarfile.LNKTYPE, "a link to '/etc/passwd'"),
+        (tarfile.FIFOTYPE, "a device or a sparse file"), (tarfile.CHRTYPE, "a device or a sparse file"),
+    ],
+)  # fmt: skip
+def test_links_in_a_tar(kind: bytes, description: str, tmp_path: Path) -> None:
+    """They are not followed, and their sample is not left out without a word."""
+    path = tar(tmp_path / "d.tar", {"a.png": png(7)})
+    with tarfile.open(path, "a") as opened:
+        info = tarfile.TarInfo("b.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        opened.addfile(info)
+    with refused(DataError, f"d.tar holds 'b.png', which is {description}; needed: files with their content. Pack it"):
+        source_of(IMAGES, path)
 
 
 def test_samples_of_a_tar(tmp_path: Path) -> None:

@@ -136,7 +136,11 @@ def test_configs_of_something_else(content: str, folder: Path) -> None:
     """A configuration that says nothing of images declares nothing; one that is no JSON is refused."""
     (folder / "preprocessor_config.json").write_text(content)
     if content == "{":
-        with refused(DataError, "preprocessor_config.json is no JSON; needed: a whole JSON file. Fix or remove it."):
+        with refused(
+            DataError,
+            "preprocessor_config.json is no JSON (Expecting property name",
+            "a whole JSON file. Fix or remove it.",
+        ):
             source(folder, scale=1.0)
     else:
         assert source(folder, scale=1.0).preprocessing == {"scale": 1.0, "declared_by": {"scale": "options"}}
