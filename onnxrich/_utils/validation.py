@@ -17,6 +17,8 @@ from onnxrich.errors import DataError
 LEAST = {
     "batch_size": 1, "blocks": 0, "head": 1, "limit": 1, "max_errors": 0, "max_memory": 1, "seed": 0, "step": 0,
 }  # fmt: skip
+# The value of a limit that is switched off.
+NO_LIMIT = "none"
 # Arguments with a default of their own: None is no value of these.
 _ALWAYS = ("balanced", "checkpoints", "device", "max_errors", "output", "path", "seed", "shuffle")
 
@@ -56,6 +58,14 @@ def _seconds(name: str, value: Any) -> float:
     if not 0 < number < math.inf:
         raise _refusal(name, value, "a number of seconds above 0", f"Pass {_flag(name)} SECONDS.")
     return number
+
+
+def _memory(name: str, value: Any) -> int | str:
+    return NO_LIMIT if value == NO_LIMIT and isinstance(value, str) else _whole(name, value)
+
+
+def _stall(name: str, value: Any) -> float | str:
+    return NO_LIMIT if value == NO_LIMIT and isinstance(value, str) else _seconds(name, value)
 
 
 def _text(name: str, value: Any) -> str:
@@ -121,7 +131,9 @@ KINDS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("balanced", "shuffle"), _truth),
     "batch_axis": _axes,
     "checkpoints": _paths,
+    "max_memory": _memory,
     "progress": _listener,
+    "stall_timeout": _stall,
     "timeout": _seconds,
 }
 

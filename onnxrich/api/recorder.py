@@ -61,7 +61,8 @@ class Recorder:
             files.check(folder, force=force)
         from onnxrich.frameworks.registry import join_labels
 
-        if unused := [name for name in ("data", "labels", "isolate", "timeout", "max_memory") if name in options]:
+        foreign = ("data", "labels", "isolate", "timeout", "stall_timeout", "max_memory")
+        if unused := [name for name in foreign if name in options]:
             raise DataError(
                 f"{unused[0]} for a recorder",
                 "options of a run in this process",

@@ -17,7 +17,8 @@ SECTIONS = {
     "Preprocessing": ("--resize", "--resample", "--crop", "--color", "--scale", "--mean", "--std", "--layout"),
     "What is measured": ("--metrics", "--layers", "--token", "--blocks"),
     "How it runs": (
-        "--device", "--provider", "--batch-size", "--checkpoint", "--timeout", "--max-memory", "--in-process",
+        "--device", "--provider", "--batch-size", "--checkpoint", "--timeout", "--stall-timeout", "--max-memory",
+        "--in-process",
     ),
     "Output": ("--output", "--force", "--json", "--csv", "--profile", "--help"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import click
 
-from onnxrich._utils.validation import KINDS, LEAST
+from onnxrich._utils.validation import KINDS, LEAST, NO_LIMIT
 from onnxrich.errors import DataError, DeviceError
 from onnxrich.pipelines.options import PREPROCESSING, WorkOptions, described
 
@@ -31,16 +31,34 @@ def usage() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-class Size(click.ParamType[int]):
-    """A number of bytes, such as 512M or 4G."""
+class Size(click.ParamType[int | str]):
+    """A number of bytes, such as 512M or 4G, or the word `none`."""
 
     name = "size"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number of bytes, or "none"."""
+        if value == NO_LIMIT:
+            return NO_LIMIT
         match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
         size = 0 if match is None else int(float(match[1]) * UNITS[match[2].upper()])
         return size or self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
+
+
+class Seconds(click.ParamType[float | str]):
+    """A number of seconds above 0, or the word `none`."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Return the number of seconds, or "none"."""
+        if value == NO_LIMIT:
+            return NO_LIMIT
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        return seconds if 0 < seconds < math.inf else self.fail(f"{value!r} is neither seconds nor `none`", param, ctx)
 
 
 class Device(click.ParamType[str]):
@@ -121,6 +139,7 @@ TYPES: dict[str, click.ParamType[Any]] = {
     "metrics": Metrics(),
     "output": click.Path(path_type=Path),
     "provider": Provider(),
+    "stall_timeout": Seconds(),
     "resample": click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
     "timeout": click.FloatRange(min=0, min_open=True),
     "token": click.INT,
@@ -209,5 +228,7 @@ def _check_limits(options: dict[str, Any]) -> None:
         raise click.UsageError(
             f"--timeout {options['timeout']} is no number of seconds: pass one such as 600, or none."
         )
-    if not options["isolate"] and (options["timeout"] or options["max_memory"]):
-        raise click.UsageError("--timeout and --max-memory need the worker process: leave --in-process out.")
+    if not options["isolate"] and (options["timeout"] or options["stall_timeout"] or options["max_memory"]):
+        raise click.UsageError(
+            "--timeout, --stall-timeout and --max-memory need the worker process: leave --in-process out."
+        )

@@ -93,7 +93,7 @@ def _head_numbers(model: Path, options: dict[str, Any]) -> list[int | None]:
     """Numbers of all heads of a model; without any, None lets the run say why."""
     import onnxrich
 
-    limits = {name: options[name] for name in ("isolate", "timeout", "max_memory")}
+    limits = {name: options[name] for name in ("isolate", "timeout", "stall_timeout", "max_memory")}
     candidates = onnxrich.inspect(model, verify=False, **limits).candidates
     return [candidate.number for candidate in candidates] or [None]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import psutil
-
 from onnxrich._utils.formatting import count_text, size_text
+from onnxrich._utils.limits import available_bytes
 from onnxrich.engine.sizing import FEWEST_BLOCKS, choose_block_count
 from onnxrich.errors import ModelError
 from onnxrich.model.patch.instrument import Patch
@@ -73,7 +72,7 @@ def _sum_bytes(patch: Patch) -> int:
 
 
 def _allowed_bytes(memory: int | None) -> int:
-    return int(SHARE * (memory or psutil.virtual_memory().available))
+    return int(SHARE * (memory or available_bytes()))
 
 
 def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:

@@ -38,7 +38,7 @@ def encode_request(verb: str, subject: Any, options: WorkOptions) -> dict[str, A
     Raises:
         DataError: when the subject or an option is no path where a worker process needs one.
     """
-    here = {"progress", "isolate", "timeout"}
+    here = {"progress", "isolate", "timeout", "stall_timeout"}
     values = {name: _plain(name, value) for name, value in options.given().items() if name not in here}
     return {"verb": verb, "subject": _subject(subject), "kind": type(options).__name__, "options": values}
 

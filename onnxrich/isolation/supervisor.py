@@ -7,8 +7,8 @@ only another process can be ended at once, always. Requirements:
   ends.
 - It answers on its standard output with JSON lines, one a `Progress`, and at last one result or error. Nothing is
   unpickled.
-- It runs in a session of its own, so that a Ctrl-C at the terminal reaches the parent alone, which ends it and its
-  children.
+- It runs in a session of its own, so that a Ctrl-C at the terminal reaches the parent alone, which ends it and all its
+  descendants.
 """
 
 from __future__ import annotations
@@ -26,23 +26,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from onnxrich import errors
-from onnxrich.errors import OnnxrichError, WorkerError
+from onnxrich.errors import OnnxrichError
+from onnxrich.isolation.blame import Surroundings, limit_behind
 from onnxrich.isolation.codec import decode_result, encode_request
+from onnxrich.isolation.limits import LimitMonitor
+from onnxrich.isolation.processes import ProcessTree
 from onnxrich.pipelines.options import WorkOptions
 from onnxrich.progress import Progress
 
-# Seconds between two looks at the clock and at the worker's memory.
-LOOK = 0.05
-
-# Signals that a fault of native code raises.
-CRASHES = {
-    number
-    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
-    if (number := getattr(signal, name, None)) is not None
-}
+# Seconds between two looks at the files that the worker has mapped.
+MAPPED_SECONDS = 1.0
+# Options that stand for data: files that must not change while they are read.
+DATA = ("data", "labels", "eval_data", "eval_labels")
 
 
 def call(verb: str, subject: Any, options: WorkOptions) -> Any:
@@ -59,26 +55,49 @@ def call(verb: str, subject: Any, options: WorkOptions) -> Any:
         OnnxrichError: what the verb raised.
     """
     request = json.dumps(encode_request(verb, subject, options))
-    with _log() as log, _worker(log) as worker:
+    try:
+        return _work(request, _surroundings(subject, options), options)
+    except OSError as error:
+        # Pipes and processes of this one: errors of the worker are no OSError but OutputError, which is let through.
+        if isinstance(error, OnnxrichError) or (limit := limit_behind(error)) is None:
+            raise
+        raise limit from error
+
+
+def _work(request: str, surroundings: Surroundings, options: WorkOptions) -> Any:
+    with _log() as log, _worker(log) as (worker, tree):
         if worker.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(request.encode() + b"\n")
                 worker.stdin.flush()
-        watch = _Watch(worker, options.timeout, options.max_memory)
+        watch = _Watch(worker, tree, LimitMonitor(tree, options))
         for line in watch.lines():
             event = json.loads(line)
             if event["event"] == "progress":
-                watch.stage = event["progress"]["stage"]
+                watch.limits.note_progress(event["progress"]["stage"])
                 options.listen(Progress(**event["progress"]))
             elif event["event"] == "result":
                 arrays = [watch.read(size) for size in event["sizes"]]
                 if [len(array) for array in arrays] != event["sizes"]:
                     break
+                surroundings.check_data()
                 return decode_result(event["document"], arrays)
             else:
-                raise _raised(event)
+                raise _raised(event, surroundings)
         worker.wait()
-        raise _crash(worker.returncode, watch.stage, _tail(log))
+        tail = _tail(log)
+        error = surroundings.explain_end(worker.returncode, watch.limits.stage, log=tail, mapped=watch.mapped)
+        error.add_note(tail)
+        raise error
+
+
+def _surroundings(subject: Any, options: WorkOptions) -> Surroundings:
+    given = options.given()
+    data = [given.pop(name) for name in DATA if name in given]
+    others = [*(subject if isinstance(subject, list | tuple) else [subject]), *given.values()]
+    return Surroundings(
+        *([Path(each) for each in some if isinstance(each, str | os.PathLike)] for some in (data, others))
+    )
 
 
 def _log() -> IO[bytes]:
@@ -90,7 +109,7 @@ def _log() -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _worker(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(log: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], ProcessTree]]:
     # -P: the current folder, which may come with an untrusted model, must not shadow modules.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
     environment |= {"ORT_DISABLE_TELEMETRY": "1"}
@@ -103,14 +122,16 @@ def _worker(log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         env=environment,
         start_new_session=True,
     )
+    tree = ProcessTree(worker.pid)
     try:
-        yield worker
+        yield worker, tree
     finally:
-        _end(worker)
+        _end(worker, tree)
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
+def _end(worker: subprocess.Popen[bytes], tree: ProcessTree) -> None:
     """End the worker and all that it started, at once."""
+    tree.kill()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(worker.pid, signal.SIGKILL)
@@ -126,12 +147,13 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 class _Watch:
     """Reads what the worker says, and ends it when it breaks a limit."""
 
-    def __init__(self, worker: subprocess.Popen[bytes], timeout: float | None, max_memory: int | None) -> None:
-        self.stage = "starting"
-        self._worker, self._timeout, self._max_memory = worker, timeout, max_memory
+    def __init__(self, worker: subprocess.Popen[bytes], tree: ProcessTree, limits: LimitMonitor) -> None:
+        self.limits = limits
+        self.mapped: dict[Path, int] = {}
+        self._worker, self._tree = worker, tree
         # A bytearray grows in place: bytes would be copied with each chunk, 10 s for 100 MB.
-        self._start, self._buffer = time.monotonic(), bytearray()
-        self._process = psutil.Process(worker.pid)
+        self._buffer = bytearray()
+        self._mapped_at = time.monotonic()
 
     def lines(self) -> Iterator[bytes]:
         """Whole lines, until the worker closes its output."""
@@ -144,7 +166,7 @@ class _Watch:
     def read(self, size: int) -> bytes:
         """Exactly so many bytes; fewer when the worker ends before."""
         while len(self._buffer) < size and self._more():
-            pass
+            self.limits.note_progress()
         return self._take(size)
 
     def _take(self, size: int) -> bytes:
@@ -158,54 +180,33 @@ class _Watch:
             return False
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
-            while not selector.select(LOOK):
-                self._check_limits()
-        self._check_limits()
+            while not selector.select(self._look()):
+                pass
+        self._look()
         chunk = os.read(pipe.fileno(), 1 << 20)
         self._buffer += chunk
         return bool(chunk)
 
-    def _check_limits(self) -> None:
-        if self._timeout is not None and time.monotonic() - self._start > self._timeout:
-            raise WorkerError(
-                f"not done after {self._timeout:g} s, while {self.stage}",
-                "an end within --timeout",
-                "Pass a larger --timeout, or fewer rows, such as --limit 10000.",
-            )
-        if self._max_memory is not None and (used := self._memory()) > self._max_memory:
-            raise WorkerError(
-                f"{used / 2**20:,.0f} MiB of memory in use, while {self.stage}",
-                f"at most {self._max_memory / 2**20:,.0f} MiB, the limit of --max-memory",
-                f"Pass a {'smaller --batch-size or a ' if self.stage == 'running' else ''}larger --max-memory.",
-            )
-
-    def _memory(self) -> int:
-        """Memory of the worker's own, without files that it has mapped."""
-        with contextlib.suppress(psutil.Error):
-            info = self._process.memory_info()
-            return int(info.rss - getattr(info, "shared", 0))
-        return 0
+    def _look(self) -> float:
+        """Check the limits, note which files are mapped, and return the seconds until the next look."""
+        pause = self.limits.check()
+        now = time.monotonic()
+        if now - self._mapped_at >= MAPPED_SECONDS:
+            self._mapped_at, self.mapped = now, self._tree.mapped_files() or self.mapped
+        return pause
 
 
-def _raised(event: Mapping[str, Any]) -> OnnxrichError:
+def _raised(event: Mapping[str, Any], surroundings: Surroundings) -> OnnxrichError:
     kind = getattr(errors, event["kind"], OnnxrichError)
     error: OnnxrichError = kind(event["found"], event["needed"], event["remedy"])
     error.add_note(event["traceback"])
-    return error
-
-
-def _crash(code: int, stage: str, tail: str) -> WorkerError:
-    if code == -signal.SIGKILL:
-        found, remedy = "the worker was killed", "Most likely memory ran out: pass a smaller --batch-size."
-    elif -code in CRASHES:
-        found = f"native code crashed ({signal.Signals(-code).name})"
-        remedy = "The model makes ONNX Runtime crash: simplify or export it again, and don't deploy it."
-    elif code < 0:
-        found, remedy = f"the worker was ended by signal {-code} ({signal.strsignal(-code)})", "Run it again."
-    else:
-        found, remedy = f"the worker ended with exit code {code}", "Run it again with --debug to see why."
-    error = WorkerError(f"{found} while {stage}", "a model that the runtime can take", remedy)
-    error.add_note(tail)
+    if isinstance(error, errors.DataError):
+        try:
+            # What is wrong with data that were changed says nothing of those that are there now.
+            surroundings.check_data()
+        except errors.DataError as changed:
+            changed.add_note(event["traceback"])
+            return changed
     return error
 
 

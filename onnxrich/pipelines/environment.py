@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from onnxrich import __version__
+from onnxrich._utils.formatting import size_text
+from onnxrich._utils.limits import MEMORY_SHARE, STALL_SECONDS, STALL_SECONDS_A_GIB, default_memory_limit
 from onnxrich.errors import Notice
 
 PACKAGES = ("onnx", "numpy", "click", "rich", "jinja2", "matplotlib", "psutil")
@@ -58,6 +60,12 @@ def examine() -> Findings:
         facts["CUDA"] = runtime["cuda_missing"] or "a device is there"
         facts["usable cores"] = str(runtime["cores"])
         facts["runtime telemetry"] = runtime["telemetry"]
+    facts["memory limit"] = (
+        f"{size_text(default_memory_limit())}, {MEMORY_SHARE:.0%} of what is free now, without --max-memory"
+    )
+    facts["stall limit"] = (
+        f"{STALL_SECONDS:g} s and {STALL_SECONDS_A_GIB:g} s for each GiB in use, without --stall-timeout"
+    )
     facts |= {name: _version(name) for name in PACKAGES}
     return Findings(facts, tuple(_problems(wheels, runtime)))
 

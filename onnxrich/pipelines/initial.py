@@ -55,7 +55,7 @@ class InitialModel:
                 batch_size=trained.record.runtime.batch_size,
                 blocks=options.blocks,
                 mask=options.mask,
-                memory=options.max_memory,
+                memory=options.memory_limit,
                 timing=timing,
                 listen=options.listen,
             )

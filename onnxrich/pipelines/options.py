@@ -50,12 +50,18 @@ class WorkOptions:
         False, "Work in a worker process, so that an untrusted file can crash or hang that alone. Needs paths."
     )
     timeout: float | None = option(None, "End the work after so many seconds. Needs the worker process.", "SECONDS")
-    max_memory: int | None = option(
+    stall_timeout: float | Literal["none"] | None = option(
         None,
-        "End the work when the worker has more memory of its own than that, such as 4G; measured every 0.05 s. Mapped "
-        "files don't count; libraries take some 45M.",
+        "End the work after so many seconds without progress, or none; by default 120, and 600 for each GiB of its "
+        "memory. Needs the worker process.",
+        "SECONDS",
+    )
+    max_memory: int | Literal["none"] | None = option(
+        None,
+        "End the work when the worker and its children have more memory of their own than that, such as 4G, or none; "
+        "by default 90% of what is free. Mapped files don't count; libraries take some 45M.",
         "SIZE",
-        in_python="In Python it is an integer, of bytes.",
+        in_python='In Python it is an integer, of bytes, or "none".',
     )
 
     def __post_init__(self) -> None:
@@ -64,10 +70,16 @@ class WorkOptions:
             if each.name in KINDS and each.type != "Any":
                 value = validated(**{each.name: getattr(self, each.name)})[each.name]
                 object.__setattr__(self, each.name, value)
-        if not self.isolate and (self.timeout is not None or self.max_memory is not None):
+        limits = (self.timeout, self.stall_timeout, self.max_memory)
+        if not self.isolate and any(limit is not None for limit in limits):
             raise WorkerError(
                 "a time or memory limit for work in this process", "a process of its own", "Pass isolate=True as well."
             )
+
+    @property
+    def memory_limit(self) -> int | None:
+        """Bytes of memory that the user grants; None where that is left to the machine."""
+        return self.max_memory if isinstance(self.max_memory, int) else None
 
     @property
     def listen(self) -> Listener:

@@ -87,7 +87,7 @@ def run_onnx(
             mask=options.mask,
             checkpoint=options.checkpoint if first else None,
             layers=_layer_request(options) if first else None,
-            memory=options.max_memory,
+            memory=options.memory_limit,
             timing=timing,
             listen=options.listen,
         )

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
@@ -61,7 +61,8 @@ class Analysis(Renderable):
         metrics: Sequence[str] | None = None,
         isolate: bool = False,
         timeout: float | None = None,
-        max_memory: int | None = None,
+        stall_timeout: float | Literal["none"] | None = None,
+        max_memory: int | Literal["none"] | None = None,
     ) -> Self:
         """Compute an analysis again from a saved `moments.npz`: neither model nor data are needed.
 
@@ -73,7 +74,8 @@ class Analysis(Renderable):
                 notice says so.
             isolate: work in a worker process, so that an untrusted file can exhaust that alone.
             timeout: seconds after which the worker is ended.
-            max_memory: bytes of memory at which the worker is ended.
+            stall_timeout: seconds without progress after which the worker is ended, or "none".
+            max_memory: bytes of memory at which the worker is ended, or "none".
 
         Raises:
             DataError: when a file is missing or damaged or has no record, when the two files are of different models,
@@ -88,6 +90,7 @@ class Analysis(Renderable):
             metrics=metrics,
             isolate=isolate,
             timeout=timeout,
+            stall_timeout=stall_timeout,
             max_memory=max_memory,
         )  # type: ignore[return-value]
 
