@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxrich._utils.formatting import name_list
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 
 AnyArray = NDArray[Any]
 
@@ -249,7 +249,7 @@ def check_expansion(name: str, unpacked: int, stored: Callable[[], int]) -> None
 def unwritten_notice(name: str, fields: Sequence[str]) -> Notice:
     """Say that parts of some fields are not in a file, and read as a value that stands for them."""
     message = f"Parts of {name_list(fields)} are not in {name}, and are read as the value that fills them, mostly 0."
-    return Notice("parts_filled_in", printable(message))
+    return Notice("parts_filled_in", message)
 
 
 def to_array(name: str, values: Any) -> AnyArray:

@@ -14,7 +14,7 @@ import numpy as np
 from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.data.source import Batch
 from onnxrich.engine.batches import Batches, group, split
-from onnxrich.engine.checkpoint import CheckpointState, CheckpointWriter
+from onnxrich.engine.checkpoint import CheckpointState, CheckpointWriter, damaged
 from onnxrich.engine.monitor import Monitor
 from onnxrich.engine.prepared import PreparedModel
 from onnxrich.engine.runtime import Accumulator, LanePool, OutOfMemoryError
@@ -23,6 +23,7 @@ from onnxrich.errors import DataError
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.model.head.head import allowed_residual
+from onnxrich.moments.invariants import find_violation
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.progress import Listener, Stage, Timing
 
@@ -78,6 +79,8 @@ class Accumulation:
             prepared.features.shape[1], prepared.outputs.shape[1], plan.K, targets=plan.target_kind,
             dtype=affine.dtype if affine else "float32", residual=residual,
         )  # fmt: skip
+        if checkpoint is not None:
+            self._check_resumed(Path(checkpoint))
 
     def drain_head(self) -> list[Moments]:
         """The moments of each block, at the end. Their sums are released."""
@@ -162,6 +165,25 @@ class Accumulation:
         patch = self._prepared.patch
         moments = replace(self._empty, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
         return moments.without_outputs(self._prepared.suppressed_outputs)
+
+    def _check_resumed(self, checkpoint: Path) -> None:
+        """Check that the sums of a checkpoint are sums of rows.
+
+        Raises:
+            DataError: when they are not: the file was damaged or edited.
+        """
+        start, span = self._writer.start, self._prepared.patch.accumulator_slices[-1]
+        if not start.sums:
+            return
+        blocks = [sums[span] for sums in start.sums]
+        moments = self._to_moments([np.sum(arrays, axis=0) for arrays in zip(*blocks, strict=True)])
+        # The first entry of the first sum counts the rows of a block.
+        counts = [float(sums[0][0, 0]) for sums in blocks]
+        if min(counts) < 0 or (self._prepared.rows_kind == "sample" and moments.n > start.samples):
+            raise damaged(checkpoint, f"it counts {min(counts):g} to {max(counts):g} rows in blocks")
+        violation = find_violation(moments)
+        if violation is not None:
+            raise damaged(checkpoint, f"of its sums, {violation}")
 
     def _running_d_lr(self, batches: Batches, lane_sums: Sequence[Sequence[Array]]) -> float | None:
         """D_LR of the rows that all lanes have summed so far; None where no row counts."""

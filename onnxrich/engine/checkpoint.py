@@ -11,17 +11,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from onnxrich._utils.files import place, sweep
+from onnxrich._utils.archive import MOST_ARRAYS, Archive, ArchiveError, open_archive
+from onnxrich._utils.files import open_regular, place, sweep
 from onnxrich._utils.files import stage as stage_file
-from onnxrich.data.formats.numpy import read_arrays
+from onnxrich._utils.json_text import LARGEST, parse_json
 from onnxrich.engine.batches import Batches
 from onnxrich.engine.monitor import RateLimiter
 from onnxrich.errors import DataError, OutputError
@@ -29,6 +31,9 @@ from onnxrich.moments.matrix import Array
 
 SCHEMA = "onnxrich.checkpoint/2"
 START_ANEW = "Pass another --checkpoint, or remove the file to start anew."
+
+# The most characters of an entry of a description in a message.
+_LONGEST_VALUE = 60
 
 # Share of the time that a pass may wait while its sums are copied to a file, and the fewest seconds between two
 # checkpoints. The first one comes soon, so that a pass that is killed again and again advances each time.
@@ -106,22 +111,15 @@ def load_checkpoint(
     sweep(path)
     if not os.path.lexists(path):
         return None
-    try:
-        arrays = read_arrays(path)
-        header = json.loads(arrays["checkpoint"].tobytes())
-        if header["schema"] != SCHEMA:
-            raise ValueError(header["schema"])
+    count = sum(map(len, shapes)) + len(shifts)
+    with _refuse_damaged(path), _open_checkpoint(path, arrays=count) as archive:
+        header = _read_header(archive)
         difference = _find_difference(header["about"], json.loads(json.dumps(description)))
         if difference is None:
-            state = _read_state(header, arrays, shapes=shapes, shift_shapes=[shift.shape for shift in shifts])
+            state = _read_state(header, archive, shapes=shapes, shift_shapes=[shift.shape for shift in shifts])
             if all(_is_near(*pair, tolerance) for pair in zip(state.shifts, shifts, strict=True)):
                 return state
             difference = "the first rows give other features now"
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f" ({error.found})" if isinstance(error, DataError) else ""
-        raise DataError(
-            f"checkpoint {str(path)!r} is damaged or no checkpoint{reason}", f"a file of schema {SCHEMA}", START_ANEW
-        ) from error
     raise DataError(
         f"checkpoint {str(path)!r} belongs to another run: {difference}",
         "the same model, data and options",
@@ -132,34 +130,82 @@ def load_checkpoint(
 def saved_block_count(path: Path) -> int | None:
     """The number of blocks in a checkpoint; None where it can't be read. `load_checkpoint` reports the reason."""
     try:
-        header = json.loads(read_arrays(path, names=("checkpoint",))["checkpoint"].tobytes())
-        return int(header["about"]["blocks"])
-    except (KeyError, TypeError, ValueError, RecursionError):
+        with _open_checkpoint(path, arrays=MOST_ARRAYS) as archive:
+            count = _read_header(archive)["about"]["blocks"]
+    except (KeyError, TypeError, ValueError):
         return None
+    return count if type(count) is int and count > 0 else None
+
+
+def damaged(path: Path, reason: str = "") -> DataError:
+    """The error that says why a file is no checkpoint."""
+    clause = f": {reason}" if reason else ""
+    return DataError(
+        f"checkpoint {str(path)!r} is damaged or no checkpoint{clause}", f"a file of schema {SCHEMA}", START_ANEW
+    )
+
+
+@contextmanager
+def _refuse_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise damaged(path, str(error) if isinstance(error, ArchiveError) else "") from error
+
+
+@contextmanager
+def _open_checkpoint(path: Path, *, arrays: int) -> Iterator[Archive]:
+    """Open the archive of a checkpoint.
+
+    Args:
+        path: the file.
+        arrays: number of arrays that it may hold.
+    """
+    with open_regular(path, DataError, "a checkpoint") as file, open_archive(file, arrays=arrays) as archive:
+        yield archive
+
+
+def _read_header(archive: Archive) -> dict[str, Any]:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        KeyError, TypeError, ValueError: when it has another form.
+    """
+    header: dict[str, Any] = parse_json(archive.read("checkpoint", "u1", most=LARGEST).tobytes())
+    if header["schema"] != SCHEMA:
+        raise ArchiveError("its schema is another one")
+    batches, samples = header["batches"], header["samples"]
+    if type(batches) is not int or type(samples) is not int or min(batches, samples) < 1:
+        raise ArchiveError("it stands before the first batch")
+    if not isinstance(header["fingerprint"], str):
+        raise ArchiveError("it has no fingerprint of its rows")
+    return header
 
 
 def _read_state(
     header: Mapping[str, Any],
-    arrays: Mapping[str, Array],
+    archive: Archive,
     *,
     shapes: Sequence[Sequence[tuple[int, ...]]],
     shift_shapes: Sequence[tuple[int, ...]],
 ) -> CheckpointState:
-    sums = [_numbered_arrays(arrays, f"{block}.", shape) for block, shape in enumerate(shapes)]
-    shifts = _numbered_arrays(arrays, "shift.", shift_shapes)
-    return CheckpointState(int(header["batches"]), int(header["samples"]), header["fingerprint"], shifts, sums)
-
-
-def _numbered_arrays(arrays: Mapping[str, Array], prefix: str, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """The arrays named by a prefix and numbers from 0.
+    """Read the sums of a checkpoint.
 
     Raises:
-        ValueError: when an array has another shape.
+        ValueError: when one is missing, has another shape, or holds NaN or infinity.
     """
-    numbered = [arrays[f"{prefix}{number}"] for number in range(len(shapes))]
-    if [array.shape for array in numbered] != list(shapes):
-        raise ValueError(f"shapes of {prefix}")
-    return numbered
+
+    def read(name: str, shape: tuple[int, ...]) -> Array:
+        array: Array = archive.read(name, "f8", shape)
+        if not np.isfinite(array).all():
+            raise ArchiveError(f"{name!r} holds NaN or infinity")
+        return array
+
+    sums = [[read(f"{block}.{j}", shape) for j, shape in enumerate(each)] for block, each in enumerate(shapes)]
+    shifts = [read(f"shift.{j}", shape) for j, shape in enumerate(shift_shapes)]
+    return CheckpointState(header["batches"], header["samples"], header["fingerprint"], shifts, sums)
 
 
 def _is_near(saved: Array, current: Array, tolerance: float) -> bool:
@@ -183,7 +229,8 @@ def _to_text(value: Any) -> str:
     """A value as text; a hash is shortened."""
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,}", value):
         return value[:12]
-    return "none" if value is None else repr(value)
+    text = "none" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 class CheckpointWriter:

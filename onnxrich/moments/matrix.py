@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +18,11 @@ from typing import Any, BinaryIO, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onnxrich._utils.archive import Archive, ArchiveError, open_archive
+from onnxrich._utils.files import open_regular
+from onnxrich._utils.json_text import LARGEST, parse_json
 from onnxrich.errors import DataError
+from onnxrich.moments.invariants import find_violation
 from onnxrich.moments.precision import EPS, GRAM_FLOOR
 from onnxrich.moments.targets import TargetKind, one_hot, to_finite_table
 
@@ -31,6 +34,9 @@ SCHEMA = "onnxrich.moments/1"
 METADATA = "onnxrich.moments"
 # The mean of so many rows is the pilot shift of rows that are given as arrays.
 _PILOT_ROWS = 1024
+
+# The most characters of the short texts in a moments file.
+_LONGEST_NAME = 64
 
 # Scores of a classifier's row, summed beside the second moments: 1 if the largest output is that of the row's class,
 # and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.
@@ -269,7 +275,7 @@ class Moments:
             sizes=np.array([self.p, self.C, self.K]),
             targets=np.array(self.targets or ""),
             dtype=np.array(self.dtype),
-            residual=np.array(self.residual),
+            residual=np.array(self.residual, dtype=np.float64),
             tallies=np.array(json.dumps(dict(self.tallies))),
             record=np.array(json.dumps(dict(record or {}))),
         )
@@ -303,44 +309,79 @@ def merge_all(parts: Sequence[Moments]) -> Moments:
 def load_record(file: str | Path | BinaryIO) -> tuple[Moments, dict[str, Any]]:
     """Read moments and the JSON record that was saved with them.
 
+    A file takes as much memory as it is long.
+
     Raises:
-        DataError: if the file does not exist, has another format, or is damaged.
+        DataError: if the file does not exist, has another format, or is damaged, or if no rows have such moments.
     """
+    # What the caller opened stays open.
+    opened = _open_moments(Path(file)) if isinstance(file, str | Path) else contextlib.nullcontext(file)
+    name = f"the moments file {str(file)!r}" if isinstance(file, str | Path) else "the moments file"
+    with opened as source:
+        try:
+            with open_archive(source) as archive:
+                moments, record = _parse_moments(archive), _parse_object(archive, "record")
+        except (AttributeError, TypeError, ValueError) as error:
+            cause = f": {error}" if isinstance(error, ArchiveError) else ""
+            raise _unreadable(f"{name} cannot be read: it has another format or is damaged{cause}") from error
+    violation = find_violation(moments)
+    if violation is not None:
+        raise _unreadable(f"{name} holds moments that no rows have: {violation}")
+    return moments, record
+
+
+def _open_moments(path: Path) -> BinaryIO:
     try:
-        # np.load leaves a damaged file open. So this function opens and closes it.
-        stream = contextlib.nullcontext(file) if hasattr(file, "read") else Path(file).open("rb")  # noqa: SIM115
-        with stream as source, np.load(source, allow_pickle=False) as npz:
-            return _parse_moments(npz), dict(json.loads(str(npz["record"])))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        causes: dict[type, str] = {
-            FileNotFoundError: "it does not exist",
-            IsADirectoryError: "it is a folder that holds none",
-        }
-        cause = causes.get(type(error), f"it has another format or is damaged ({type(error).__name__})")
-        raise DataError(
-            f"the moments file {str(file)!r} cannot be read: {cause}",
-            f"a whole `moments.npz` of schema {SCHEMA}",
-            "Pass the moments.npz that `onnxrich run --output DIR` wrote, or DIR.",
-        ) from error
+        return open_regular(path, DataError, "")
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            cause = "it does not exist"
+        else:
+            cause = "it is a folder that holds none" if path.is_dir() else error.found
+        raise _unreadable(f"the moments file {str(path)!r} cannot be read: {cause}") from error
 
 
-def _parse_moments(npz: Mapping[str, NDArray[Any]]) -> Moments:
+def _unreadable(found: str) -> DataError:
+    return DataError(
+        found,
+        f"a whole `moments.npz` of schema {SCHEMA}",
+        "Pass the moments.npz that `onnxrich run --output DIR` wrote, or DIR.",
+    )
+
+
+def _parse_moments(archive: Archive) -> Moments:
     """Convert the entries of a moments file to moments.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: if an entry is missing or has another form.
+        TypeError, ValueError: if an entry is missing or has another form.
     """
-    if str(npz["schema"]) != SCHEMA:
-        raise ValueError(f"schema {npz['schema']!s}")
-    p, C, K = (int(size) for size in npz["sizes"])
-    targets: Any = str(npz["targets"]) or None
-    if targets not in ("classes", "values", None):
-        raise ValueError(f"targets of kind {targets}")
-    matrix, shift = npz["matrix"].astype(np.float64), npz["shift"].astype(np.float64)
-    tallies = {str(name): float(value) for name, value in json.loads(str(npz["tallies"])).items()}
-    return Moments(matrix, shift, p, C, K, targets, str(npz["dtype"]), float(npz["residual"]), tallies)
+    schema = archive.read_text("schema", most=_LONGEST_NAME)
+    if schema != SCHEMA:
+        raise ArchiveError("its schema is another one")
+    p, C, K = archive.read("sizes", "i", (3,)).tolist()
+    if min(p, C) < 1 or K < 0:
+        raise ArchiveError(f"p = {p}, C = {C}, K = {K}")
+    d = 1 + p + C + K
+    targets: Any = archive.read_text("targets", most=_LONGEST_NAME) or None
+    if targets not in (*get_args(TargetKind), None):
+        raise ArchiveError("its targets are of another kind")
+    dtype = archive.read_text("dtype", most=_LONGEST_NAME)
+    if dtype not in EPS:
+        raise ArchiveError("the arithmetic of its head is another one")
+    # The cross-entropy of classes that a model excludes is infinite.
+    tallies = _parse_object(archive, "tallies", is_finite=False)
+    if not all(type(value) in (int, float) for value in tallies.values()):
+        raise ArchiveError("its tallies are no numbers")
+    residual = float(archive.read("residual", "f8", ()))
+    matrix, shift = archive.read("matrix", "f8", (d, d)), archive.read("shift", "f8", (d,))
+    return Moments(matrix, shift, p, C, K, targets, dtype, residual, tallies)
+
+
+def _parse_object(archive: Archive, name: str, *, is_finite: bool = True) -> dict[str, Any]:
+    value = parse_json(archive.read_text(name, most=LARGEST), is_finite=is_finite)
+    if not isinstance(value, dict):
+        raise ArchiveError(f"{name!r} is no JSON object")
+    return value
 
 
 def from_tiles(tiles: Sequence[Array]) -> Array:

@@ -44,9 +44,9 @@ def compare(models: Sequence[ModelLike], options: SeriesOptions) -> Comparison:
     if len(models) < 2:
         raise DataError(f"{len(models) or 'no'} model", "two or more to compare", "Pass another one, or run it alone.")
     saved = {
-        number: load_saved(path, options.metrics)
+        number: load_saved(model, options.metrics)
         for number, model in enumerate(models)
-        if (path := moments_of(model)) is not None
+        if moments_of(model) is not None
     }
     if len(saved) == len(models):
         check_unused(options)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onnxrich.errors import DataError, prefix_errors
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.registry import METRICS, select
-from onnxrich.moments.matrix import load_record
+from onnxrich.moments.matrix import Moments, load_record
 from onnxrich.pipelines.evaluate import evaluate_sample
 from onnxrich.pipelines.options import LoadOptions
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.paths import EVALUATION, inside
+from onnxrich.results.document import check_document, document_beside, read_document
+from onnxrich.results.invariants import check_record, with_metrics
+from onnxrich.results.paths import EVALUATION, inside, moments_of
 from onnxrich.results.provenance import Provenance
 
 
@@ -24,39 +27,82 @@ def load(path: str | os.PathLike[str], options: LoadOptions) -> Analysis:
     evaluation_file = inside(path if options.evaluation is None else options.evaluation, EVALUATION)
     if evaluation_file is None and options.evaluation is not None:
         evaluation_file = Path(options.evaluation)
-    analysis, sample = _load(file, options.metrics)
+    document = _document_of(path)
+    analysis, sample = _load(file, options.metrics, document=document)
     if evaluation_file is None:
         return analysis
-    evaluation, _ = _load(evaluation_file, options.metrics, like=analysis, fitted=sample)
+    of_evaluation = None if document is None or options.evaluation is not None else document["evaluation"]
+    evaluation, _ = _load(evaluation_file, options.metrics, document=of_evaluation, like=analysis, fitted=sample)
     return replace(analysis, evaluation=evaluation)
 
 
-def load_saved(path: Path, metrics: Sequence[str] | None) -> Analysis:
+def load_saved(given: Any, metrics: Sequence[str] | None) -> Analysis:
     """Compute the analysis of saved moments that stand for a model.
+
+    Args:
+        given: path of their file, or of a report that holds them.
+        metrics: names of metrics or families; the default ones when left out.
 
     Raises:
         DataError: when they can't be read; the message names the file.
     """
+    path = moments_of(given) or Path(given)
     with prefix_errors(os.fspath(path)):
         try:
-            moments, record = load_record(path)
+            moments, values = load_record(path)
         except DataError as error:
             raise DataError(error.found, error.needed, f"{error.remedy} Data are given by --data.") from error
-        return evaluate_sample(Sample.from_moments(moments), Provenance.from_dict(record).asking(select(metrics)))
+        record = _read_record(values, moments).asking(select(metrics))
+        analysis = _evaluate(Sample.from_moments(moments), record)
+        return _checked(analysis, values, _document_of(given))
 
 
 def _load(
-    file: Path, metrics: Sequence[str] | None, *, like: Analysis | None = None, fitted: Sample | None = None
+    file: Path,
+    metrics: Sequence[str] | None,
+    *,
+    document: Mapping[str, Any] | None,
+    like: Analysis | None = None,
+    fitted: Sample | None = None,
 ) -> tuple[Analysis, Sample]:
     moments, values = load_record(file)
-    record = Provenance.from_dict(values)
+    record = _read_record(values, moments)
     if metrics is not None:
         record = record.asking(select(metrics))
         _check_counted(metrics, record)
     sample = Sample.from_moments(moments)
     if like is not None:
         _check_same_model(like, sample, record)
-    return evaluate_sample(sample, record, fitted=fitted), sample
+    return _checked(_evaluate(sample, record, fitted=fitted), values, document), sample
+
+
+def _document_of(given: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The document of a report, where a report was given and holds one."""
+    path = document_beside(given)
+    return None if path is None else read_document(path)
+
+
+def _read_record(values: Mapping[str, Any], moments: Moments) -> Provenance:
+    """Read a record that was saved with moments.
+
+    Raises:
+        DataError: when it has another form, or contradicts itself or the moments.
+    """
+    record = Provenance.from_dict(values)
+    check_record(record, moments)
+    return record
+
+
+def _evaluate(sample: Sample, record: Provenance, *, fitted: Sample | None = None) -> Analysis:
+    """Compute the analysis of a sample, and from its metrics what of its record follows from them."""
+    analysis = evaluate_sample(sample, record, fitted=fitted)
+    return replace(analysis, record=with_metrics(analysis.record, analysis.metrics))
+
+
+def _checked(analysis: Analysis, values: Mapping[str, Any], document: Mapping[str, Any] | None) -> Analysis:
+    """An analysis with a notice where the document of its report says other numbers."""
+    notices = () if document is None else check_document(document, values, analysis.metrics)
+    return replace(analysis, notices=(*analysis.notices, *notices))
 
 
 def _check_counted(metrics: Sequence[str], record: Provenance) -> None:

@@ -43,9 +43,8 @@ def track(checkpoints: Sequence[str | os.PathLike[str]], options: SeriesOptions)
 
 def _measure(path: str, options: SeriesOptions) -> tuple[Analysis, Estimate | None]:
     """Measure one checkpoint, and its S_init where there is an initial model."""
-    saved = moments_of(path)
-    if saved is not None:
-        return load_saved(saved, options.metrics), None
+    if moments_of(path) is not None:
+        return load_saved(path, options.metrics), None
     if options.init is None:
         shared = {name: value for name, value in options.given().items() if name != "init"}
         return run_onnx(path, RunOptions(**shared)), None

@@ -59,4 +59,8 @@ class Layer(BoundedNames):
 def known_metrics(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out metrics that this version doesn't know from the values of a layer."""
     parts = ("metrics", "intervals")
-    return {**layer, **{part: {name: layer[part][name] for name in layer[part] if name in METRICS} for part in parts}}
+    return {**layer, **{part: _known(layer[part]) for part in parts}}
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in METRICS}

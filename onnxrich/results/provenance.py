@@ -15,6 +15,9 @@ from onnxrich.results.anchors import Initial
 from onnxrich.results.layer import Layer, known_metrics
 from onnxrich.results.serialize import from_values, to_values
 
+# The most characters of a message that are told of what is not valid.
+_LONGEST_CLAUSE = 80
+
 
 @dataclass(frozen=True)
 class ModelInfo(BoundedNames):
@@ -178,22 +181,30 @@ class Provenance:
             # No result holds NaN or infinity: JSON has none.
             json.dumps(record, allow_nan=False)
             return from_values(cls, _known_metrics(record))
-        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise DataError(
-                f"a record without a valid {error}",
+                f"a record without a valid {_clause(error)}",
                 "model, head, data, runtime and notices",
                 "Pass the moments.npz that `onnxrich run --output DIR` wrote.",
             ) from error
 
 
+def _clause(error: Exception) -> str:
+    """What is not valid, in a few words: names in a record can have any length."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_CLAUSE else f"{text[:_LONGEST_CLAUSE]}…"
+
+
 def _known_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out metrics that this version doesn't know, wherever a record holds some by name."""
+    """Leave out metrics that this version doesn't know, and those that moments give, where a record holds some."""
     known = dict(record)
-    known["beyond"] = _named(record.get("beyond", {}))
+    beyond = _named(record.get("beyond", {}))
+    known["beyond"] = {name: beyond[name] for name in beyond if METRICS[name].needs_more_than_moments}
     if known.get("uncertainty") is not None:
-        uncertainty = known["uncertainty"]
-        known["uncertainty"] = uncertainty | {part: _named(uncertainty[part]) for part in ("intervals", "convergence")}
-    known["layers"] = [known_metrics(layer) for layer in record.get("layers", ())]
+        uncertainty, parts = known["uncertainty"], ("intervals", "convergence", "replicates")
+        known["uncertainty"] = uncertainty | {part: _named(uncertainty[part]) for part in parts}
+    layers = record.get("layers", [])
+    known["layers"] = [known_metrics(layer) for layer in layers] if isinstance(layers, list | tuple) else layers
     return known
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import numpy as np
 
+from onnxrich.metrics.base import Value
 from onnxrich.metrics.jackknife import Interval
 
 if TYPE_CHECKING:
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The most characters of a text in a saved file: no name, path or message has as many.
+LONGEST_TEXT = 100_000
+
 
 def _is_array(kind: Any) -> bool:
     return kind is np.ndarray or get_origin(kind) is np.ndarray
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
 
 
 def _has_tuple_keys(kind: Any) -> bool:
@@ -52,8 +60,68 @@ def make_converter(
     return converter
 
 
+def _make_strict_converter() -> Converter:
+    """Make a converter that structures values of the declared types alone, and casts none: a text is no number."""
+    converter = make_converter()
+    for kind in (bool, int):
+        converter.register_structure_hook(kind, _refuse_others)
+    converter.register_structure_hook(str, lambda value, _: _text(value))
+    converter.register_structure_hook(float, lambda value, _: _number(value))
+    converter.register_structure_hook_func(
+        lambda kind: kind == Value, lambda value, _: value if type(value) is int else _optional(value)
+    )
+    converter.register_structure_hook(
+        Interval, lambda value, _: Interval.from_dict({name: _number(number) for name, number in value.items()})
+    )
+    converter.register_structure_hook_func(
+        _is_tuple,
+        lambda values, kind: tuple(map(converter.structure, _list(values), _entries(kind, len(values)))),
+    )
+    return converter
+
+
+def _refuse_others(value: Any, kind: type[T]) -> T:
+    # A truth is a whole number to Python, and to nobody else.
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__}: {type(value).__name__} found")
+    return value
+
+
+def _text(value: Any) -> str:
+    text = _refuse_others(value, str)
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"text of {len(text):,} characters")
+    return text
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"number: {type(value).__name__} found")
+    return float(value)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _list(values: Any) -> Sequence[Any]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"list: {type(values).__name__} found")
+    return values
+
+
+def _entries(kind: Any, length: int) -> Sequence[Any]:
+    """The type of each entry of a tuple."""
+    kinds = get_args(kind)
+    if kinds[-1] is Ellipsis:
+        return kinds[:1] * length
+    if len(kinds) != length:
+        raise ValueError(f"list of {len(kinds)}: {length} found")
+    return kinds
+
+
 # One converter for the process: it keeps the functions that it generates for each class.
-_converter = functools.cache(make_converter)
+_converter = functools.cache(_make_strict_converter)
 
 
 def to_values(result: Any) -> Any:

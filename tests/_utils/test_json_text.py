@@ -1,0 +1,55 @@
+"""JSON that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from onnxrich._utils import json_text
+from onnxrich._utils.json_text import DEEPEST, parse_json
+
+
+@pytest.mark.parametrize("value", [{"a": [1, -2.5, True, None, "é"]}, [], "", 0, 2**63 - 1, -(2**63)])
+def test_documents(value: object) -> None:
+    """What JSON can say comes back."""
+    assert parse_json(json.dumps(value)) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "{", "'a'", "\ufeff{}", b"\xff\xfe{}", "{}".encode("utf-16"), b'"\xc3"', "1" * 5000, "1" * 100_000,
+        str(2**63), "-" + "9" * 30, "1e400", "NaN", "[Infinity]", "-Infinity", "[" * 100_000, '{"a":' * 100_000,
+        '{"a": 1, "a": 2}', '{"b": {"a": 1, "a": 1}}', "[1,]", "{1: 2}", "[1] x", "\0",
+    ],
+)  # fmt: skip
+def test_what_is_refused(text: str | bytes) -> None:
+    """No number that JSON has not, none that loses digits, no name twice, and no text that exhausts a parser."""
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_depth() -> None:
+    """What is nested a little is read; what an encoder could not write again is not."""
+    for depth, is_read in ((DEEPEST, True), (DEEPEST + 1, False), (500, False)):
+        text = "[" * depth + "]" * depth
+        if is_read:
+            assert json.dumps(parse_json(text)) == text
+        else:
+            with pytest.raises(ValueError, match="too deeply"):
+                parse_json(text)
+
+
+def test_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document of a gigabyte is not parsed."""
+    monkeypatch.setattr(json_text, "LARGEST", 10)
+    assert parse_json('"12345678"') == "12345678"
+    with pytest.raises(ValueError, match="more than 10 characters"):
+        parse_json('"123456789"')
+
+
+def test_infinity_where_it_has_a_meaning() -> None:
+    """Python writes NaN and infinity by these names."""
+    assert parse_json('{"a": Infinity}', is_finite=False) == {"a": float("inf")}
