@@ -219,7 +219,7 @@ def _rename(proto: onnx.ModelProto, name: str) -> None:
             names[:] = [name if old == "h" else old for old in names]
 
 
-def _deep(proto: onnx.ModelProto, depth: int = 200) -> None:
+def _deep(proto: onnx.ModelProto, depth: int = 20) -> None:
     """The model's input through an If inside an If inside an If."""
     body = helper.make_graph([helper.make_node("Identity", ["x"], ["z0"])], "g0", [], [_output("z0")])
     for level in range(1, depth):
@@ -336,7 +336,7 @@ GRAPHS: dict[str, tuple[Callable[[onnx.ModelProto], object], str | None]] = {
     "recursive-function": (_recursive, ANY),
     "deep-functions": (_functions(300, 1), ANY),
     "exponential-functions": (_functions(40, 2), ANY),
-    "deep-subgraphs": (_deep, ANY),
+    "deep-subgraphs": (_deep, None),
     "many-initializers": (_many_initializers, None),
     "terminal-codes-in-a-name": (lambda proto: _rename(proto, "\x1b[31mred\x1b]0;owned\x07\u202e\x85"), None),
     "name-of-a-megabyte": (lambda proto: _rename(proto, "n" * 2**20), None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,8 @@ def mutate(rng: random.Random, content: bytes) -> bytes:
 def check(path: Path) -> None:
     """An image is bytes of height × width × channels, or can't be read."""
     content = path.read_bytes()
+    # Pillow's warnings of damaged metadata are for users of the library; the worker process keeps them to itself.
+    warnings.filterwarnings("ignore", module="PIL")
     for spec in SPECS:
         try:
             pixels = decode_image(content, spec)

@@ -88,7 +88,7 @@ def mutate(rng: random.Random, content: bytes) -> bytes:
                 )
             }
             return _write(members, tarfile.PAX_FORMAT, headers)
-    return _write(members, rng.choice((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
+    return _write(members, rng.choice((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)))
 
 
 def _summed(header: bytes) -> bytes:
