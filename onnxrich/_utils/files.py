@@ -225,6 +225,12 @@ def _undo(files: Sequence[Path], folders: Sequence[Path]) -> None:
 
 def refusal(directory: Path, error: OSError) -> OutputError:
     """The error that says why a place can't be written, and what to do."""
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            f"{directory}: {error.strerror}",
+            "a higher limit of the size of files (`ulimit -f`)",
+            "Raise it with `ulimit -f N`, or choose a disk that takes larger files.",
+        )
     full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     reason = "no space left on the device" if full else (error.strerror or type(error).__name__)
     return OutputError(

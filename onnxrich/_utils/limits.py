@@ -19,7 +19,7 @@ LEAST_MEMORY = 2**28
 # decomposition does at most some thousand operations for each byte that it holds.
 STALL_SECONDS, STALL_SECONDS_A_GIB = 120.0, 600.0
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def default_memory_limit() -> int:
@@ -38,27 +38,32 @@ def default_stall_limit(growth: int) -> float:
 
 def available_bytes() -> int:
     """Bytes of memory that this process can take without swapping: what machine, container and `ulimit -v` leave."""
-    return max(0, min([psutil.virtual_memory().available, *_left_in_containers(), *_left_of_address_space()]))
+    return max(0, min([psutil.virtual_memory().available, *left_in_containers(), *_left_of_address_space()]))
 
 
-def _left_in_containers() -> Iterator[int]:
-    """Bytes that each control group of this process leaves, those around it included."""
+def left_in_containers(membership: Path = _MEMBERSHIP, root: Path = _CGROUPS) -> Iterator[int]:
+    """Bytes that each control group of this process leaves, those around it included.
+
+    Args:
+        membership: file that lists the groups of the process.
+        root: where the control groups are mounted.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = membership.read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            root, limit, usage, cache = _CGROUPS, "memory.max", "memory.current", ("inactive_file", "active_file")
+            mount, limit, usage, cache = root, "memory.max", "memory.current", ("inactive_file", "active_file")
         elif "memory" in controllers.split(","):
-            root, limit, usage = _CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            mount, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
             cache = ("total_inactive_file", "total_active_file")
         else:
             continue
-        group = root / path.lstrip("/")
+        group = mount / path.lstrip("/")
         # A container sees its own group at the root, whatever the path says.
-        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(root))):
+        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
             left = _left_in(folder, limit, usage, cache)
             if left is not None:
                 yield left

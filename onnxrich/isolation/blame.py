@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxrich.errors import DataError, OnnxrichError, WorkerError
+from onnxrich.errors import DataError, OnnxrichError, OutputError, WorkerError
 
 # Signals that a fault of native code raises.
 CRASHES = {
@@ -53,12 +53,13 @@ class SystemLimit:
 _CPU_TIME = SystemLimit("the limit of processor time is used up", "-t", (), ())
 _ADDRESS_SPACE = SystemLimit("memory ran out under a limit of the process", "-v", (), ())
 _DATA_SEGMENT = SystemLimit(_ADDRESS_SPACE.found, "-d", (), ())
+_THREADS = SystemLimit(
+    "no further thread or process can be started", "-u", (), ("can't start new thread", "pthread_create failed")
+)
 _LIMITS = (
     SystemLimit("too many files are open", "-n", (errno.EMFILE, errno.ENFILE), ("Too many open files",)),
     SystemLimit("a file would exceed the limit of its size", "-f", (errno.EFBIG,), ("File too large",)),
-    SystemLimit(
-        "no further thread or process can be started", "-u", (), ("can't start new thread", "pthread_create failed")
-    ),
+    _THREADS,
 )
 _NO_MEMORY = ("bad_alloc", "Cannot allocate memory", "failed to map segment", "MemoryError", "Memory allocation")
 _WHOLE_RUN = "a run to its end"
@@ -67,12 +68,14 @@ _OUT_OF_MEMORY = ("memory ran out", "enough memory for a batch", "Pass a smaller
 
 def limit_behind(error: BaseException) -> OnnxrichError | None:
     """The error that names the limit of the system which is the cause of an exception; None where there is none."""
+    if isinstance(error, OutputError):  # it names the place, and the limit
+        return None
     causes = list(_causes(error))
     if any(isinstance(cause, BlockingIOError) for cause in causes) and "fork" in str(error):
-        return _LIMITS[2].error()
+        return _THREADS.error()
     for limit in _LIMITS:
         if any(getattr(cause, "errno", None) in limit.numbers or _says(limit.texts, str(cause)) for cause in causes):
-            return limit.error()
+            return _limit_error(limit)
     out = any(isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM for cause in causes)
     if out or (not isinstance(error, OnnxrichError) and _says(_NO_MEMORY, str(error))):
         return _out_of_memory("")
@@ -145,7 +148,7 @@ class Surroundings:
             return WorkerError(f"the worker was killed while {stage}", _WHOLE_RUN, remedy)
         limit = next((limit for limit in _LIMITS if _says(limit.texts, log)), None)
         if limit is not None:
-            return limit.error(stage)
+            return _limit_error(limit, stage)
         if _says(_NO_MEMORY, log):
             return _out_of_memory(stage)
         if -code in CRASHES:
@@ -212,11 +215,21 @@ def _crashed_stack(log: str) -> str:
     return log.rpartition("Fatal Python error")[2] if "Fatal Python error" in log else ""
 
 
-def _out_of_memory(stage: str) -> WorkerError:
+def _limit_error(limit: SystemLimit, stage: str = "") -> WorkerError:
+    # The stack of a thread takes address space: where that is limited, it is what a thread lacks.
+    is_memory = limit is _THREADS and _memory_limit() is not None
+    return _out_of_memory(stage) if is_memory else limit.error(stage)
+
+
+def _memory_limit() -> SystemLimit | None:
     if _system_limit("RLIMIT_AS") is not None:
-        return _ADDRESS_SPACE.error(stage)
-    if _system_limit("RLIMIT_DATA") is not None:
-        return _DATA_SEGMENT.error(stage)
+        return _ADDRESS_SPACE
+    return _DATA_SEGMENT if _system_limit("RLIMIT_DATA") is not None else None
+
+
+def _out_of_memory(stage: str) -> WorkerError:
+    if (limit := _memory_limit()) is not None:
+        return limit.error(stage)
     found, needed, remedy = _OUT_OF_MEMORY
     return WorkerError(f"{found}{stage and f' while {stage}'}", needed, remedy)
 

@@ -58,8 +58,8 @@ def call(verb: str, subject: Any, options: WorkOptions) -> Any:
     try:
         return _work(request, _surroundings(subject, options), options)
     except OSError as error:
-        # Pipes and processes of this one: errors of the worker are no OSError but OutputError, which is let through.
-        if isinstance(error, OnnxrichError) or (limit := limit_behind(error)) is None:
+        # Of pipes and processes of this one.
+        if (limit := limit_behind(error)) is None:
             raise
         raise limit from error
 
