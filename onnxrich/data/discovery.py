@@ -129,11 +129,9 @@ def _find_inside(folder: Path, name: str) -> NamedData:
     try:
         target = Path(os.path.realpath(folder / data_path.url))
     except (ValueError, OSError) as error:
-        raise _unusable(f"{reprlib.repr(name)} is no path") from error
+        raise _unusable(f"{name!r} is no path") from error
     if data_path.remote or Path(data_path.url).is_absolute() or find_root(folder, target) is None:
-        raise DataError(
-            f"{SETTINGS} names {reprlib.repr(name)}", "a file inside the model's folder", "Pass it by --data."
-        )
+        raise DataError(f"{SETTINGS} names {name!r}", "a file inside the model's folder", "Pass it by --data.")
     return NamedData(DataPath(os.fspath(folder)).child(data_path.url), prefix)
 
 

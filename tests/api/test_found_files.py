@@ -263,6 +263,7 @@ def test_a_folder_that_the_user_passes_may_be_a_link(reader: Reader, tmp_path: P
     assert reader.read(tmp_path / "link") == expected
 
 
+@pytest.mark.filterwarnings("ignore:Object at x is not recognized")
 @pytest.mark.parametrize("kind", ["fifo", "socket", "folder", "device", "circle"])
 def test_what_is_no_file_is_not_waited_for(
     kind: str, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

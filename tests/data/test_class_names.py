@@ -133,7 +133,7 @@ def test_what_names_nothing(declaration: Any, tmp_path: Path) -> None:
     ("config", "flaw"),
     [
         ("{", "is no whole JSON file (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
-        (json.dumps(HUB)[:-9], "is no whole JSON file (Expecting ',' delimiter: line 1 column 36 (char 35))"),
+        (json.dumps(HUB)[:-9], "is no whole JSON file (Expecting ':' delimiter: line 1 column 42 (char 41))"),
         ('{"id2label": {"0": "a", "0": "b"}}', "is no whole JSON file (the key '0' twice)"),
         (json.dumps(HUB) + " " * LARGEST_CONFIG, "has 16,777,266 bytes, and may have at most 16,777,216"),
         *((json.dumps({"id2label": names}), "doesn't give each number from 0 on a name of its own") for names in (

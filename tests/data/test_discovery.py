@@ -151,7 +151,7 @@ def test_settings_that_name_nothing(toml: str, message: str, folder: Path) -> No
     ("toml", "message"),
     [
         ("data = ", ": Invalid value (at end of document); needed: TOML. Fix or remove it."),
-        (b'data = "\xff"', ": 'utf-8' codec can't decode"),
+        (b'data = "\xff"', ": no UTF-8; needed: TOML. Fix or remove it."),
         ("data = " + "[" * 5000, "; needed: TOML. Fix or remove it."),
         (
             "[preprocesing]\nscale = 2",
@@ -170,7 +170,18 @@ def test_settings_that_are_none(toml: str | bytes, message: str, folder: Path) -
 
 
 @pytest.mark.parametrize("key", ["data", "labels"])
-@pytest.mark.parametrize("name", ["../secret.npz", "{outside}/secret.npz", "link.npz", "sub/../../secret.npz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.npz",
+        "{outside}/secret.npz",
+        "link.npz",
+        "sub/../../secret.npz",
+        "file:///secret.npz",
+        "http://localhost/secret.npz",
+        "hf://secret.npz",
+    ],
+)
 def test_settings_that_point_outside(key: str, name: str, folder: Path) -> None:
     """Neither data nor labels are read from outside the model's folder on the word of a file beside the model."""
     np.savez(folder.parent / "secret.npz", x=X, labels=LABELS)
@@ -196,6 +207,21 @@ def test_settings_that_name_no_data(name: str, message: str, folder: Path) -> No
     """A file that settings name is opened with the same care as any other."""
     with refused(DataError, message):
         beside(folder, f'data = "{name}"')
+
+
+@pytest.mark.parametrize("name", ["onnxrich.toml", "preprocessor_config.json"])
+def test_side_files_of_a_terabyte(name: str, folder: Path) -> None:
+    """Files beside the model are refused unread where no honest one is so large."""
+    with (folder / name).open("wb") as file:
+        file.truncate(2**40)
+    with refused(DataError, f"{name} has 1,099,511,627,776 bytes; needed: at most "):
+        open_source(read_model(folder / "net.onnx"), X)
+
+
+def test_settings_of_deep_keys(folder: Path) -> None:
+    """A value that Python could not print is refused in words."""
+    with refused(DataError, "onnxrich.toml beside the model: data = {'a': {'a': "):
+        beside(folder, "data." + "a." * 5000 + "a = 1")
 
 
 def test_links_in_a_circle(folder: Path) -> None:

@@ -104,6 +104,31 @@ def test_no_tokenizer(content: str, tokenizer: Path, data: Path) -> None:
         source_of(takes("input_ids"), data, reading={"text": "text", "tokenizer": str(tokenizer)})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "Precompiled"),
+        ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "chunk size must be non-zero"),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": "((("}, "content": ""}}, "end pattern with unmatched"),
+        ({"model": {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "?"}}, "Missing [UNK] token"),
+    ],
+    ids=["panic at once", "panic later", "pattern", "word"],
+)
+def test_hostile_tokenizers(change: Any, message: str, tokenizer: Path, data: Path) -> None:
+    """The library panics on some of them, which is no Exception; they are refused as any other."""
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | change))
+    with refused(DataError, "tokenizer.json is no tokenizer (", message, "needed: a whole tokenizer.json."):
+        read_all(source_of(takes(*ALL), data, reading={"text": "text", "tokenizer": str(tokenizer)}), 5)
+
+
+def test_a_large_tokenizer(tokenizer: Path, data: Path) -> None:
+    """A file that is larger than any vocabulary is refused unread."""
+    with tokenizer.open("r+b") as file:
+        file.truncate(2**40)
+    with refused(DataError, "tokenizer.json has 1,099,511,627,776 bytes; needed: at most 268,435,456."):
+        source_of(takes(*ALL), data, reading={"text": "text", "tokenizer": str(tokenizer)})
+
+
 def test_what_does_not_fit(tokenizer: Path, data: Path) -> None:
     """Columns that are not there, and inputs that no tokenizer gives, are told."""
     with refused(

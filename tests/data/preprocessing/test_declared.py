@@ -93,7 +93,7 @@ def test_config(where: str, folder: Path) -> None:
     ("change", "message"),
     [
         ({"size": 224}, "says size = 224, which has several meanings; needed: height and width, or shortest_edge."),
-        ({"size": {"shortest_edge": 5, "longest_edge": 9}}, "says size = {'shortest_edge': 5, 'longest_edge': 9}"),
+        ({"size": {"shortest_edge": 5, "longest_edge": 9}}, "says size = {'longest_edge': 9, 'shortest_edge': 5}"),
         ({"crop_pct": 0.9}, "says crop_pct = 0.9, which has several meanings"),
         ({"crop_size": [4, 4]}, "says crop_size = [4, 4], which has"),
         ({"resample": 9}, "says resample = 9, which has"),
