@@ -420,3 +420,64 @@ def test_nowhere(place: Path) -> None:
     """A folder that is not there is an error before the work, not after it."""
     with refused(OutputError, "the folder does not exist", "Make the folder first."):
         onnxrich.run("model.onnx", "data.npz", device="cpu", checkpoint=Path("none") / "saved")
+
+
+@pytest.mark.slow
+def test_edited_checkpoints(place: Path) -> None:
+    """Positions, counts and sums that no pass has are refused by name, and the file stays as it is."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", **options)
+    with np.load("saved") as saved:
+        arrays = dict(saved)
+    header = json.loads(arrays["checkpoint"].tobytes())
+    sums = arrays["0.0"]
+
+    def changed(**values: object) -> dict[str, np.ndarray]:
+        return {"checkpoint": np.frombuffer(json.dumps(header | values).encode(), np.uint8)}
+
+    def edited(place: tuple[int, int], value: float) -> dict[str, np.ndarray]:
+        matrix = sums.copy()
+        matrix[place] = value
+        return {"0.0": matrix}
+
+    for edit, reason in (
+        (changed(batches=-1), "it stands before the first batch"),
+        (changed(batches=0), "it stands before the first batch"),
+        (changed(samples=2.5), "it stands before the first batch"),
+        (changed(samples="1003"), "it stands before the first batch"),
+        (changed(fingerprint=None), "it has no fingerprint"),
+        (changed(schema="onnxrich.checkpoint/1"), "its schema is another one"),
+        (changed(about=[]), "is damaged or no checkpoint"),
+        (changed(about={}), "is damaged or no checkpoint"),
+        (changed(batches=10**6), "and the 1,000,000 of the checkpoint 1,003"),
+        (changed(samples=1004), "it counts|1,004"),
+        ({"checkpoint": np.frombuffer(b"[" * 100_000, np.uint8)}, "is damaged or no checkpoint"),
+        ({"checkpoint": np.frombuffer(b'{"batches": NaN}', np.uint8)}, "is damaged or no checkpoint"),
+        ({"0.0": sums * np.nan}, "'0.0' holds NaN or infinity"),
+        ({"0.0": sums.astype(np.float32)}, "'0.0' has type float32"),
+        ({"0.0": sums.astype(np.complex128)}, "'0.0' has type complex128"),
+        ({"shift.0": arrays["shift.0"] + np.inf}, "'shift.0' holds NaN or infinity"),
+        (edited((0, 0), -60), "it counts -60 to"),
+        (edited((0, 0), 60_000), "rows in blocks"),
+        (edited((2, 2), -1e6), "of its sums, sums of squares are below zero"),
+        (edited((1, 2), 1e6), "of its sums, the matrix is not symmetric and positive semidefinite"),
+    ):
+        np.savez("edited.npz", **arrays | edit)
+        content = Path("edited.npz").read_bytes()
+        with pytest.raises(DataError, match=reason) as found:
+            onnxrich.run("model.onnx", "data.npz", **options | {"checkpoint": "edited.npz"})
+        assert len(str(found.value)) < 300
+        assert Path("edited.npz").read_bytes() == content
+
+
+def test_checkpoints_that_expand_or_block(place: Path) -> None:
+    """A compressed archive can expand to any size, and a FIFO is never read."""
+    options: dict = {"batch_size": BATCH, "device": "cpu"}
+    onnxrich.run("model.onnx", "data.npz", checkpoint="saved", **options)
+    with np.load("saved") as saved:
+        np.savez_compressed("compressed.npz", **saved)
+    os.mkfifo("fifo")
+    for name, reason in (("compressed.npz", "it is compressed"), ("fifo", "no regular file")):
+        for layers in (None, "all"):
+            with refused(DataError, reason):
+                onnxrich.run("model.onnx", "data.npz", checkpoint=name, layers=layers, **options)
