@@ -10,14 +10,17 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from onnxrich._utils.text import LONGEST_MESSAGE, LONGEST_NOTICE, display, fit_message, has_long_names
 
-def printable(text: str) -> str:
-    """Text with every control character escaped: names come from untrusted models and must not steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+# Characters of the code of a notice.
+_LONGEST_CODE = 60
 
 
 class OnnxrichError(Exception):
     """Root of all expected failures.
+
+    Its parts are escaped, and where they hold a name of more than 200 characters, names are cut until the whole message
+    has at most 300: what they name comes from untrusted files. No message has more than 600.
 
     Args:
         found: what was found.
@@ -26,12 +29,20 @@ class OnnxrichError(Exception):
     """
 
     def __init__(self, found: str, needed: str, remedy: str) -> None:
-        super().__init__(found, needed, remedy)
-        self.found, self.needed, self.remedy = found, needed, remedy
+        parts = (found, needed, remedy)
+        # Our own sentences stay whole; only where a name is too long, the message is drawn together.
+        longest = LONGEST_MESSAGE if has_long_names(*parts) else LONGEST_NOTICE
+        room = longest - len("; needed: . ")
+        self.found, self.needed, self.remedy = fit_message(found, needed, remedy, limit=room)
+        super().__init__(self.found, self.needed, self.remedy)
 
     def __str__(self) -> str:
         needed = f"; needed: {self.needed}" if self.needed else ""
-        return printable(f"{self.found}{needed}. {self.remedy}".rstrip())
+        return f"{self.found}{needed}. {self.remedy}".rstrip()
+
+    def add_note(self, note: str) -> None:
+        """Add a note, such as the traceback of a worker, line by line escaped."""
+        super().add_note("\n".join(fit_message(line, limit=LONGEST_NOTICE)[0] for line in note.split("\n")))
 
 
 class ModelError(OnnxrichError, ValueError):
@@ -68,11 +79,16 @@ class Notice:
 
     Attributes:
         code: stable snake_case identifier, for pipelines.
-        message: one sentence for a person.
+        message: a sentence or two for a person. It is escaped, and names in it are cut until it has at most 600
+            characters.
     """
 
     code: str
     message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code", display(self.code, _LONGEST_CODE))
+        object.__setattr__(self, "message", fit_message(self.message, limit=LONGEST_NOTICE)[0])
 
 
 @contextlib.contextmanager
@@ -81,6 +97,6 @@ def prefix_errors(name: str) -> Iterator[None]:
     try:
         yield
     except OnnxrichError as error:
-        if name in error.found:
+        if display(name) in error.found:
             raise
         raise type(error)(f"{name}: {error.found}", error.needed, error.remedy) from error

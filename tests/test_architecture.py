@@ -19,9 +19,10 @@ BOTTOM = {"errors", "progress", "_utils"}
 # What the modules of a room may import: other rooms, and other people's packages. A folder inside a room has the rules
 # of the room unless it is listed itself.
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
-    "errors": (set(), set()),
+    "errors": ({"_utils"}, set()),
     "progress": (set(), set()),
     "_utils": ({"errors"}, {"numpy", "psutil", "threadpoolctl"}),
+    "_utils.text": (set(), set()),
     "moments": (BOTTOM, {"numpy", "scipy"}),
     "metrics": (BOTTOM | {"moments"}, {"numpy", "scipy"}),
     "model": (BOTTOM | {"moments"}, {"numpy", "onnx", "google"}),

@@ -18,11 +18,12 @@ from onnxrich.cli.doctor import doctor
 from onnxrich.cli.export import export
 from onnxrich.cli.inspect import inspect
 from onnxrich.cli.metrics import metrics
+from onnxrich.cli.output import write
 from onnxrich.cli.patch import expose, instrument
 from onnxrich.cli.render import render
 from onnxrich.cli.run import run
 from onnxrich.cli.track import track
-from onnxrich.errors import OnnxrichError, OutputError, printable
+from onnxrich.errors import OnnxrichError, OutputError
 
 INTERRUPTED = 130
 
@@ -79,18 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         # Click has turned one into the other; what it was raised with says what is not lost.
         kept = " ".join(map(str, (error.__cause__ or error).args))
-        _say(f"onnxrich: interrupted; no result was written. {kept}".rstrip())
+        write(f"onnxrich: interrupted; no result was written. {kept}".rstrip(), err=True)
         sys.exit(INTERRUPTED)
     except (BrokenPipeError, _ReaderLeftError):
         _discard_stdout()
         sys.exit(0)
     except (OnnxrichError, OSError) as error:
         if debug:
-            _say(traceback.format_exc())
+            write(traceback.format_exc(), err=True)
         if not isinstance(error, OnnxrichError):
             _discard_stdout()
             error = _refused(error)
-        _say(f"onnxrich: {error}")
+        write(f"onnxrich: {error}", err=True)
         sys.exit(1)
 
 
@@ -109,10 +110,4 @@ def _discard_stdout() -> None:
 def _show(error: click.ClickException) -> None:
     text = io.StringIO()
     error.show(file=text)
-    _say(text.getvalue())
-
-
-def _say(text: str) -> None:
-    """Lines on standard error; arguments and names in them must not steer the terminal."""
-    for line in text.rstrip("\n").split("\n"):
-        click.echo(printable(line), err=True)
+    write(text.getvalue(), err=True)

@@ -7,6 +7,7 @@ import json
 import click
 
 from onnxrich.cli.options import json_option
+from onnxrich.cli.output import write
 
 
 @click.command(short_help="Say what is installed, and how to mend what is wrong.")
@@ -22,12 +23,12 @@ def doctor(as_json: bool) -> None:
 
     findings = examine()
     if as_json:
-        click.echo(json.dumps(findings.to_dict(), indent=2))
+        click.echo(json.dumps(findings.to_dict(), indent=2, allow_nan=False))
         return
     width = max(len(name) for name in findings.facts)
     for name, value in findings.facts.items():
-        click.echo(f"{name.ljust(width)}  {value}")
+        write(f"{name.ljust(width)}  {value}")
     for problem in findings.problems:
-        click.echo(f"\n! {problem.message}")
+        write(f"\n! {problem.message}")
     if not findings.problems:
-        click.echo("\nNo problem was found.")
+        write("\nNo problem was found.")

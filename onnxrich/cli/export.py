@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from onnxrich._utils.text import display
 from onnxrich.cli.options import takes
-from onnxrich.cli.output import list_written
-from onnxrich.errors import printable
+from onnxrich.cli.output import list_written, write
 from onnxrich.pipelines.options import ExportOptions
 
 
@@ -30,11 +30,11 @@ def export(spec: str, options: dict[str, Any]) -> None:
 
     exported = onnxrich.export(spec, **options)
     lines = {
-        "inputs": ", ".join(exported.inputs),
-        "outputs": ", ".join(exported.outputs),
+        "inputs": ", ".join(map(display, exported.inputs)),
+        "outputs": ", ".join(map(display, exported.outputs)),
         "framework": exported.framework,
         "largest error": f"{exported.error:.1e} of the largest output; rounding explains {exported.allowed:.1e}",
     }
     for name, value in lines.items():
-        click.echo(printable(f"{name:13}  {value}"))
+        write(f"{name:13}  {value}")
     list_written([exported.path])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 
@@ -21,10 +19,11 @@ def metrics(as_json: bool) -> None:
     """
     import onnxrich
     from onnxrich.metrics.registry import FAMILIES
+    from onnxrich.results.serialize import to_text
 
     listed = onnxrich.metric_list()
     if as_json:
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(to_text(listed), nl=False)
         return
     width = max(len(str(entry["name"])) for entry in listed)
     for family, meaning in FAMILIES.items():

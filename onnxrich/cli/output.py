@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxrich._utils.text import LONGEST_NOTICE, display, fit_message
 from onnxrich.cli.progress import bottleneck
-from onnxrich.errors import printable
 from onnxrich.progress import Stage
 
 if TYPE_CHECKING:
     from onnxrich.report.kinds import Result
     from onnxrich.results.analysis import Analysis
+
+
+def write(text: str, *, err: bool = False) -> None:
+    """Print lines that hold names: neither can steer the terminal, and no line is longer than the longest notice."""
+    for line in text.rstrip("\n").split("\n"):
+        click.echo(fit_message(line, limit=LONGEST_NOTICE)[0], err=err)
 
 
 def check_output(output: Path | None, *, force: bool, inputs: Iterable[Any] = ()) -> None:
@@ -42,12 +48,12 @@ def check_output(output: Path | None, *, force: bool, inputs: Iterable[Any] = ()
 def show(result: Result, *, as_json: bool) -> None:
     """Print a result: text for people, or one JSON document (a list of them for several analyses)."""
     from onnxrich.report import terminal
-    from onnxrich.results.serialize import to_ascii
+    from onnxrich.results.serialize import to_text
 
     if as_json:
         results = result if isinstance(result, Sequence) else [result]
         documents = [each.to_dict() for each in results]
-        click.echo(to_ascii(documents if len(documents) > 1 else documents[0]))
+        click.echo(to_text(documents if len(documents) > 1 else documents[0]), nl=False)
         return
     terminal_width = shutil.get_terminal_size((100, 24)).columns
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
@@ -64,7 +70,7 @@ def show_profile(analysis: Analysis) -> None:
     """Print where the time went, on standard error: seconds and share of each stage."""
     seconds = analysis.record.runtime.profile
     total = sum(seconds.values()) or 1.0
-    click.echo(f"profile of {printable(analysis.record.model.path)}", err=True)
+    write(f"profile of {display(analysis.record.model.path)}", err=True)
     for stage, spent in seconds.items():
         click.echo(f"  {stage:<30} {spent:9.3f} s  {spent / total:4.0%}", err=True)
     if analysis.record.runtime.resumed < analysis.record.data.samples:
@@ -75,4 +81,4 @@ def show_profile(analysis: Analysis) -> None:
 def list_written(paths: Sequence[Path]) -> None:
     """Print the paths that were written, on standard error; the page that people want to open comes last."""
     for path in sorted(paths, key=lambda path: path.name == "report.html"):
-        click.echo(f"wrote {printable(str(path))}", err=True)
+        write(f"wrote {display(str(path))}", err=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from onnxrich._utils.text import display
 from onnxrich.cli.options import takes
-from onnxrich.cli.output import list_written
-from onnxrich.errors import printable
+from onnxrich.cli.output import list_written, write
 from onnxrich.pipelines.options import ExposeOptions, InstrumentOptions
 
 
@@ -26,7 +26,7 @@ def expose(model: Path, options: dict[str, Any]) -> None:
     import onnxrich
 
     features, outputs = onnxrich.expose(model, **options)
-    click.echo(f"features {printable(features)}\noutputs  {printable(outputs)}")
+    write(f"features {display(features)}\noutputs  {display(outputs)}")
     list_written([options["output"]])
 
 
@@ -43,5 +43,5 @@ def instrument(model: Path, options: dict[str, Any]) -> None:
     import onnxrich
 
     for name in onnxrich.instrument(model, **options):
-        click.echo(printable(f"{name} → {name}.next"))
+        write(f"{display(name)} → {display(name)}.next")
     list_written([options["output"]])

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from onnxrich.errors import printable
+from onnxrich._utils.text import display
 from onnxrich.progress import Listener, Progress
 
 # Cells of the shortest bar, of the percentage and of the remaining time, with a gap before each column but the first.
@@ -39,7 +39,7 @@ def progress_line(name: str = "") -> Iterator[Listener]:
     with rich.progress.Progress(*timed, console=console, transient=True) as line:
 
         def listen(progress: Progress) -> None:
-            description, numbers = fit(printable(name), progress, console.width)
+            description, numbers = fit(display(name), progress, console.width)
             line.columns, line.expand = (counted, True) if progress.rows else (timed, False)
             state: dict[str, Any] = {
                 "description": description, "total": progress.total, "completed": progress.rows, "numbers": numbers
@@ -67,7 +67,7 @@ def fit(name: str, progress: Progress, width: int) -> tuple[str, str]:
     """
     from rich.cells import cell_len
 
-    stage = printable(progress.stage)
+    stage = display(progress.stage)
     forms = _numbers(progress) if progress.rows else [""]
     fixed = _FIXED if progress.rows else _ELAPSED
     for title in (name, ""):

@@ -17,7 +17,7 @@ from onnxrich.data.formats.registry import is_data_file, open_table
 from onnxrich.data.paths import DataPath
 from onnxrich.data.source import Batch, Shard, SkippedItems, Source
 from onnxrich.data.table import SCAN_ROWS, AnyArray, Block, Column, Field, Rows, Table, to_array
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 
 # Names of fields that hold labels when the user names none.
 KEYS = ("labels", "label", "y")
@@ -271,7 +271,7 @@ def align_classes(source: Source, models: Iterable[ClassNames]) -> Source:
             f"outputs: {flaws[0]}. If the outputs come in another order, fix the names, or pass the labels as numbers "
             "of the outputs."
         )
-        source.skipped.open_notices.append(Notice("names_not_used", printable(message)))
+        source.skipped.open_notices.append(Notice("names_not_used", message))
     return source
 
 

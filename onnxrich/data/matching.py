@@ -16,7 +16,7 @@ from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing
 from onnxrich.data.selection import Selection, select_rows
 from onnxrich.data.source import Batch, Shard, SkippedItems, Source
 from onnxrich.data.table import AnyArray, Field, Rows, Table
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Input
 from onnxrich.moments.targets import class_column
 
@@ -378,7 +378,7 @@ def _notice_unused(
     remedy = " If one of them holds the labels, pass --labels NAME." if labels is None else ""
     names = ", ".join(map(repr, unused[:_LISTED]))
     message = f"Left out of {table.name}: {names}{more}, neither inputs nor labels of the model.{remedy}"
-    return [Notice("unused_columns", printable(message))]
+    return [Notice("unused_columns", message)]
 
 
 def _with_random_access(table: Table, labels: Labels | None, names: list[str]) -> tuple[Table, Labels | None]:

@@ -23,7 +23,7 @@ from onnxrich.data.preprocessing.steps import Preprocessing, channels_of
 from onnxrich.data.selection import Selection
 from onnxrich.data.source import SkippedItems, Source
 from onnxrich.data.table import Column, Field, Table, to_array
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 from onnxrich.model.file import Input, Model
 
 __all__ = ["Preprocessing", "Selection", "Source", "align_classes_with", "open_source"]
@@ -138,7 +138,7 @@ def _place_samples(table: Table, model: Model, labels: Labels | None, plan: Read
     if axes:
         listed = ", ".join(f"axis {axis} of {name!r} ({shape_text(fields[name].shape)})" for name, axis in axes.items())
         message = f"By their number, {n}, samples lie along {listed}. Pass --batch-axis N where they don't."
-        plan.skipped.open_notices.append(Notice("batch_axis", printable(message)))
+        plan.skipped.open_notices.append(Notice("batch_axis", message))
     return tuple(entry.with_batch_axis(axes.get(entry.name, 0)) for entry in model.inputs)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxrich.data.table import AnyArray
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 
 # Names of skipped items that a notice lists at most.
 _LISTED = 10
@@ -55,7 +55,7 @@ class SkippedItems:
         """Return the notices for a reader of the results; the last one names the skipped items."""
         notices = [*self.open_notices, *self.pass_notices]
         if self.items:
-            names = ", ".join(printable(name) for name, _ in self.items[:_LISTED])
+            names = ", ".join(name for name, _ in self.items[:_LISTED])
             more = f" and {len(self.items) - _LISTED} more" if len(self.items) > _LISTED else ""
             message = f"{len(self.items)} items could not be read and were left out: {names}{more}."
             notices.append(Notice("skipped_items", message))

@@ -11,12 +11,13 @@ from onnxrich.data.source import Source
 from onnxrich.engine.readouts import count_decisions
 from onnxrich.engine.result import PassResult
 from onnxrich.engine.runtime import VERSION, Device
-from onnxrich.errors import Notice, printable
+from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import copied_labels, label_notices
+from onnxrich.metrics.magnitude import check_magnitude
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import few_rows_notices
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
@@ -95,7 +96,11 @@ def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None
         sample: the rows, as moments.
         record: where they come from.
         fitted: sample over whose eigenfunctions the curves are drawn; the sample itself when left out.
+
+    Raises:
+        DataError: when features or outputs are too large or too small for double precision.
     """
+    check_magnitude(sample.moments)
     names = select(record.asked or None)
     sample, record = _check_row_order(sample, record)
     record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
@@ -159,7 +164,7 @@ def _batch_axis_notices(model: Model, options: PassOptions) -> list[Notice]:
         f"axis {entry.batch_axis} of {entry.name!r} ({shape_text(entry.declared_shape or ())})" for entry in moved[:3]
     )
     message = f"By the names of the dimensions, samples lie along {listed}. Pass --batch-axis N where they don't."
-    return [Notice("batch_axis", printable(message))] if moved else []
+    return [Notice("batch_axis", message)] if moved else []
 
 
 def _provenance(result: PassResult, model: Model, source: Source, device: Device, options: PassOptions) -> Provenance:

@@ -24,9 +24,9 @@ def files(result: Result) -> dict[str, bytes]:
     """
     analyses = analyses_of(result)
     if isinstance(result, Track):
-        return {"track.csv": _encode(result.to_csv()), "track.json": _encode(result.to_json())}
+        return {"track.csv": result.to_csv().encode(), "track.json": result.to_json().encode()}
     if isinstance(result, Comparison):
-        return {**_folders(analyses), "comparison.json": _encode(result.to_json())}
+        return {**_folders(analyses), "comparison.json": result.to_json().encode()}
     return _analysis(analyses[0]) if len(analyses) == 1 else _folders(analyses)
 
 
@@ -56,15 +56,10 @@ def _analysis(analysis: Analysis) -> dict[str, bytes]:
     moments = {MOMENTS: _moments(analysis)}
     if analysis.evaluation is not None:
         moments[EVALUATION] = _moments(analysis.evaluation)
-    return {**moments, ANALYSIS: _encode(analysis.to_json())}
+    return {**moments, ANALYSIS: analysis.to_json().encode()}
 
 
 def _moments(analysis: Analysis) -> bytes:
     file = io.BytesIO()
     analysis.moments.save(file, analysis.record.to_dict())
     return file.getvalue()
-
-
-def _encode(text: str) -> bytes:
-    """Encode as UTF-8; a lone surrogate (a file name that is not UTF-8) becomes its JSON escape, such as "\\udcff"."""
-    return text.encode("utf-8", errors="backslashreplace")

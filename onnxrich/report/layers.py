@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from onnxrich.errors import printable
+from onnxrich._utils.text import display
 from onnxrich.report import wording
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.layer import Layer
@@ -44,6 +44,6 @@ def _cells(layer: Layer) -> list[str]:
     spread = "" if interval is None else f" ± {interval.half_width:.2g}"
     others = ("utilized_variance", "effective_rank", "participation_ratio")
     return [
-        wording.shorten(printable(layer.scope or layer.name), _LONGEST_NAME), f"{layer.p:,}",
+        display(layer.scope or layer.name, _LONGEST_NAME), f"{layer.p:,}",
         wording.richness(d_lr) + spread, *(wording.number(layer.metrics[name]) for name in others),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from onnxrich.errors import printable
+from onnxrich._utils.text import display, printable
 from onnxrich.metrics.registry import FAMILIES, METRICS
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
@@ -60,7 +60,7 @@ def labels(analyses: Sequence[Analysis], *, limit: int = 60) -> list[str]:
         names.append(f"{name} on {_last_part(source)}" if len(sources[path]) > 1 else name)
     repeats: Counter[str] = Counter()
     unique = []
-    for name in (shorten(printable(name), limit) for name in names):
+    for name in (display(name, limit) for name in names):
         repeats[name] += 1
         unique.append(f"{name} ({repeats[name]})" if repeats[name] > 1 else name)
     return unique
@@ -151,7 +151,7 @@ def undefined_reason(analysis: Analysis, name: str) -> str:
     codes = {"nc1_undefined"} if family in ("collapse", "readouts") else _RICHNESS_CODES
     messages = [notice.message for notice in analysis.notices if notice.code in codes]
     if messages:
-        return printable(messages[0])
+        return messages[0]
     return _MISSING.get(name, "It is undefined for these data.")
 
 
@@ -257,8 +257,3 @@ def _verification(head: HeadInfo) -> str:
 
 def _last_part(path: str) -> str:
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
-
-
-def shorten(name: str, limit: int) -> str:
-    """Leave out the middle of a name that has more characters than the limit."""
-    return name if len(name) <= limit else f"{name[: limit // 2]}…{name[-(limit // 2 - 1) :]}"

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from onnxrich._utils.text import BoundedNames
 from onnxrich.metrics.jackknife import Interval
 
 
 @dataclass(frozen=True)
-class Initial:
+class Initial(BoundedNames):
     """The network that a training began from, on the same rows as the trained one.
 
     Attributes:

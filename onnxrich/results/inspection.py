@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from onnxrich._utils.text import bound_names
 from onnxrich.results.serialize import from_values, to_values
 
 SCHEMA = "onnxrich.inspection/1"
+
+# Entries of each list in a document.
+MOST_ENTRIES = 5000
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,16 @@ class Inspection:
     layers: tuple[dict[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document of schema `onnxrich.inspection/1`: JSON values."""
-        return {"schema": SCHEMA, **to_values(self)}
+        """Return the document of schema `onnxrich.inspection/1`: JSON values.
+
+        Names have at most 200 characters there, and each list `MOST_ENTRIES` entries; `left_out` counts the others by
+        the name of the list. The attributes hold all of them whole.
+        """
+        values = bound_names(to_values(self))
+        lists = {name: entries for name, entries in values.items() if isinstance(entries, list)}
+        left_out = {name: len(entries) - MOST_ENTRIES for name, entries in lists.items() if len(entries) > MOST_ENTRIES}
+        short = {name: entries[:MOST_ENTRIES] for name, entries in lists.items()}
+        return {"schema": SCHEMA, **values, **short, "left_out": left_out}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:

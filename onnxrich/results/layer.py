@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from onnxrich._utils.text import BoundedNames
 from onnxrich.metrics.jackknife import Interval
 from onnxrich.metrics.registry import Metrics
 from onnxrich.results.serialize import from_values, to_values
@@ -18,7 +19,7 @@ METRICS = (
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(BoundedNames):
     """A layer: its features, measured against the outputs of the network's head.
 
     Attributes:

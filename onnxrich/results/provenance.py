@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from onnxrich._utils.text import BoundedNames
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.jackknife import Uncertainty
 from onnxrich.metrics.registry import METRICS
@@ -16,7 +17,7 @@ from onnxrich.results.serialize import from_values, to_values
 
 
 @dataclass(frozen=True)
-class ModelInfo:
+class ModelInfo(BoundedNames):
     """Which file was analysed: path as given, SHA-256 with external weights, producer, opset, number of parameters.
 
     `step` is that of the training, where the file says it: `onnxrich.export` writes it, and `onnxrich.Recorder`.
@@ -35,7 +36,7 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class HeadInfo:
+class HeadInfo(BoundedNames):
     """Where the numbers were read: tensor names, kind of operator and of rows, widths, and how the head was checked.
 
     `residual` is the relative distance of the outputs from Wφ + b, None when W and b can't be read from the graph;
@@ -54,7 +55,7 @@ class HeadInfo:
 
 
 @dataclass(frozen=True)
-class DataInfo:
+class DataInfo(BoundedNames):
     """What was fed.
 
     Attributes:
@@ -80,7 +81,7 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
-class RuntimeInfo:
+class RuntimeInfo(BoundedNames):
     """What it ran on.
 
     Attributes:

@@ -70,11 +70,10 @@ def from_values(kind: type[T], values: Mapping[str, Any]) -> T:
     return _converter().structure(values, kind)
 
 
-def to_ascii(document: Any) -> str:
-    """Convert a document to JSON text in ASCII, which suits every terminal and encoding, without NaN or infinity."""
-    return json.dumps(document, indent=2, allow_nan=False)
-
-
 def to_text(document: Any, *, indent: int | None = 2) -> str:
-    """Convert a document to JSON text without NaN or infinity, which ends with a newline."""
-    return json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    """Convert a document to JSON text without NaN or infinity, which ends with a newline.
+
+    The text is ASCII, which suits every terminal and encoding: no name in it can steer one, and whoever parses it gets
+    each name as it is.
+    """
+    return json.dumps(document, indent=indent, allow_nan=False) + "\n"

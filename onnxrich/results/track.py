@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from onnxrich._utils.text import printable
 from onnxrich.errors import Notice
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.differences import Estimate, Transition, difference, same_rows, transitions
@@ -100,7 +101,10 @@ class Track(Renderable):
         }
 
     def to_csv(self) -> str:
-        """Return a line a checkpoint: step, model, metrics, their errors, noted numbers, whether rows are made up."""
+        """Return a line a checkpoint: step, model, metrics, their errors, noted numbers, whether rows are made up.
+
+        CSV has no escapes, so names stand there as people see them.
+        """
         document, text = self.to_dict(), io.StringIO()
         errors = {
             f"{name}_{kind}": [None if interval is None else interval[kind] for interval in intervals]
@@ -110,10 +114,10 @@ class Track(Renderable):
         s_init = {} if self.s_init is None else {"s_init": [None if s is None else s.value for s in self.s_init]}
         noted = {f"noted_{name}": values for name, values in self.noted.items()}
         synthetic = {"synthetic": [analysis.record.data.synthetic for analysis in self.results]}
-        named = {"step": self.steps, "model": document["models"]}
+        named = {"step": self.steps, "model": map(printable, document["models"])}
         columns = {**named, **document["metrics"], **errors, **s_init, **noted, **synthetic}
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
+        writer.writerow(map(printable, columns))
         writer.writerows(zip(*columns.values(), strict=True))
         return text.getvalue()
 

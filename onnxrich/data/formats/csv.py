@@ -20,7 +20,7 @@ from onnxrich.data.formats.columns import (
 )
 from onnxrich.data.paths import DataPath
 from onnxrich.data.table import Table
-from onnxrich.errors import DataError, Notice, printable
+from onnxrich.errors import DataError, Notice
 
 
 def open_csv(context: OpenContext) -> Table:
@@ -65,7 +65,7 @@ def _read_names(path: DataPath, csv: Any) -> list[str]:
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None and re.match(NUMBER, duplicate):
         raise DataError(
-            f"{path.name}: the first line holds {printable(duplicate)} twice, as a row of data may, which is lost",
+            f"{path.name}: the first line holds {duplicate} twice, as a row of data may, which is lost",
             "a first line with the names of the columns",
             "Write one before the rows, such as f1,f2,label.",
         )
@@ -88,7 +88,7 @@ def _doubt_names(path: DataPath, names: Sequence[str]) -> list[Notice]:
     numbers = [name for name in names if re.match(NUMBER, name)]
     if not numbers or _is_count(numbers):
         return []
-    shown = ", ".join(map(printable, numbers[:3])) + (", …" if len(numbers) > 3 else "")
+    shown = ", ".join(numbers[:3]) + (", …" if len(numbers) > 3 else "")
     message = (
         f"The first line of {path.name} was read as the names of its columns, and some of them are numbers ({shown}). "
         "If it is a row of data, that row is missing: write a line of names before it."

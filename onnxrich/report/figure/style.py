@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxrich._utils.text import printable
 from onnxrich.report import wording
 from onnxrich.report.kinds import is_synthetic
 from onnxrich.results.analysis import Analysis
@@ -63,10 +64,9 @@ def look(index: int) -> dict[str, Any]:
 
 
 def write_plainly(text: Text, words: str | None = None) -> None:
-    """Let a text show its words, or others, as they are: "$" starts no formula."""
+    """Let a text show its words, or others, as they are: "$" starts no formula, and nothing in them steers a reader."""
     text.set_parse_math(False)
-    if words is not None:
-        text.set_text(words)
+    text.set_text(printable(text.get_text() if words is None else words))
 
 
 def mark_synthetic(figure: Figure, analyses: Sequence[Analysis], panels: Sequence[Axes]) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from onnxrich.errors import printable
 from onnxrich.metrics.registry import FAMILIES, MEANINGS
 from onnxrich.report import layers, wording
 from onnxrich.report.html.page import embed, warnings
@@ -40,7 +39,7 @@ def variables(analyses: Sequence[Analysis], names: Sequence[str] | None = None) 
         "k_max": _last_rank(analyses),
         "families": [_family(analyses, family, metrics) for family, metrics in wording.families(analyses).items()],
         "convergence": convergence_panel(analyses),
-        "certainties": [(name, printable(text)) for name, text in certainties if text],
+        "certainties": [(name, text) for name, text in certainties if text],
         "depth": depth_panels(analyses),
         "profiles": [_profile(name, analysis) for name, analysis in named if analysis.layers],
         "profile_columns": list(layers.COLUMNS),
@@ -134,7 +133,7 @@ def _metric(analyses: Sequence[Analysis], name: str) -> dict[str, Any]:
 
 
 def _profile(name: str, analysis: Analysis) -> dict[str, Any]:
-    titles = [printable(f"{layer.name} ({layer.operator})") for layer in analysis.layers]
+    titles = [f"{layer.name} ({layer.operator})" for layer in analysis.layers]
     return {
         "name": name,
         "pooling": layers.pooling(analysis),
@@ -147,6 +146,6 @@ def _facts(analyses: Sequence[Analysis]) -> dict[str, list[str]]:
     rows = {name: [column[name] for column in columns] for name in columns[0]}
     models = [analysis.record.model for analysis in analyses]
     return rows | {
-        "sha256": [printable(model.sha256) for model in models],
-        "sha256 of the weights": [printable(model.weights_sha256 or "not recorded") for model in models],
+        "sha256": [model.sha256 for model in models],
+        "sha256 of the weights": [model.weights_sha256 or "not recorded" for model in models],
     }

@@ -11,7 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from onnxrich.errors import Notice, printable
+from onnxrich._utils.text import printable
+from onnxrich.errors import Notice
 from onnxrich.report import wording
 from onnxrich.report.html import svg
 
@@ -23,7 +24,9 @@ _FRAME = {
 def fill_template(variables: Mapping[str, Any]) -> str:
     """Fill the template with the variables of a result, from `html.analysis`, `html.comparison` or `html.track`."""
     script, style = _read("report.js"), _read("report.css")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
     page = environment.from_string(_read("template.html")).render(
         script=script,
         style=style,
@@ -42,8 +45,13 @@ def embed(document: Mapping[str, Any]) -> str:
 
 
 def warnings(notices: Sequence[Notice]) -> list[dict[str, str]]:
-    """Describe notices, with control characters escaped."""
-    return [{"code": notice.code, "message": printable(notice.message)} for notice in notices]
+    """Describe notices."""
+    return [{"code": notice.code, "message": notice.message} for notice in notices]
+
+
+def _printable(value: Any) -> Any:
+    """Escape what an expression of the template gives, but for our own files and the parts that were filled before."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _read(name: str) -> str:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onnxrich.errors import printable
+from onnxrich._utils.text import printable
 from onnxrich.report import wording
 
 _ASCII = str.maketrans(
