@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onnxrich._utils.text import LONGEST_MESSAGE, LONGEST_NOTICE, display, fit_message
+from onnxrich._utils.text import LONGEST_MESSAGE, LONGEST_NOTICE, display, fit_message, has_long_names
 
 # Characters of the code of a notice.
 _LONGEST_CODE = 60
@@ -19,8 +19,8 @@ _LONGEST_CODE = 60
 class OnnxrichError(Exception):
     """Root of all expected failures.
 
-    Its parts are escaped, and names in them are cut until the whole message has at most 300 characters: what they name
-    comes from untrusted files.
+    Its parts are escaped, and where they hold a name of more than 200 characters, names are cut until the whole message
+    has at most 300: what they name comes from untrusted files. No message has more than 600.
 
     Args:
         found: what was found.
@@ -29,7 +29,10 @@ class OnnxrichError(Exception):
     """
 
     def __init__(self, found: str, needed: str, remedy: str) -> None:
-        room = LONGEST_MESSAGE - len("; needed: . ")
+        parts = (found, needed, remedy)
+        # Our own sentences stay whole; only where a name is too long, the message is drawn together.
+        longest = LONGEST_MESSAGE if has_long_names(*parts) else LONGEST_NOTICE
+        room = longest - len("; needed: . ")
         self.found, self.needed, self.remedy = fit_message(found, needed, remedy, limit=room)
         super().__init__(self.found, self.needed, self.remedy)
 

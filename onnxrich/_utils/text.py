@@ -51,7 +51,7 @@ def shorten(text: str, limit: int = LONGEST_NAME) -> str:
     The digest tells texts apart that differ in their middles; below a limit of 60 there is no room for it.
 
     >>> shorten("a" * 1000 + "b", 60)
-    'aaaaaaaaaaaaaaaaaaaaaaaaa…#49e66dbc…aaaaaaaaaaaaaaaaaaaaaaab'
+    'aaaaaaaaaaaaaaaaaaaaaaaaa…#4ac8a348…aaaaaaaaaaaaaaaaaaaaaaab'
     """
     if len(text) <= limit:
         return text
@@ -79,6 +79,11 @@ def fit_message(*parts: str, limit: int) -> tuple[str, ...]:
     # The highest level to which all longer parts are cut.
     level = next(top for top in range(limit, -1, -1) if sum(min(len(part), top) for part in fitted) <= limit)
     return tuple(shorten(part, level) for part in fitted)
+
+
+def has_long_names(*parts: str) -> bool:
+    """Whether a name in the parts of a message is longer than names may be."""
+    return any(_shorten_names(part, LONGEST_NAME) != part for part in (shorten(part, _LOOKED_AT) for part in parts))
 
 
 def bound_names(value: Any) -> Any:

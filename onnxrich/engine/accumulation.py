@@ -19,10 +19,13 @@ from onnxrich.engine.monitor import Monitor
 from onnxrich.engine.prepared import PreparedModel
 from onnxrich.engine.runtime import Accumulator, LanePool, OutOfMemoryError
 from onnxrich.engine.sizing import choose_block_count
-from onnxrich.errors import DataError
+from onnxrich.errors import DataError, ModelError
 from onnxrich.metrics.base import Sample
+from onnxrich.metrics.magnitude import check_magnitude
 from onnxrich.metrics.richness import compute_richness
+from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import allowed_residual
+from onnxrich.model.not_finite import explain_not_finite
 from onnxrich.moments.invariants import find_violation
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.progress import Listener, Stage, Timing
@@ -189,7 +192,7 @@ class Accumulation:
         """D_LR of the rows that all lanes have summed so far; None where no row counts."""
         sums = [np.sum(arrays, axis=0) for arrays in zip(*lane_sums, strict=True)]
         moments = self._to_moments(sums)
-        check_finite(moments, batches)
+        check_finite(moments, batches, self._prepared)
         with single_threaded_blas(len(moments.matrix) ** 3):
             return compute_richness(Sample(moments)).d_lr if moments.n else None
 
@@ -214,13 +217,15 @@ def _describe_run(prepared: PreparedModel, blocks: int) -> dict[str, Any]:
     }
 
 
-def check_finite(moments: Moments, batches: Batches) -> None:
-    """Check that sums are finite.
+def check_finite(moments: Moments, batches: Batches, prepared: PreparedModel) -> None:
+    """Check that sums are finite, and of a size that metrics can be computed from.
 
     Raises:
         DataError: when they are not; the message names the input and the row where the data are the cause.
+        ModelError: when a constant of the model is the cause; the message names it and counts its values.
     """
     if np.isfinite(moments.matrix).all():
+        check_magnitude(moments)
         return
     diagonal = np.diag(moments.matrix)
     f, y = 1 + moments.p, 1 + moments.p + moments.C
@@ -232,8 +237,16 @@ def check_finite(moments: Moments, batches: Batches) -> None:
             "finite numbers",
             "Fix or leave out these rows.",
         )
+    head = prepared.head
+    cause = explain_not_finite(Graph(prepared.model), (head.features if name == "features" else head.outputs).tensor)
+    if cause is not None:
+        raise ModelError(
+            f"{cause}, and the {name} hold NaN or infinity",
+            "finite weights",
+            "The file is damaged, or its training diverged: export an earlier checkpoint.",
+        )
     raise DataError(
-        f"the {name} hold NaN or infinity, though the inputs are finite",
+        f"the {name} hold NaN or infinity, though the inputs and the weights are finite",
         "finite numbers",
-        "The model overflows on these data: check their scale.",
+        "The model overflows on these data: check their scale, or export it in float32.",
     )

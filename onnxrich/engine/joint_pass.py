@@ -224,7 +224,7 @@ def _drain_finite(member: _Member, batches: Batches) -> list[Moments]:
     with prefix_errors(member.prepared.model.path):
         blocks = member.accumulation.drain_head()
         for block in blocks:
-            check_finite(block, batches)
+            check_finite(block, batches, member.prepared)
     return blocks
 
 

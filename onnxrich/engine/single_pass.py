@@ -107,7 +107,7 @@ def measure_one(
         with timing.measure(Stage.MERGING):
             blocks_of_head = accumulation.drain_head()
             for block in blocks_of_head:
-                check_finite(block, batches)
+                check_finite(block, batches, prepared)
     result = build_result(
         prepared, blocks_of_head, residual=residual, samples=accumulation.samples, seconds=seconds,
         batch_size=accumulation.largest_batch or prepared.plan.batch_size, fingerprint=batches.fingerprint,

@@ -20,7 +20,8 @@ from onnxrich.frameworks.export import write_export
 from onnxrich.frameworks.parity import example_rows, measure_deviation
 from onnxrich.frameworks.registry import Adapter, Item, find_adapter, model_notices
 from onnxrich.frameworks.weights import WeightSource, swap_weights, weight_sources
-from onnxrich.model.file import is_external, read_model
+from onnxrich.model.file import read_model
+from onnxrich.model.traversal import is_external
 
 
 @dataclass(frozen=True, eq=False)

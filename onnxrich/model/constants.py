@@ -6,6 +6,7 @@ much larger than the file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_hel
 
 from onnxrich.errors import ModelError
 from onnxrich.model.file import Model
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 
 AnyArray = NDArray[Any]
 
@@ -77,7 +78,8 @@ class Constants:
         if name in self._values:
             return self._values[name]
         try:
-            value = self._compute(name)
+            with np.errstate(all="ignore"):  # whoever uses a value that is not finite finds it
+                value = self._compute(name)
         except _FAILURES as error:
             if isinstance(error, ModelError):
                 raise
@@ -178,7 +180,7 @@ def _to_dense(tensor: onnx.SparseTensorProto) -> AnyArray:
 
 
 def _count(dims: Any) -> int:
-    return int(np.prod(list(dims), dtype=np.float64))
+    return math.prod(dims)
 
 
 def _total_size(inputs: list[AnyArray]) -> float:

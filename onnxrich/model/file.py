@@ -15,14 +15,16 @@ from typing import BinaryIO
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, TensorProto
 
 from onnxrich._utils.files import open_regular, read_limited
 from onnxrich._utils.inside import find_root
 from onnxrich.errors import ModelError
 from onnxrich.model.batch_axes import BatchAxis, find_batch_axes
 from onnxrich.model.formats import check_format, check_location
-from onnxrich.model.simplify import STANDARD, simplify
+from onnxrich.model.simplify import simplify
+from onnxrich.model.traversal import is_external, iter_tensors
+from onnxrich.model.validity import STANDARD, byte_count, check_validity
 
 # The most bytes of a protobuf file. Larger models keep their weights as external data.
 LARGEST_FILE = 2**31 - 1
@@ -265,8 +267,7 @@ def _parse(data: bytes, path: str) -> ModelProto:
         has_graph = proto.graph.node and proto.graph.output
         missing = "version of the operator set" if has_graph else "graph with nodes and outputs"
         raise ModelError(f"{path} holds no {missing}", "a whole ONNX model", "Export or copy the model again.")
-    _check_names(proto, path)
-    _check_input_counts(proto, path)
+    check_validity(proto, path)
     return proto
 
 
@@ -289,52 +290,13 @@ def _size_of(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dim.dim_param or None
 
 
-def _check_names(proto: ModelProto, path: str) -> None:
-    """Check that names are text, because protobuf passes on any bytes, which compare unequal to every name."""
-    for part in _parts(proto):
-        if isinstance(part, NodeProto):
-            names = [*part.input, *part.output, part.name, part.op_type, part.domain]
-        else:
-            values = [value.name for value in (*part.input, *part.output, *part.value_info)]
-            names = [part.name, *values, *(tensor.name for tensor in part.initializer)]
-        invalid = next((name for name in names if not isinstance(name, str)), None)
-        if invalid is not None:
-            raise ModelError(
-                f"{path} contains the name {invalid!r}, which is not UTF-8", "names in UTF-8", "Export the model again."
-            )
-
-
-def _check_input_counts(proto: ModelProto, path: str) -> None:
-    """Check that operators have the inputs that ONNX prescribes: whoever reads an operator relies on them."""
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in STANDARD), default=0)
-    least: dict[str, int] = {}
-    # A function has operator sets of its own.
-    nodes = iter_nodes(ModelProto(graph=proto.graph)) if proto.functions else iter_nodes(proto)
-    for node in nodes:
-        if node.domain not in STANDARD:
-            continue
-        if node.op_type not in least:
-            try:
-                schema = onnx.defs.get_schema(node.op_type, opset, "")
-                least[node.op_type] = schema.min_input
-            except onnx.defs.SchemaError:  # of an operator set that this ONNX does not know, or of none
-                least[node.op_type] = 0
-        needed = least[node.op_type]
-        if len(node.input) < needed:
-            raise ModelError(
-                f"{path} contains the operator {node.op_type} {node.name!r} with {len(node.input)} inputs",
-                f"at least {needed}",
-                "Check the model with onnx.checker.check_model(model, full_check=True).",
-            )
-
-
 def _check_external_data(model: Model) -> None:
     """Check that external data are regular files in the model's folder, links resolved, and long enough."""
     sizes: dict[str, int] = {}
     for tensor in iter_tensors(model.proto):
         if is_external(tensor):
-            location, size = _location_of(model, tensor)
-            sizes[location] = max(size, sizes.get(location, 0))
+            location, end = _location_of(model, tensor)
+            sizes[location] = max(end, byte_count(tensor) or 0, sizes.get(location, 0))
     for location, size in sorted(sizes.items()):
         _check_external_file(model, location, size)
 
@@ -372,11 +334,6 @@ def _is_inside(folder: Path, location: str) -> bool:
     return path.is_relative_to(folder) and path != folder and not Path(location).is_absolute()
 
 
-def is_external(tensor: TensorProto) -> bool:
-    """Whether a tensor's values lie in another file."""
-    return tensor.data_location == TensorProto.EXTERNAL
-
-
 def read_external(model: Model, tensor: TensorProto) -> Iterator[bytes]:
     """Yield the bytes of a tensor's values in another file, in parts.
 
@@ -412,48 +369,3 @@ def _location_of(model: Model, tensor: TensorProto) -> tuple[str, int]:
             "an offset and a length in bytes",
             "Save the model again.",
         ) from error
-
-
-def iter_tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    """Iterate over all tensors of a model, also in subgraphs, attributes, functions and sparse initializers."""
-    for part in _parts(proto):
-        if isinstance(part, NodeProto):
-            for attribute in part.attribute:
-                yield from _attribute_tensors(attribute)
-            continue
-        yield from part.initializer
-        for sparse in part.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-
-
-def iter_nodes(proto: ModelProto) -> Iterator[NodeProto]:
-    """Iterate over all nodes of a model, also in subgraphs and functions."""
-    return (part for part in _parts(proto) if isinstance(part, NodeProto) and part.op_type)
-
-
-def _parts(proto: ModelProto) -> Iterator[GraphProto | NodeProto]:
-    """Iterate over all graphs and nodes of a model, also in subgraphs and functions.
-
-    The default attributes of a function come as those of one more node.
-    """
-    pending: list[GraphProto | NodeProto] = [proto.graph]
-    for function in proto.functions:
-        pending.extend([*function.node, NodeProto(attribute=function.attribute_proto)])
-    while pending:
-        part = pending.pop()
-        yield part
-        if isinstance(part, GraphProto):
-            pending.extend(part.node)
-            continue
-        for attribute in part.attribute:
-            pending.extend([attribute.g] if attribute.HasField("g") else [])
-            pending.extend(attribute.graphs)
-
-
-def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
-    if attribute.HasField("t"):
-        yield attribute.t
-    yield from attribute.tensors
-    sparse_tensors = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-    for sparse in (*attribute.sparse_tensors, *sparse_tensors):
-        yield from (sparse.values, sparse.indices)

@@ -80,10 +80,10 @@ class Graph:
         """List the inputs of a node that depend on the values of the model's inputs."""
         return [name for name in dict.fromkeys(node.input) if name and not self.is_fixed(name)]
 
-    def ancestors(self, tensor: str) -> set[str]:
-        """Find the tensors from which a tensor is computed, and itself."""
+    def ancestors(self, *tensors: str) -> set[str]:
+        """Find the tensors from which some tensors are computed, and these themselves."""
         seen: set[str] = set()
-        pending = [tensor]
+        pending = list(tensors)
         while pending:
             name = pending.pop()
             node = self.producer(name)

@@ -7,6 +7,7 @@ values show that no gradient made them: masks, ranges, tables of positions.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +19,10 @@ from onnx import NodeProto, TensorProto, numpy_helper
 
 from onnxrich.errors import ModelError
 from onnxrich.model.constants import dequantize
-from onnxrich.model.file import Model, is_external, iter_nodes, read_external
+from onnxrich.model.file import Model, read_external
 from onnxrich.model.graph import Graph, attribute
+from onnxrich.model.traversal import is_external, iter_nodes
+from onnxrich.model.validity import refuse_malformed
 
 AnyArray = NDArray[Any]
 
@@ -58,6 +61,7 @@ _LEAST_PATTERN = 8
 _PATTERN = 2e-3
 
 
+@refuse_malformed("A parameter")
 def squared_norm(model: Model, *, external: bool) -> float | None:
     """Compute Σ θ² over all parameters; None when a value can't be read, NaN when one is NaN.
 
@@ -76,11 +80,13 @@ def squared_norm(model: Model, *, external: bool) -> float | None:
         return None
 
 
+@refuse_malformed("A parameter")
 def count_parameters(model: Model) -> int:
     """Count the elements of all parameters. Patterns in weights outside the file are not looked for."""
     return sum(parameter.size for parameter in _find_parameters(model))
 
 
+@refuse_malformed("A parameter")
 def weights_sha256(model: Model) -> str:
     """Compute the SHA-256 of the weights alone, in hexadecimal: the same for another export of the same weights.
 
@@ -131,7 +137,7 @@ class _Tensor:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.dims, dtype=np.float64))
+        return math.prod(self.dims)
 
     def values(self, graph: Graph) -> AnyArray:
         """The values.
@@ -226,7 +232,12 @@ class _Uses:
     def __init__(self, graph: Graph, nodes: list[NodeProto]) -> None:
         self._graph, self._nodes = graph, nodes
         main = graph.model.proto.graph
-        self.names = {name for node in nodes for name in node.input}
+        self._users: dict[str, list[NodeProto]] = {}
+        for node in nodes:
+            for name in set(node.input):
+                self._users.setdefault(name, []).append(node)
+        self._is_decision: dict[str, bool] = {}
+        self.names = self._users.keys()
         self.tensors = {tensor.name: _Tensor.of(tensor.name, tensor) for tensor in main.initializer}
         for sparse in main.sparse_initializer:
             self.tensors[sparse.values.name] = _Tensor(sparse.values.name, sparse.values.data_type, tuple(sparse.dims))
@@ -261,12 +272,10 @@ class _Uses:
 
     def _sources(self, names: Iterable[tuple[str, bool]]) -> set[str]:
         """Tensors that constants are computed from, without numbers such as epsilons among them."""
-        found: set[str] = set()
-        for name, single in names:
-            for source in self._graph.ancestors(name) & self.tensors.keys():
-                if (single and source == name) or self.tensors[source].size > 1:
-                    found.add(source)
-        return found
+        pairs = list(names)
+        sources = self._graph.ancestors(*(name for name, _ in pairs)) & self.tensors.keys()
+        single = {name for name, single in pairs if single}
+        return {name for name in sources if name in single or self.tensors[name].size > 1}
 
     def _table_inputs(self, node: NodeProto) -> Iterator[tuple[str, bool]]:
         """Tables that are looked up in, unless what is looked up decides alone, as the rows of a mask do."""
@@ -276,17 +285,20 @@ class _Uses:
 
     def _decides(self, name: str, depth: int = 0) -> bool:
         """Whether a tensor is only compared with others, or a condition: no gradient passes there."""
-        users = [user for user in self._nodes if name in user.input]
-        return (
-            bool(users)
-            and depth < _MAX_MOVES
-            and all(
-                user.op_type in _DECISIONS
-                or (user.op_type == "Where" and name not in user.input[1:])
-                or (user.op_type in _LAYOUT and all(self._decides(output, depth + 1) for output in user.output))
-                for user in users
+        if name not in self._is_decision:
+            users = self._users.get(name, ())
+            self._is_decision[name] = False  # where operators form a cycle
+            self._is_decision[name] = (
+                bool(users)
+                and depth < _MAX_MOVES
+                and all(
+                    user.op_type in _DECISIONS
+                    or (user.op_type == "Where" and name not in user.input[1:])
+                    or (user.op_type in _LAYOUT and all(self._decides(output, depth + 1) for output in user.output))
+                    for user in users
+                )
             )
-        )
+        return self._is_decision[name]
 
     def _factor_inputs(self, node: NodeProto) -> Iterator[tuple[str, bool]]:
         """Constants beside a computed tensor that is not the model's input in another unit or layout."""

@@ -15,9 +15,8 @@ import onnx.inliner
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxrich.errors import ModelError
+from onnxrich.model.validity import STANDARD, refuse_malformed
 
-# Names of the default operator set.
-STANDARD = ("", "ai.onnx")
 LOOPS = ("Loop", "Scan")
 # Operators that treat rows alike, whatever axes come before them; Softmax only along the last axis.
 MOVABLE = {"Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Identity", "Relu", "Sigmoid", "Tanh", "Softmax", "LogSoftmax"}
@@ -33,6 +32,7 @@ PASSES_CONDITION = {"Cast", "Identity", "Not", "Reshape", "Squeeze", "Unsqueeze"
 MAX_NESTED_BRANCHES = 16
 
 
+@refuse_malformed("A function, branch or loop")
 def simplify(proto: ModelProto, path: str) -> ModelProto | None:
     """Copy a model and inline its functions, decided branches, fused activations and tails of loops and branches.
 

@@ -17,6 +17,7 @@ from onnxrich.metrics.curves import compute_curves, compute_curves_on
 from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import copied_labels, label_notices
+from onnxrich.metrics.magnitude import check_magnitude
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import few_rows_notices
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
@@ -95,7 +96,11 @@ def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None
         sample: the rows, as moments.
         record: where they come from.
         fitted: sample over whose eigenfunctions the curves are drawn; the sample itself when left out.
+
+    Raises:
+        DataError: when features or outputs are too large or too small for double precision.
     """
+    check_magnitude(sample.moments)
     names = select(record.asked or None)
     sample, record = _check_row_order(sample, record)
     record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))

@@ -16,6 +16,7 @@ from onnxrich.model.file import Input, Model, read_model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Candidates, Head, allowed_residual, find_candidates
 from onnxrich.model.head.layers import layer_tensors
+from onnxrich.model.not_finite import explain_not_finite
 from onnxrich.model.parameters import count_parameters, weights_sha256
 from onnxrich.pipelines.options import InspectOptions
 from onnxrich.results.inspection import Candidate, Inspection
@@ -50,7 +51,7 @@ def inspect(model: str | os.PathLike[str] | bytes | ModelProto, options: Inspect
         ),
         outputs=graph.outputs,
         candidates=tuple(
-            _candidate(loaded, found, number, head, verify=options.verify) for number, head in enumerate(heads, 1)
+            _candidate(graph, found, number, head, verify=options.verify) for number, head in enumerate(heads, 1)
         ),
         rejected=tuple({"tensor": end.tensor, "reason": end.reason} for end in dead_ends),
         tail=_tail(graph, heads[0]) if heads else (),
@@ -70,15 +71,17 @@ def _layers(graph: Graph, head: Head) -> tuple[dict[str, str], ...]:
     )
 
 
-def _candidate(model: Model, found: Candidates, number: int, head: Head, *, verify: bool) -> Candidate:
+def _candidate(graph: Graph, found: Candidates, number: int, head: Head, *, verify: bool) -> Candidate:
     count = len(found.heads)
-    residual, rows, problem = _verified(model, head) if verify else (None, None, "not verified")
+    residual, rows, problem = _verified(graph.model, head) if verify else (None, None, "not verified")
     verified = residual is not None and residual <= allowed_residual(head)
     is_finite = residual is None or math.isfinite(residual)
     if problem:
         reason = f"not verified: {problem}" if verify else problem
     elif not is_finite:
+        cause = explain_not_finite(graph, head.outputs.tensor)
         reason = "not verified: its outputs are no finite numbers on made-up inputs, or not those of its constants"
+        reason += "" if cause is None else f"; {cause}"
     elif not verified:
         reason = f"its constants explain the outputs only to {residual:.1e}"
     elif not found.is_unique:

@@ -10,10 +10,11 @@ import numpy as np
 from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.engine.layers import LayerMoments, skipped_notices
 from onnxrich.engine.result import PassResult
-from onnxrich.errors import Notice
+from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.jackknife import ENOUGH, estimate_intervals
 from onnxrich.metrics.linalg import centered_spectrum
+from onnxrich.metrics.magnitude import check_magnitude
 from onnxrich.metrics.registry import evaluate
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.metrics.row_order import row_order_ratio
@@ -46,10 +47,13 @@ def evaluate_layers(
     layers, skipped = list[Layer](), list[str]()
     with timing.measure(Stage.LAYERS):
         for layer_moments in result.layers:
-            if layer_moments.is_finite:
-                layers.append(_evaluate_layer(layer_moments, result))
-            else:
+            if not layer_moments.is_finite:
                 skipped.append(f"{layer_moments.tensor!r}: it holds NaN or infinity")
+                continue
+            try:
+                layers.append(_evaluate_layer(layer_moments, result))
+            except DataError as error:  # its size
+                skipped.append(f"{layer_moments.tensor!r}: {error.found}")
         layers.append(_evaluate_features(result))
     return tuple(layers), (*skipped_notices(skipped), *_few_rows_notices(layers, result.moments.n))
 
@@ -100,7 +104,11 @@ def to_layer(
         operator: operators that make the tensor.
         rows: how rows are made of the tensor.
         has_order: whether rows are samples, whose order can be tested.
+
+    Raises:
+        DataError: when its features are too large or too small for double precision.
     """
+    check_magnitude(moments)
     sample = Sample.from_moments(moments, blocks)
     if has_order and row_order_ratio(sample) is not None:
         sample = replace(sample, is_ordered=True)

@@ -14,10 +14,11 @@ from onnxrich.data.open import open_source
 from onnxrich.engine.prepared import measure_pilot
 from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import HeadError, ModelError, OutputError
-from onnxrich.model.file import Model, is_external, iter_tensors, read_model
+from onnxrich.model.file import Model, read_model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import Head, find_head, measure_head
 from onnxrich.model.patch import instrument as patches
+from onnxrich.model.traversal import is_external, iter_tensors
 from onnxrich.pipelines.options import ExposeOptions, HeadOptions, InstrumentOptions
 
 ModelLike = str | os.PathLike[str] | bytes | ModelProto

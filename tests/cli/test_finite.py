@@ -53,8 +53,8 @@ def test_results_are_finite(make: Any, value: float) -> None:
     """A result is strict JSON and its norm that of the weights, or the model is refused, whatever its constants."""
     try:
         analysis = onnxrich.run(make(value), X)
-    except onnxrich.DataError as error:  # outputs of NaN or +∞
-        assert "NaN or infinity" in str(error)
+    except onnxrich.ModelError as error:  # outputs of NaN or +∞
+        assert f"holds {'NaN' if np.isnan(value) else 'infinity'} in 1 of" in str(error)
         assert not value < 0
         return
     assert strict(json.dumps(analysis.to_dict()))["metrics"]["parameter_norm"] == pytest.approx(NORM, rel=1e-12)
@@ -82,6 +82,88 @@ def test_inspection_is_finite(tmp_path: Path) -> None:
     (candidate,) = strict(result.stdout)["candidates"]
     assert candidate["residual"] is None
     assert candidate["reason"].startswith("not verified: its outputs are no finite numbers")
+    assert candidate["reason"].endswith("; the initializer 'w2' holds NaN in 3 of 24 values")
+
+
+def poked(values: np.ndarray, value: float) -> np.ndarray:
+    """A copy whose first two numbers are others."""
+    copy = values.copy()
+    copy.flat[:2] = value
+    return copy
+
+
+def with_constant_node(value: float) -> onnx.ModelProto:
+    proto = build("a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2)", w1=W1)
+    del proto.graph.initializer[1]
+    tensor = numpy_helper.from_array(poked(W2, value), "w2")
+    proto.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["w2"], value=tensor))
+    return proto
+
+
+def with_sparse(value: float) -> onnx.ModelProto:
+    proto = build("a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2)", w1=W1)
+    del proto.graph.initializer[1]
+    values = numpy_helper.from_array(poked(W2, value).ravel()[:20], "w2")
+    places = numpy_helper.from_array(np.arange(20), "places")
+    proto.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [8, 3]))
+    return proto
+
+
+def with_attribute(value: float) -> onnx.ModelProto:
+    proto = build("a = MatMul(x, w1) h = LeakyRelu(a) y = MatMul(h, w2)", w1=W1, w2=W2)
+    proto.graph.node[1].attribute.append(onnx.helper.make_attribute("alpha", value))
+    return proto
+
+
+QUANTIZED = RNG.integers(-9, 9, (8, 3)).astype(np.int8)
+BROKEN = {
+    "the initializer 'w1' holds {} in 2 of 48 values":
+        lambda v: build("a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2)", w1=poked(W1, v), w2=W2),
+    "the initializer 'b' holds {} in 2 of 8 values":
+        lambda v: build("a = MatMul(x, w1) s = Add(a, b) h = Relu(s) y = MatMul(h, w2)", w1=W1, w2=W2,
+                        b=poked(np.ones(8, np.float32), v)),
+    "the initializer 's' holds {} in 1 of 1 values":
+        lambda v: build("a = MatMul(x, w1) h = Relu(a) d = DequantizeLinear(q, s, z) y = MatMul(h, d)", w1=W1,
+                        q=QUANTIZED, s=np.float32(v), z=np.int8(0)),
+    "the constant 'w2' holds {} in 2 of 24 values": with_constant_node,
+    "the initializer 'w2' holds {} in 2 of 24 values": with_sparse,
+    "the attribute 'alpha' of the LeakyRelu that gives 'h' holds {} in 1 of 1 values": with_attribute,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("said", BROKEN)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_weights_that_are_no_numbers(said: str, value: float) -> None:
+    """A model with NaN or infinity in its weights is refused: what holds them is named, and not the data's scale."""
+    with pytest.raises(onnxrich.ModelError) as caught:
+        onnxrich.run(BROKEN[said](value), X)
+    assert said.format("NaN" if np.isnan(value) else "infinity") in str(caught.value)
+    assert "scale" not in str(caught.value)
+    json.dumps(onnxrich.inspect(BROKEN[said](value)).to_dict(), allow_nan=False)
+
+
+def test_overflow_of_the_model_alone() -> None:
+    """Where all weights are finite, the scale is what overflows."""
+    with refused(onnxrich.DataError, "though the inputs and the weights are finite"):
+        onnxrich.run(build("a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2)", w1=W1 * np.float32(1e38), w2=W2), X)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-100, 1e100, 1e150])
+@pytest.mark.parametrize("part", ["features", "outputs"])
+def test_sizes_beyond_double_precision(part: str, factor: float) -> None:
+    """Features and outputs whose products overflow or vanish are refused; those of single precision are not."""
+    first, last = (factor, 1.0) if part == "features" else (1.0, factor)
+    body = "a = MatMul(x, w1) h = Relu(a) y = MatMul(h, w2)"
+
+    def model(first: float, last: float) -> onnx.ModelProto:
+        weights = {"w1": W1.astype(float) * first, "w2": W2.astype(float) * last}
+        return build(body, x="double[N,6] x", y="double[N,3] y", **weights)
+
+    with refused(onnxrich.DataError, f"the {part} are of the size of"):
+        onnxrich.run(model(first, last), X.astype(float))
+    small = [onnxrich.run(model(scale, 1.0), X.astype(float)) for scale in (1e-44, 1.0, 1e37)]
+    assert [result.metrics["d_lr"] for result in small] == pytest.approx([small[1].metrics["d_lr"]] * 3, rel=1e-6)
 
 
 def test_operators_that_lack_inputs() -> None:

@@ -18,8 +18,9 @@ from zoo_text import build, refused, two_layers, whole, within
 import onnxrich
 from onnxrich._utils.files import open_regular
 from onnxrich.errors import ModelError, OutputError
-from onnxrich.model.file import Input, is_external, iter_tensors, read_model
+from onnxrich.model.file import Input, read_model
 from onnxrich.model.parameters import count_parameters
+from onnxrich.model.traversal import is_external, iter_tensors
 
 BYTES = two_layers().SerializeToString()
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper, parser
-from zoo_text import build, two_layers
+from zoo_text import build
 
 from onnxrich.model.file import Model, read_model
 from onnxrich.model.parameters import count_parameters, squared_norm, weights_sha256
@@ -218,8 +218,8 @@ def test_a_weight_that_is_no_number() -> None:
     assert np.isnan(norm)
 
 
-def test_sparse_weights_and_sizes_beyond_64_bits() -> None:
-    """Sparse weights count with their zeros. A size that a file merely claims does not wrap around."""
+def test_sparse_weights() -> None:
+    """Sparse weights count with their zeros."""
     proto = build("h = MatMul(x, s) y = MatMul(h, w2)", w2=HEAD)
     proto.graph.sparse_initializer.add(
         values=numpy_helper.from_array(np.ones(2, np.float32), "s"),
@@ -227,10 +227,6 @@ def test_sparse_weights_and_sizes_beyond_64_bits() -> None:
         dims=[6, 8],
     )
     assert count_parameters(read_model(proto)) == 6 * 8 + 8 * 3
-    claimed = two_layers()
-    claimed.graph.initializer[0].CopyFrom(TensorProto(name="w1", data_type=TensorProto.FLOAT, dims=[2**40, 2**40]))
-    assert count_parameters(read_model(claimed)) == 8 * 3 + 2**80
-    assert squared_norm(read_model(claimed), external=False) is None
 
 
 # Digests

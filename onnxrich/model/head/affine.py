@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from onnxrich.model.graph import Graph, attribute
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
 

@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto
 from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.head.affine import Affine, Axes, batch_factors, read_affine, to_double
 from onnxrich.model.head.quantized import read_quantized
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 from onnxrich.moments.matrix import Array
 
 # The most features for which the identity is written down, as where φ itself is added to its layer's outputs.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxrich.errors import HeadError, ModelError, Notice, OnnxrichError
+from onnxrich.errors import HeadError, ModelError, Notice
 from onnxrich.model.file import Model
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.affine import Affine, Axes
@@ -18,10 +18,9 @@ from onnxrich.model.head.chain import Chain
 from onnxrich.model.head.messages import MAX_MESSAGE, explain_no_head, fit, listing_error
 from onnxrich.model.head.pooling import Pool
 from onnxrich.model.head.search import DeadEnd, find_between, search_back
+from onnxrich.model.validity import refuse_malformed
 from onnxrich.moments.matrix import Array
 from onnxrich.moments.precision import EPS
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +183,8 @@ def find_candidates(graph: Graph, starts: Sequence[str]) -> Candidates:
     parts: dict[str, list[Head]] = {}
     dead_ends: dict[str, list[DeadEnd]] = {}
     for start in starts:
-        ends = _guarded(lambda start=start: search_back(graph, start), start)  # type: ignore[misc]
+        with refuse_malformed(f"An operator behind output {start!r}"):
+            ends = search_back(graph, start)
         stops = [end for end in ends if isinstance(end, DeadEnd)]
         heads = [_head_of(end) for end in ends if isinstance(end, Chain)]
         if stops or not heads:
@@ -205,9 +205,11 @@ def find_candidates(graph: Graph, starts: Sequence[str]) -> Candidates:
 def _leave_out_unread(graph: Graph, whole: dict[str, Head]) -> None:
     """Leave out the outputs of a head that do not reach the one tensor which needs the head, such as unused classes."""
     keys = {start: (head.features.tensor, head.outputs.tensor) for start, head in whole.items()}
+    uses = Counter(keys.values())
     for start, key in keys.items():
-        if list(keys.values()).count(key) == 1:
-            ends = _guarded(lambda start=start: search_back(graph, start, selects=True), start)  # type: ignore[misc]
+        if uses[key] == 1:
+            with refuse_malformed(f"An operator behind output {start!r}"):
+                ends = search_back(graph, start, selects=True)
             whole[start] = next((_head_of(end) for end in ends if isinstance(end, Chain)), whole[start])
 
 
@@ -255,24 +257,6 @@ def allowed_residual(head: Head) -> float:
     products = 16 * np.sqrt(head.p or 1) * EPS["float64" if dtype == "float64" else "float32"]
     quantization = head.affine.quantization_step if head.affine else 0.0
     return float(min(0.1, max(64 * EPS[dtype], products, quantization)))
-
-
-def _guarded(search: Callable[[], T], start: str) -> T:
-    """Run a search; the readers rely on the inputs that ONNX prescribes for each operator.
-
-    Raises:
-        ModelError: when an operator lacks some.
-    """
-    try:
-        return search()
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, OnnxrichError):
-            raise
-        raise ModelError(
-            f"An operator behind output {start!r} is malformed ({type(error).__name__})",
-            "operators with the inputs and attributes that ONNX prescribes",
-            "Check the model with onnx.checker.check_model(model, full_check=True).",
-        ) from error
 
 
 def _head_of(chain: Chain) -> Head:
@@ -349,7 +333,8 @@ def _view_of(tensor: str, shape: tuple[int, ...]) -> View:
 
 def _between(graph: Graph, features: str, outputs: str, number: int | None) -> Head | UnmeasuredHead:
     """Take two tensors as features and outputs, with the affine map between them if the graph shows one."""
-    chain = _guarded(lambda: find_between(graph, features, outputs), outputs)
+    with refuse_malformed(f"An operator behind {outputs!r}"):
+        chain = find_between(graph, features, outputs)
     if chain is not None:
         return _head_of(chain) if number is None else _numbered([_head_of(chain)], number)
     if number is not None:

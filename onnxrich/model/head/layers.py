@@ -20,6 +20,7 @@ from onnxrich.model.graph import Graph, attribute
 from onnxrich.model.head.chain import BY_CONSTANT, MEANS, UNCHANGED
 from onnxrich.model.head.head import Head
 from onnxrich.model.head.tail import DOMAINS
+from onnxrich.model.validity import refuse_malformed
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class LayerTensor:
     terms: tuple[str, ...] = ()
 
 
+@refuse_malformed("A hidden layer")
 def layer_tensors(graph: Graph, head: Head) -> list[LayerTensor]:
     """Find the layers between the inputs and the features of a head, in the order in which they run."""
     ancestors = graph.ancestors(head.features.tensor)
@@ -93,6 +95,7 @@ def layer_tensors(graph: Graph, head: Head) -> list[LayerTensor]:
     return [layer for layer in layers.values() if layer.tensor not in terms or len(follower.uses(layer.tensor)) > 1]
 
 
+@refuse_malformed("A hidden layer")
 def chosen_tensors(graph: Graph, head: Head, names: Sequence[str]) -> list[LayerTensor]:
     """Find the layers of some names, in the order in which they run.
 

@@ -22,7 +22,7 @@ from onnxrich.model.head.affine import (
     read_matmul,
     to_double,
 )
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 from onnxrich.moments.matrix import Array
 
 MICROSOFT = "com.microsoft"

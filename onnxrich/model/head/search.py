@@ -22,7 +22,7 @@ from onnxrich.model.head.tail import (
     is_fixed_expectation,
     is_probability,
 )
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 
 # Operators between a tensor and its linear layer, at most.
 MAX_DEPTH = 256

@@ -12,7 +12,7 @@ from onnx import NodeProto
 from onnxrich.model.graph import Graph
 from onnxrich.model.head.affine import Affine
 from onnxrich.model.head.chain import BY_CONSTANT, MOVES, UNCHANGED
-from onnxrich.model.simplify import STANDARD
+from onnxrich.model.validity import STANDARD
 
 # Operators that may stand between the last linear layer and an output of the model, besides those in `chain`.
 AFTER_HEAD = {
