@@ -182,7 +182,7 @@ CASES = [
     *(
         Case(f"saved-{verb}-{name}", make, (verb, "saved", *options), says="saved|analysis|moments")
         for name, make in SAVED.items()
-        for verb, options in (("render", ("-o", "out")), ("track", ()), ("compare", ()))
+        for verb, options in (("render", ("-o", "out")), ("track", ()), ("compare", ("saved",)))
     ),
     *(
         Case(f"name-{label}", _hostile_name(name), ("run", "--data", "data.npz", "--json", "--", name), rows=X)

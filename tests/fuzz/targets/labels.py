@@ -14,7 +14,7 @@ from fuzz.rows import X, Y, npy, pack
 from fuzz.targets.model import refuse_constant
 from onnxrich.pipelines.options import RunOptions
 from onnxrich.pipelines.run import run
-from onnxrich.results.serialize import to_ascii
+from onnxrich.results.serialize import to_text
 
 SUFFIX = ".npz"
 TYPES = ("i1", "u1", "i2", ">i4", "i8", "u8", "f2", "f4", "f8", "g", "?", "U5", "c8", "M8[s]")
@@ -52,4 +52,4 @@ def _label(rng: random.Random, kind: str, label: int) -> object:
 def check(path: Path) -> None:
     """Run the honest model: the document of the result is strict JSON."""
     analysis = run(two_layers(), RunOptions(data=str(path), labels="y"))
-    json.loads(to_ascii(analysis.to_dict()), parse_constant=refuse_constant)
+    json.loads(to_text(analysis.to_dict()), parse_constant=refuse_constant)
