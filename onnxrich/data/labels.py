@@ -168,7 +168,7 @@ def check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int | None, ...],
     Raises:
         DataError: when labels can't have its type or its number of axes.
     """
-    if dtype.kind not in "biuf" or not shape or (len(shape) > 2 and dtype.kind not in "iu"):
+    if dtype.kind not in "biuf" or not shape or 0 in shape[1:] or (len(shape) > 2 and dtype.kind not in "iu"):
         raise DataError(
             f"labels {name!r} have type {dtype} and shape {shape}",
             "integer classes of shape (rows,) or, of tokens and positions, (rows, …); or real values of shape (rows,) "
@@ -300,7 +300,8 @@ def _renumber(source: Source, names: tuple[str, ...], known: tuple[str, ...]) ->
     """Replace each label, an index into `names`, by the index of the same name in `known`."""
     if names == known:
         return source
-    numbers = np.array([known.index(name) for name in names])
+    index = {name: number for number, name in enumerate(known)}
+    numbers = np.array([index[name] for name in names])
 
     def read(shard: Shard | None, size: int) -> Iterator[Batch]:
         for batch in source.read(shard, size):

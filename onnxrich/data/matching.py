@@ -589,6 +589,8 @@ def convert_array(entry: Input, array: AnyArray) -> AnyArray:
                 f"values that {entry.dtype} holds",
                 "Check the data and their type.",
             )
+    # Bytes of booleans in a file may be others than 0 and 1, which the runtime takes for numbers.
+    array = array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
     # The runtime misreads foreign byte orders silently. A number too large for the type becomes infinite, and the pass
     # refuses it if it reaches the features.
     with np.errstate(over="ignore"):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxrich.errors import DataError
+from onnxrich._utils.formatting import name_list
+from onnxrich.errors import DataError, Notice
 
 AnyArray = NDArray[Any]
 
@@ -22,6 +23,9 @@ SCAN_ROWS = 65_536
 _LOAD_ROWS = 1024
 # Bytes that are loaded at most, so that rows of sequential data can be drawn at random.
 MAX_LOADED_BYTES = 2**32
+# How many times its own size a file may unpack to, where that is more than so many bytes. Deflate reaches 1,032 times,
+# with zeros alone; files of numbers that differ stay below 20.
+_MOST_EXPANSION, _SMALL_BYTES = 1000, 2**28
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,31 @@ def read_ascending(array: Any, rows: Rows, index: Callable[[AnyArray], Any]) -> 
         return np.asarray(array[rows.start : rows.stop])
     ascending, inverse = np.unique(rows, return_inverse=True)
     return np.asarray(index(ascending))[inverse]
+
+
+def check_expansion(name: str, unpacked: int, stored: Callable[[], int]) -> None:
+    """Check that packed data don't unpack to far more than they can hold.
+
+    Args:
+        name: name of the data.
+        unpacked: bytes that they claim to unpack to.
+        stored: returns the bytes that they take, which is asked for where they claim much.
+
+    Raises:
+        DataError: when they claim a thousand times as much, and much in all.
+    """
+    if unpacked > _SMALL_BYTES and unpacked > _MOST_EXPANSION * (size := stored()):
+        raise DataError(
+            f"{name} has {size:,} bytes, and claims to unpack to {unpacked:,}",
+            f"at most {_MOST_EXPANSION:,} times its size",
+            "Check where it comes from: it would fill the memory, or take for ever.",
+        )
+
+
+def unwritten_notice(name: str, fields: Sequence[str]) -> Notice:
+    """Say that parts of some fields are not in a file, and read as a value that stands for them."""
+    message = f"Parts of {name_list(fields)} are not in {name}, and are read as the value that fills them, mostly 0."
+    return Notice("parts_filled_in", message)
 
 
 def to_array(name: str, values: Any) -> AnyArray:

@@ -128,7 +128,8 @@ class PreparedModel:
         target_mean = np.zeros(self.plan.K)
         if self.plan.target_kind == "values":
             table, _ = one_hot(self.first.labels, C=1)
-            target_mean = target_mean if table is None else table.mean(axis=0)
+            with np.errstate(invalid="ignore"):  # infinities of both signs
+                target_mean = target_mean if table is None else table.mean(axis=0)
         means = (self.features.mean(axis=0), self.outputs.mean(axis=0), target_mean)
         phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
         if self.patch.weight is not None and self.head.affine is not None:

@@ -296,3 +296,10 @@ def test_words_of_no_characters(code: int, tmp_path: Path) -> None:
     np.save(tmp_path / "words.npy", codes.view("<U1"))
     with refused(DataError, "'words' contains invalid Unicode; needed: text. Save the labels again."):
         source_of(two_layers(), X, tmp_path / "words.npy")
+
+
+def test_labels_without_columns(tmp_path: Path) -> None:
+    """Labels of shape (rows, 0) say nothing about the rows."""
+    path = saved(tmp_path, x=X, y=np.zeros((ROWS, 0), np.int64))
+    with refused(DataError, f"labels 'y' have type int64 and shape ({ROWS}, 0)"):
+        source_of(two_layers(), path)

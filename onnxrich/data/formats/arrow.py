@@ -35,5 +35,5 @@ def read_ipc(path: DataPath) -> Any:
         reader = pa.ipc.open_file(buffer) if start == b"ARROW1" else pa.ipc.open_stream(buffer)
         table = reader.read_all()
         table.validate(full=True)
-        check_names(table.schema)
+        check_names(path, (entry.name for entry in table.schema))
         return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from onnxrich.errors import DataError
 
 # The column that lets lists of different lengths be padded: it is 0 where a model ignores padding.
 MASK = "attention_mask"
+
+# Numbers of a block of padded lists, and how many times the numbers of the lists they may be where they are more.
+_MOST_PADDED, _MOST_PADDING = 2**26, 64
 
 # Numbers in text files.
 INTEGER = r"^\s*[+-]?\d{1,18}\s*$"
@@ -116,10 +120,8 @@ class ArrowData:
         storage = _storage_type(entry.type)
         if entry.name in self.numbers:
             return Field(entry.name, self.numbers[entry.name], (self.n,))
-        has_bytes = types.is_struct(storage) and any(
-            storage.field(at).name == "bytes" for at in range(storage.num_fields)
-        )
-        if has_bytes or types.is_binary(storage) or types.is_large_binary(storage):
+        image = _bytes_of(storage)
+        if types.is_binary(image) or types.is_large_binary(image):
             return Field.of_images(entry.name, self.n)
         if types.is_dictionary(storage):
             storage = storage.value_type
@@ -130,7 +132,8 @@ class ArrowData:
             shape += (storage.list_size if types.is_fixed_size_list(storage) else None,)
             storage = storage.value_type
         if isinstance(entry.type, pyarrow().FixedShapeTensorType):
-            shape = (self.n, *entry.type.shape)
+            sizes = entry.type.shape
+            shape = (self.n, *(sizes[axis] for axis in entry.type.permutation or range(len(sizes))))
         if not (types.is_integer(storage) or types.is_floating(storage) or types.is_boolean(storage)):
             return None
         return Field(entry.name, np.dtype(storage.to_pandas_dtype()), shape, classes=self.classes.get(entry.name))
@@ -196,6 +199,12 @@ class ArrowData:
         return _lists_to_numpy(_storage_array(column), name, pad=MASK in self.schema.names)
 
 
+def _bytes_of(storage: Any) -> Any:
+    """Return the type of the field `bytes` of a structure, which images of Hugging Face have; other types unchanged."""
+    index = storage.get_field_index("bytes") if pyarrow().types.is_struct(storage) else -1
+    return storage if index < 0 else storage.field(index).type
+
+
 def _has_null_inside(column: Any) -> AnyArray:
     """Tell for each row whether a list, or a list in it, has a missing value."""
     if not _is_list(_storage_type(column.type)):
@@ -226,6 +235,12 @@ def _lists_to_numpy(lists: Any, name: str, *, pad: bool) -> AnyArray:
             f"column {name!r} holds lists of {int(lengths.min())} and of {longest} numbers",
             f"rows of one shape within a batch, or a column {MASK!r} that marks what is padding",
             "Pad them to the same length, or pass --batch-size 1.",
+        )
+    if longest * len(lengths) > max(_MOST_PADDED, _MOST_PADDING * len(inner)):
+        raise DataError(
+            f"column {name!r} holds a list of {longest:,} numbers among {len(lengths):,} short ones",
+            "lists of similar lengths, which are padded to the longest",
+            "Cut that list, or pass --batch-size 1.",
         )
     padded = np.zeros((len(lengths), longest), inner.dtype)
     padded[np.arange(longest) < lengths[:, None]] = inner
@@ -287,10 +302,25 @@ def check_text_size(path: DataPath, file: Any) -> None:
         )
 
 
-def check_names(schema: Any) -> None:
-    """Decode the names of all columns, so that pyarrow raises now for a name that is no text."""
-    for entry in schema:
-        _ = entry.name
+def find_duplicate(names: Iterable[str]) -> str | None:
+    """Return a name that occurs more than once, None without any."""
+    counts = Counter(names).most_common(1)
+    return counts[0][0] if counts and counts[0][1] > 1 else None
+
+
+def check_names(path: DataPath, names: Iterable[str]) -> None:
+    """Check that each column has a name of its own.
+
+    Args:
+        path: the file.
+        names: names of the columns. Those of a damaged file may raise errors of pyarrow when they are taken.
+
+    Raises:
+        DataError: when two columns have the same name: only one of them could be read.
+    """
+    duplicate = find_duplicate(names)
+    if duplicate is not None:
+        raise DataError(f"{path.name} has two columns {duplicate!r}", "a name for each column", "Rename one of them.")
 
 
 def refuse_damaged_by_pyarrow(path: DataPath, kind: str) -> AbstractContextManager[None]:
@@ -300,7 +330,10 @@ def refuse_damaged_by_pyarrow(path: DataPath, kind: str) -> AbstractContextManag
         path: the file.
         kind: what it should be, such as "Parquet file".
     """
-    raised = (pyarrow().ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError)
+    raised = (
+        pyarrow().ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError,
+        MemoryError,
+    )  # fmt: skip
     return refuse_damaged(path.name, kind, raised)
 
 

@@ -14,7 +14,9 @@ from onnxrich.data.formats.columns import (
     INTEGER,
     NUMBER,
     ArrowData,
+    check_names,
     check_text_size,
+    find_duplicate,
     pyarrow,
     refuse_damaged_by_pyarrow,
 )
@@ -39,6 +41,7 @@ def open_csv(context: OpenContext) -> Table:
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, include_columns=names
         )
         table = csv.read_csv(file, parse_options=_parse_options(path, csv), convert_options=options)
+    _check_quotes(path, table)
     table = pa.table({name: _to_numbers(table.column(name)) for name in names})
     texts = [name for name in names if pa.types.is_string(table.schema.field(name).type)]
     numbers = {name: dtype for name in texts if (dtype := _number_type(table.column(name))) is not None}
@@ -62,16 +65,39 @@ def _read_names(path: DataPath, csv: Any) -> list[str]:
             "a first line with the names of the columns",
             "Write one before the rows, such as f1,f2,label.",
         )
-    duplicate = next((name for name in names if names.count(name) > 1), None)
+    duplicate = find_duplicate(names)
     if duplicate is not None and re.match(NUMBER, duplicate):
         raise DataError(
             f"{path.name}: the first line holds {duplicate} twice, as a row of data may, which is lost",
             "a first line with the names of the columns",
             "Write one before the rows, such as f1,f2,label.",
         )
-    if duplicate is not None:
-        raise DataError(f"{path.name} has two columns {duplicate!r}", "a name for each column", "Rename one of them.")
+    check_names(path, names)
     return names
+
+
+def _check_quotes(path: DataPath, table: Any) -> None:
+    """Refuse a quote that is opened and not closed: it would swallow the lines up to the next quote, or the end.
+
+    Quotes come in pairs but for a lone one inside an unquoted word, and only quoted values run over several lines.
+
+    Raises:
+        DataError: when their number is odd, and a value runs over several lines.
+    """
+    compute = pyarrow().compute
+    with path.open("a readable CSV file") as file:
+        quotes = sum(chunk.count(b'"') for chunk in iter(lambda: file.read(2**20), b""))
+    if quotes % 2 == 0:
+        return
+    for name in table.schema.names:
+        lines = compute.match_substring(table.column(name), "\n")
+        if compute.any(lines).as_py():
+            row = lines.index(True).as_py()
+            raise DataError(
+                f"{path.name} has an odd number of quotes, and a value of column {name!r} in row {row} spans lines",
+                "two quotes around each value that holds a line break",
+                "Close the quote.",
+            )
 
 
 def _is_row_of_numbers(names: Sequence[str]) -> bool:

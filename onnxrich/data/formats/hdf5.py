@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from onnxrich._utils.optional import import_optional
 from onnxrich.data.context import OpenContext
 from onnxrich.data.paths import DataPath, refuse_damaged
-from onnxrich.data.table import Block, Field, Rows, Table, read_ascending, split_rows
-from onnxrich.errors import DataError
+from onnxrich.data.table import Block, Field, Rows, Table, check_expansion, read_ascending, split_rows, unwritten_notice
+from onnxrich.errors import DataError, Notice
 
 # Names of a group that are read at most, and groups inside each other.
 _MAX_NAMES, _MAX_DEPTH = 10_000, 16
@@ -27,6 +27,9 @@ def open_hdf5(context: OpenContext) -> Table:
     path = context.path
     with _open(path) as file:
         fields = {field.name: field for field in _find_fields(file, "", path.name)}
+        claimed = sum(file[name].nbytes for name in fields)
+        check_expansion(path.name, claimed, lambda: file.id.get_filesize())
+        context.skipped.open_notices += _notice_unwritten(file, fields, path.name)
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
         with _open(path) as file:
@@ -35,6 +38,14 @@ def open_hdf5(context: OpenContext) -> Table:
                 yield Block(arrays, len(part))
 
     return Table(path.name, fields, read, random=True)
+
+
+def _notice_unwritten(file: Any, names: Iterable[str], name: str) -> list[Notice]:
+    """Name the datasets of which values were never written: they are read as zeros, or what else the file says."""
+    h5d = import_optional("h5py", "hdf5", "an HDF5 file").h5d
+    written = {name: file[name].id.get_space_status() for name in names if file[name].size}
+    unwritten = [name for name, status in written.items() if status != h5d.SPACE_STATUS_ALLOCATED]
+    return [unwritten_notice(name, unwritten)] if unwritten else []
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 from onnxrich.data.context import ImageSpec, OpenContext
 from onnxrich.data.paths import DataPath, refuse_damaged
 from onnxrich.data.source import SkippedItems
-from onnxrich.data.table import AnyArray, Column, Field, Rows, Table, split_rows
+from onnxrich.data.table import AnyArray, Column, Field, Rows, Table, check_expansion, split_rows
 from onnxrich.errors import DataError
 
 # What the readers of archives and arrays raise for damaged ones.
@@ -28,21 +29,27 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, NotImplementedE
 _NO_HEADER = (ValueError, KeyError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
-# The most axes of an array that NumPy 1 and 2 can both make.
-_MOST_AXES = 32
+# The most axes of an array that NumPy 1 and 2 can both make, and the most bytes of an array.
+_MOST_AXES, _MOST_BYTES = 32, 2**63 - 1
 
 
 @dataclass(frozen=True)
 class _Header:
-    """Shape, memory order and type of an array in a file."""
+    """Shape, memory order and type of an array in a file, and the position of its first byte."""
 
     shape: tuple[int, ...]
     fortran: bool
     dtype: np.dtype[Any]
+    offset: int
 
     @property
     def row_bytes(self) -> int:
         return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the array."""
+        return self.dtype.itemsize * math.prod(self.shape)
 
 
 def open_npy(context: OpenContext) -> Table:
@@ -55,16 +62,14 @@ def open_npy(context: OpenContext) -> Table:
     name = path.name.rpartition(".")[0]
     with path.open("a readable .npy file") as file:
         header = _read_header(file, path.name)
-        offset = file.tell()
-        _check_size(path.name, file.seek(0, io.SEEK_END) - offset, header)
+        _check_size(path.name, file.seek(0, io.SEEK_END) - header.offset, header)
         if 0 in header.shape:
             column = Column.from_array(name, np.empty(header.shape, header.dtype))
         elif path.remote:
             column = _column(lambda: path.open("a readable .npy file"), path.name, name, header)
         else:
             order: Any = "F" if header.fortran else "C"
-            array = np.memmap(file, dtype=header.dtype, mode="r", offset=offset, shape=header.shape, order=order)
-            column = Column.from_array(name, array)
+            column = Column.from_array(name, np.memmap(file, header.dtype, "r", header.offset, header.shape, order))
     return Table.from_columns(path.name, {name: column})
 
 
@@ -75,20 +80,22 @@ def open_npz(context: OpenContext) -> Table:
         DataError: when the file is missing, damaged, or holds Python objects or two arrays of a name.
     """
     path = context.path
-    with path.open("a readable .npz file") as file, _refuse_damaged(path.name):
-        members = zipfile.ZipFile(file).infolist()
     columns: dict[str, Column] = {}
-    for member in members:
-        name = member.filename.removesuffix(".npy")
-        if not member.filename.endswith(".npy"):
-            raise DataError(
-                f"{path.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez."
-            )
-        if name in columns:
-            raise DataError(
-                f"{path.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez."
-            )
-        columns[name] = _member_column(path, member, name)
+    with path.open("a readable .npz file") as file, _refuse_damaged(path.name):
+        archive = zipfile.ZipFile(file)
+        unpacked = sum(member.file_size for member in archive.infolist())
+        check_expansion(path.name, unpacked, lambda: file.seek(0, io.SEEK_END))
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if not member.filename.endswith(".npy"):
+                raise DataError(
+                    f"{path.name} holds a file {member.filename!r}", "NumPy arrays only", "Save it with numpy.savez."
+                )
+            if name in columns:
+                raise DataError(
+                    f"{path.name} holds {name!r} twice", "one array of each name", "Save it again with numpy.savez."
+                )
+            columns[name] = _member_column(path, archive, member, name)
     return Table.from_columns(path.name, columns)
 
 
@@ -109,8 +116,8 @@ def read_arrays(
     return {name: table.read_field(name, rows) for name in (table.fields if names is None else names)}
 
 
-def _member_column(path: DataPath, member: zipfile.ZipInfo, name: str) -> Column:
-    """Return the column of one array of a `.npz` file."""
+def _member_column(path: DataPath, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Column:
+    """Return the column of one array of a `.npz` file, which is open here and opened again to read its rows."""
     where = f"{path.name}, array {name!r}"
 
     @contextmanager
@@ -122,9 +129,10 @@ def _member_column(path: DataPath, member: zipfile.ZipInfo, name: str) -> Column
         ):
             yield file
 
-    with _refuse_damaged(where), open_member() as file:
+    # xz allocates as many bytes as the file says before it reads any.
+    with refuse_damaged(where, ".npz file", (*_DAMAGED, MemoryError)), archive.open(member) as file:
         header = _read_header(file, where)
-        _check_size(where, member.file_size - file.tell(), header)
+        _check_size(where, member.file_size - header.offset, header)
     return _column(open_member, where, name, header)
 
 
@@ -139,7 +147,7 @@ def _column(
         name: name of the field.
         header: header of the array.
     """
-    if not header.shape or header.fortran:
+    if not header.shape or header.fortran or 0 in header.shape:
         # A scalar has no rows, and an array in column order has no consecutive ones.
         with _refuse_damaged(where), open_file() as file:
             return Column.from_array(name, _read_whole(file, where, header))
@@ -147,8 +155,7 @@ def _column(
     def read(rows: Rows, size: int) -> Iterator[AnyArray]:
         assert isinstance(rows, range)  # noqa: S101 - the column is not random
         with _refuse_damaged(where), open_file() as file:
-            _read_header(file, where)
-            file.seek(rows.start * header.row_bytes, io.SEEK_CUR)
+            file.seek(header.offset + rows.start * header.row_bytes)
             for part in split_rows(rows, size):
                 content = file.read(len(part) * header.row_bytes)
                 if len(content) < len(part) * header.row_bytes:
@@ -160,21 +167,48 @@ def _column(
 
 def _read_whole(file: IO[bytes], where: str, header: _Header) -> AnyArray:
     try:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        file.seek(header.offset)
+        content = file.read(header.size)
     except MemoryError as error:
-        size = header.row_bytes * (header.shape[0] if header.shape else 1)
         raise DataError(
-            f"{where} has {size:,} bytes, columns first",
+            f"{where} has {header.size:,} bytes, columns first",
             "as much memory, or rows first, which are read block by block",
             "Save numpy.ascontiguousarray(array).",
         ) from error
+    return _to_array(content, header)
+
+
+def _to_array(content: bytes, header: _Header) -> AnyArray:
+    """Return the array of a header from its bytes."""
+    if len(content) < header.size:
+        raise EOFError
+    return np.ndarray(header.shape, header.dtype, content, order="F" if header.fortran else "C")
+
+
+def parse_npy(content: bytes, where: str) -> AnyArray:
+    """Return the array in the bytes of a `.npy` file.
+
+    Args:
+        content: the bytes.
+        where: name of the array for messages.
+
+    Raises:
+        DataError: when they are damaged, or hold anything but numbers or words.
+    """
+    header = _read_header(io.BytesIO(content), where)
+    _check_size(where, len(content) - header.offset, header)
+    return _to_array(content[header.offset :], header)
 
 
 def _read_header(file: IO[bytes], where: str) -> _Header:
     try:
         version = np.lib.format.read_magic(file)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = readers[version](file)
+        with warnings.catch_warnings():
+            # NumPy warns of headers that Python 2 wrote.
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = readers[version](file)
+        offset = file.tell()
     except _NO_HEADER as error:
         raise DataError(
             f"{where} is no NumPy array, or only a part of one", "a whole array", "Save or copy the file again."
@@ -192,14 +226,17 @@ def _read_header(file: IO[bytes], where: str) -> _Header:
         raise DataError(
             f"{where} has {len(shape)} axes", f"at most {_MOST_AXES}, the most of NumPy", "Save or copy the file again."
         )
-    return _Header(tuple(int(size) for size in shape), bool(fortran), dtype)
+    return _Header(tuple(int(size) for size in shape), bool(fortran), dtype, offset)
 
 
 def _check_size(where: str, size: int, header: _Header) -> None:
-    claimed = header.dtype.itemsize * math.prod(header.shape)
-    if size != claimed or any(length < 0 for length in header.shape):
+    # NumPy makes no array whose axes multiply to more, even if one of them has no entries.
+    most = header.dtype.itemsize * math.prod(max(1, length) for length in header.shape)
+    possible = most <= _MOST_BYTES and min(header.shape, default=0) >= 0
+    if size != header.size or not possible:
+        claimed = f"{header.size:,}" if possible else "a shape that no array has"
         raise DataError(
-            f"{where} has {size:,} bytes of data, and its header claims {claimed:,}",
+            f"{where} has {size:,} bytes of data, and its header claims {claimed}",
             "a whole file",
             "Save or copy it again.",
         )

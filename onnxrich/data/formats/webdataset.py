@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,11 +12,15 @@ import numpy as np
 
 from onnxrich.data.context import OpenContext
 from onnxrich.data.formats.columns import find_parts
+from onnxrich.data.formats.numpy import parse_npy
 from onnxrich.data.images.decode import ENDINGS
 from onnxrich.data.images.pool import ImageItem, decode_blocks
 from onnxrich.data.paths import DataPath
 from onnxrich.data.table import AnyArray, Block, Field, Rows, Table, split_rows
 from onnxrich.errors import DataError
+
+# Digits of a class that fits 64 bits.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,12 @@ def _find_part(extension: str, samples: Sequence[_Sample], tars: Sequence[DataPa
     if extension == "npy" or extension.endswith(".npy"):
         member = samples[0].members[extension]
         with tars[member.tar].open("a readable tar file") as file:
-            first = _parse_array(member.read(file))
+            try:
+                first = _parse_array(member.read(file))
+            except ValueError as error:
+                raise DataError(
+                    f"{tars[member.tar].name}, {samples[0].name}: {error}", "whole arrays", "Save or copy it again."
+                ) from error
         field = Field(extension.removesuffix(".npy"), first.dtype, (n, *first.shape))
         return _Part(field, extension, _parse_array)
     return None
@@ -175,17 +183,17 @@ def _find_part(extension: str, samples: Sequence[_Sample], tars: Sequence[DataPa
 
 def _parse_class(content: bytes) -> int:
     text = content[:64].decode("ascii", "replace").strip()
-    if not text.isdigit():
+    if not text.isdigit() or len(text) > _MOST_DIGITS:
         raise ValueError(f"{text!r} in .cls, which is no class")
     return int(text)
 
 
 def _parse_array(content: bytes) -> AnyArray:
     try:
-        array: AnyArray = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        array = parse_npy(content, ".npy")
+    except DataError as error:
         raise ValueError("no NumPy array of numbers in .npy") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf":
         raise ValueError("no NumPy array of numbers in .npy")
     return array
 

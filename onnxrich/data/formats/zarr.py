@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from onnxrich._utils.optional import import_optional
 from onnxrich.data.context import OpenContext
 from onnxrich.data.paths import DataPath, refuse_damaged
-from onnxrich.data.table import Block, Field, Rows, Table, read_ascending, split_rows
+from onnxrich.data.table import Block, Field, Rows, Table, check_expansion, read_ascending, split_rows, unwritten_notice
 from onnxrich.errors import DataError
 
 # Codecs that only unpack numbers. Others are refused: one of them unpickles, which could run code.
@@ -44,6 +45,10 @@ def open_zarr(context: OpenContext) -> Table:
         for name, array in arrays.items():
             _check_codecs(array.metadata.to_dict(), f"{path.name}: array {name!r}")
         fields = {name: Field(name, np.dtype(array.dtype), tuple(array.shape)) for name, array in arrays.items()}
+        claimed = sum(array.dtype.itemsize * math.prod(array.shape) for array in arrays.values())
+        check_expansion(path.name, claimed, lambda: sum(array.nbytes_stored() for array in arrays.values()))
+        unwritten = [name for name, array in arrays.items() if array.nchunks_initialized < array.nchunks]
+        context.skipped.open_notices += [unwritten_notice(path.name, unwritten)] if unwritten else []
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:
         for part in split_rows(rows, size):

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data.formats.files import KINDS, NAMES, WORDS, X, save, scalars
 from zoo_text import build, read_all, refused, source_of, two_layers
@@ -163,3 +165,43 @@ def test_no_table(kind: str, tmp_path: Path) -> None:
             read_all(source_of(two_layers(), tmp_path / f"d.{kind}"), 5)
     with refused(DataError, f"none.{kind}: No such file or directory"):
         source_of(two_layers(), tmp_path / f"none.{kind}")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_two_columns_of_a_name(kind: str, tmp_path: Path) -> None:
+    """Only one of them could be read."""
+    table = pa.Table.from_arrays([pa.array(X[:, 0]), pa.array(X[:, 1])], ["x", "x"])
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "d.parquet")
+    else:
+        with pa.ipc.new_file(tmp_path / "d.arrow", table.schema) as file:
+            file.write_table(table)
+    with refused(DataError, f"d.{kind} has two columns 'x'; needed: a name for each column."):
+        source_of(two_layers(), tmp_path / f"d.{kind}")
+
+
+@pytest.mark.parametrize("value", [1, "text", [1]])
+def test_structures_that_are_no_images(value: Any, tmp_path: Path) -> None:
+    """A structure is an image where its field `bytes` holds bytes."""
+    pq.write_table(pa.table({"x": [{"bytes": value}] * 3}), tmp_path / "d.parquet")
+    with refused(DataError, "d.parquet holds no arrays, and nothing for 'x'"):
+        source_of(two_layers(), tmp_path / "d.parquet")
+
+
+def test_tensors_in_another_order(tmp_path: Path) -> None:
+    """Tensors that are stored columns first come as their type says, as pyarrow makes arrays of them."""
+    kind = pa.fixed_shape_tensor(pa.float32(), (3, 2), permutation=[1, 0])
+    stored = pa.FixedSizeListArray.from_arrays(pa.array(X.reshape(-1)), 6)
+    pq.write_table(pa.table({"x": pa.ExtensionArray.from_storage(kind, stored)}), tmp_path / "d.parquet")
+    proto = build("h = Relu(x)", x="float[N,2,3] x", y="float[N,2,3] h")
+    rows, _ = read_all(source_of(proto, tmp_path / "d.parquet"), 5)
+    np.testing.assert_array_equal(rows["x"], X.reshape(-1, 3, 2).transpose(0, 2, 1))
+
+
+def test_one_long_list_among_short_ones(tmp_path: Path) -> None:
+    """Padding that would take far more than the lists is refused before anything is set aside for it."""
+    lists = pa.array([[1]] * 99 + [[1] * 2_000_000], pa.list_(pa.int64()))
+    pq.write_table(pa.table({"x": lists, "attention_mask": lists}), tmp_path / "d.parquet")
+    proto = build("c = Cast<to = 1>(x)\n h = Relu(c)", x="int64[N,L] x", y="float[N,L] h")
+    with refused(DataError, "holds a list of 2,000,000 numbers among 100 short ones"):
+        read_all(source_of(proto, tmp_path / "d.parquet"), 100)

@@ -128,3 +128,18 @@ def test_lines_of_different_length(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("a,b\n1,2\n3\n")
     with refused(DataError, "d.csv is damaged or no CSV file (CSV parse error: Expected 2 columns, got 1: 3)"):
         table_of(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize("rest", ['"cat\n2,dog\n3,ant\n', '"cat\n2,dog\n3,"ant"\n'])
+def test_quote_that_is_not_closed(rest: str, tmp_path: Path) -> None:
+    """A quote that is opened and not closed swallows the lines behind it: they would be missing."""
+    (tmp_path / "d.csv").write_text(f"x,label\n0,ant\n1,{rest}")
+    with refused(DataError, "d.csv has an odd number of quotes, and a value of column 'label' in row 1 spans lines"):
+        table_of(tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize("text", ['5" disk', '"5"" disk\nof metal"'])
+def test_quotes_of_honest_files(text: str, tmp_path: Path) -> None:
+    """A lone quote inside a word, and line breaks inside quotes, are read."""
+    (tmp_path / "d.csv").write_text(f"x,label\n0,ant\n1,{text}\n2,bee\n")
+    assert table_of(tmp_path / "d.csv").read_field("label").tolist()[::2] == ["ant", "bee"]

@@ -42,3 +42,18 @@ def table_only(path: Path) -> dict[str, np.ndarray]:
     table = table_of(path)
     assert {name.rpartition("/")[2] for name in table.fields} == {"z"}
     return {"x": np.concatenate(list(blocks_of(table, "z", 5)))}
+
+
+def test_rows_that_nobody_wrote(tmp_path: Path) -> None:
+    """A notice names datasets of which values were never written; more of these than the file can hold are refused."""
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file.create_dataset("x", (46, 6), "f4", chunks=(23, 6))[:23] = X
+    source = source_of(two_layers(), tmp_path / "d.h5")
+    np.testing.assert_array_equal(read_all(source, 5)[0]["x"], np.concatenate([X, np.zeros_like(X)]))
+    (notice,) = source.skipped.notices()
+    assert notice.code == "parts_filled_in"
+    assert notice.message.startswith("Parts of 'x' are not in d.h5, and are read as the value that fills them")
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("x", (10**12, 6), "f4", chunks=(1000, 6))
+    with refused(DataError, "huge.h5 has ", "and claims to unpack to 24,000,000,000,000; needed: at most 1,000 times"):
+        table_of(tmp_path / "huge.h5")

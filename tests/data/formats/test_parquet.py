@@ -59,3 +59,11 @@ def test_a_missing_label_beside_a_good_image(tmp_path: Path) -> None:
     (batch,) = source_of(model, tmp_path / "d.parquet", reading={"max_errors": 2}).batches(5)
     assert batch.inputs["x"][:, 0, 0, 0].tolist() == [2]
     assert batch.labels is not None and batch.labels.tolist() == [3]
+
+
+def test_numbers_that_repeat_without_end(tmp_path: Path) -> None:
+    """One number may stand for any number of rows: a thousand times its size is refused where it is much."""
+    zeros = pa.table({"x": pa.array(np.zeros(40_000_000))})
+    pq.write_table(zeros, tmp_path / "d.parquet", row_group_size=len(zeros))
+    with refused(DataError, "d.parquet has ", "and claims to unpack to 320,000,000", "at most 1,000 times its size"):
+        table_of(tmp_path / "d.parquet")

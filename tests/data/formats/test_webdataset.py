@@ -97,3 +97,19 @@ def test_a_class_that_is_none_beside_a_good_image(tmp_path: Path) -> None:
     (batch,) = source_of(IMAGES, path, reading={"max_errors": 1}).batches(5)
     assert batch.inputs["x"][:, 0, 0, 0].tolist() == [2]
     assert batch.labels is not None and batch.labels.tolist() == [1]
+
+
+def test_arrays_that_claim_gigabytes(tmp_path: Path) -> None:
+    """An array in a tar is refused before anything is set aside for what its header claims, the first one too."""
+    claims = npy(X[0]).replace(b"(6,), ", b"(99999999999,), ")[:128] + X[0].tobytes()
+    with refused(DataError, "d.tar, a: no NumPy array of numbers in .npy"):
+        source_of(two_layers(), tar(tmp_path / "d.tar", {"a.x.npy": claims}))
+    with refused(DataError, "d.tar, b: no NumPy array of numbers in .npy"):
+        read_all(source_of(two_layers(), tar(tmp_path / "d.tar", {"a.x.npy": npy(X[0]), "b.x.npy": claims})), 2)
+
+
+def test_classes_beyond_64_bits(tmp_path: Path) -> None:
+    """A class of 19 digits is none."""
+    files = {"a.x.npy": npy(X[0]), "a.cls": b"9" * 19}
+    with refused(DataError, "which is no class"):
+        read_all(source_of(two_layers(), tar(tmp_path / "d.tar", files)), 2)

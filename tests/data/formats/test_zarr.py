@@ -40,3 +40,18 @@ def test_a_single_zarr_array(tmp_path: Path) -> None:
     """An array without a group fits a single input."""
     zarr.create_array(tmp_path / "d.zarr", data=X)
     np.testing.assert_array_equal(read_all(source_of(two_layers(), tmp_path / "d.zarr"), 5)[0]["x"], X)
+
+
+def test_chunks_that_are_missing(tmp_path: Path) -> None:
+    """A notice names arrays of which chunks are missing; more of these than the files can hold are refused."""
+    group = zarr.create_group(tmp_path / "d.zarr")
+    group.create_array("x", data=X, chunks=(10, 6))
+    (tmp_path / "d.zarr/x/c/1/0").unlink()
+    source = source_of(two_layers(), tmp_path / "d.zarr")
+    assert [notice.code for notice in source.skipped.notices()] == ["parts_filled_in"]
+    assert not read_all(source, 5)[0]["x"][10:20].any()
+    zarr.create_group(tmp_path / "huge.zarr").create_array("x", shape=(10**12, 6), chunks=(1000, 6), dtype="f4")
+    with refused(
+        DataError, "huge.zarr has ", "and claims to unpack to 24,000,000,000,000; needed: at most 1,000 times"
+    ):
+        source_of(two_layers(), tmp_path / "huge.zarr")

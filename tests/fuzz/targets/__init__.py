@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Protocol, cast
 
 # Names of the modules in this folder.
-TARGETS = ("model", "patch", "run", "worker", "moments", "analysis", "checkpoint")
+TARGETS = (
+    "model", "patch", "run", "worker", "moments", "analysis", "checkpoint",
+    "npy", "npz", "idx", "csv", "json_rows", "parquet", "arrow", "hdf5", "zarr_rows", "webdataset",
+    "images", "labels", "settings",
+)  # fmt: skip
 
 
 class Target(Protocol):

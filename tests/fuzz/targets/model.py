@@ -9,7 +9,7 @@ from typing import Any
 from fuzz import models
 from onnxrich.pipelines.inspect import inspect
 from onnxrich.pipelines.options import InspectOptions
-from onnxrich.results.serialize import to_ascii
+from onnxrich.results.serialize import to_text
 
 SUFFIX = ".onnx"
 seeds, mutate = models.seeds, models.mutate
@@ -18,7 +18,7 @@ seeds, mutate = models.seeds, models.mutate
 def check(path: Path) -> None:
     """Inspect a model without running it. The document must be strict JSON."""
     inspection = inspect(str(path), InspectOptions(verify=False))
-    json.loads(to_ascii(inspection.to_dict()), parse_constant=refuse_constant)
+    json.loads(to_text(inspection.to_dict()), parse_constant=refuse_constant)
 
 
 def refuse_constant(constant: str) -> Any:

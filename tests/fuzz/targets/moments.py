@@ -12,7 +12,7 @@ import numpy as np
 from fuzz.saved import mutate_archive, mutate_value, to_json
 from onnxrich.pipelines.load import load
 from onnxrich.pipelines.options import LoadOptions
-from onnxrich.results.serialize import to_ascii
+from onnxrich.results.serialize import to_text
 
 SUFFIX = ".npz"
 SAVED = Path(__file__).parents[2] / "compatibility" / "0.1.0"
@@ -37,4 +37,4 @@ def _change_text(rng: random.Random, arrays: dict[str, Any]) -> dict[str, Any]:
 def check(path: Path) -> None:
     """Compute the analysis. Its document must be strict JSON."""
     document = load(path, LoadOptions()).to_dict()
-    json.loads(to_ascii(document))
+    json.loads(to_text(document))

@@ -10,7 +10,7 @@ from fuzz.targets.model import refuse_constant
 from onnxrich.pipelines.inspect import inspect
 from onnxrich.pipelines.options import InspectOptions, RunOptions
 from onnxrich.pipelines.run import run_onnx
-from onnxrich.results.serialize import to_ascii
+from onnxrich.results.serialize import to_text
 
 SUFFIX, BATCH, RUNS_MODELS = ".onnx", 100, True
 seeds, mutate = models.seeds, models.mutate
@@ -18,6 +18,6 @@ seeds, mutate = models.seeds, models.mutate
 
 def check(path: Path) -> None:
     """Verify the heads of a model and measure it. Both documents must be strict JSON."""
-    json.loads(to_ascii(inspect(str(path), InspectOptions()).to_dict()), parse_constant=refuse_constant)
+    json.loads(to_text(inspect(str(path), InspectOptions()).to_dict()), parse_constant=refuse_constant)
     analysis = run_onnx(str(path), RunOptions(device="cpu", layers="all"))
     json.loads(analysis.to_json(), parse_constant=refuse_constant)

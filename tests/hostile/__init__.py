@@ -1,0 +1,1 @@
+"""The corpus of hostile models, data, side files, saved files and surroundings; `corpus` lists its cases."""
