@@ -24,7 +24,7 @@ _REASONS = {"rank_gap_above": "No output function was kept.", "rank_gap_below": 
 _UNREADABLE = "The head's weights can't be read from the graph, or don't fit the classes."
 # Reasons that lie neither in the labels nor in the features.
 _MISSING = {
-    "d_lr_debiased": "It needs at least four blocks of rows in random order.",
+    "d_lr_debiased": "It needs at least five blocks of rows in random order.",
     "nc3": _UNREADABLE, "nc3_zhu": _UNREADABLE, "nc2_zhu": _UNREADABLE, "head_norm": _UNREADABLE,
     "parameter_norm": "Its weights lie outside the file: name it in --metrics to have them read.",
     **dict.fromkeys(
