@@ -70,8 +70,7 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
     whole, left_out = estimator.cka(sample), [estimator.cka(rest) for rest in leave_out_each(sample)]
     if not whole or None in left_out:  # outputs that correlate with no feature need no correction
         return None
-    shares = sample.block_rows / moments.n
-    corrected = len(shares) * whole - float((1 - shares) @ np.array(left_out, dtype=np.float64))
+    corrected = jackknife_corrected(whole, np.array(left_out, dtype=np.float64), sample.block_rows / moments.n)
     numerator, squared_norm, scale = estimator.parts(sample)
     numerator *= corrected / whole
     basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
@@ -82,6 +81,19 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
         (squared_norm, (plain_norm - squared_norm) * moments.n),
         scale,
     )
+
+
+def jackknife_corrected(value: float, left_out: Array, shares: Array) -> float:
+    """A value less its bias of order 1/n, from the values without each block.
+
+    Source: Busing, Meijer & van der Leeden 1999, for blocks of any sizes: G θ − Σ_j (1 − m_j/n) θ_(−j).
+
+    Args:
+        value: θ.
+        left_out: float64 array of shape (G,), θ without each block.
+        shares: float64 array of shape (G,), each block's share m_j/n of the rows.
+    """
+    return len(shares) * value - float((1 - shares) @ left_out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +125,6 @@ class _Estimator:
         """Compute the sums of a sample's blocks."""
         moments, counts = sample.moments, sample.block_rows
         blocks = [block.moments.about(moments.shift) for block in sample.blocks]
-        features = np.stack([block.matrix[0, 1 : 1 + block.p] for block in blocks])
-        squares = [block.shifted("features") for block in blocks]
         basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
         means = {
             name: np.stack([block.mean(name) for block in blocks]) - moments.mean(name)
@@ -129,7 +139,7 @@ class _Estimator:
         )
         return cls(
             numbers={block: number for number, block in enumerate(sample.blocks)},
-            features=BlockProducts.from_sums(counts, squares, features, features),
+            features=BlockProducts.of_features(blocks),
             projection=basis.T @ moments.raw("outputs", "outputs") / moments.n,
             crosses=crosses,
             squares=crosses.transpose(0, 2, 1) @ crosses,

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from onnxrich.metrics.base import Sample, Scale, leave_out_each
-from onnxrich.metrics.debiased import LEAST_BLOCKS, expected_bias
+from onnxrich.metrics.debiased import LEAST_BLOCKS, expected_bias, jackknife_corrected
 from onnxrich.metrics.registry import METRICS, compute_metric
 from onnxrich.moments.matrix import Array, Moments
 
@@ -176,7 +176,7 @@ def jackknife_error(value: float, left_out: Array, shares: Array) -> float:
         shares: float64 array of shape (G,), each block's share m_j/n of the rows.
     """
     h = 1 / shares
-    centre = len(left_out) * value - float(np.sum((1 - shares) * left_out))
+    centre = jackknife_corrected(value, left_out, shares)
     pseudo = h * value - (h - 1) * left_out
     return float(np.sqrt(np.mean((pseudo - centre) ** 2 / (h - 1))))
 

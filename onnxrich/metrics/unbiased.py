@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from onnxrich.moments.matrix import Array
+from onnxrich.moments.matrix import Array, Moments
 
 # Number of different blocks in a term of the polynomial.
 LEAST_BLOCKS = 4
@@ -67,11 +67,23 @@ class BlockProducts:
             triples += s[:, rows] @ (parts @ t.T)
         return cls(counts, pairs, triples, s @ s.T, t @ t.T)
 
+    @classmethod
+    def of_features(cls, blocks: Sequence[Moments]) -> Self:
+        """Compute the products for x = y = φ from the moments of the blocks, which are about one shift."""
+        sums = feature_sums(blocks)
+        counts = np.array([block.n for block in blocks])
+        return cls.from_sums(counts, [block.shifted("features") for block in blocks], sums, sums)
+
     def squared_norm(self, blocks: Sequence[int]) -> float:
         """‖Cov(x, y)‖_F² without bias, from the blocks of these numbers, at least four."""
         pairs, left, right = (each[np.ix_(blocks, blocks)] for each in (self.pairs, self.left, self.right))
         pair_sum = float(pairs.sum() - np.trace(pairs))
         return squared_norm(self.counts[blocks], pair_sum, self.triples[np.ix_(blocks, blocks, blocks)], left, right)
+
+
+def feature_sums(blocks: Sequence[Moments]) -> Array:
+    """Σ (φ − shift) of each block: float64 array of shape (G, p)."""
+    return np.stack([block.matrix[0, 1 : 1 + block.p] for block in blocks])
 
 
 def squared_norm(counts: Array, pair_sum: float, triples: Array, left: Array, right: Array) -> float:

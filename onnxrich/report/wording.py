@@ -13,7 +13,7 @@ from onnxrich.errors import printable
 from onnxrich.metrics.registry import FAMILIES, METRICS
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Estimate, Similarity
 from onnxrich.results.provenance import DataInfo, HeadInfo, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
@@ -113,13 +113,15 @@ def difference(estimate: Estimate | None) -> str:
     return f"{estimate.value:+.3g}{interval}{' *' if estimate.clear else ''}".replace("-", "−", 1)
 
 
-def similarity(estimate: Estimate | None) -> str:
-    """Format a linear CKA with half its interval."""
+def similarity(estimate: Similarity | None) -> str:
+    """Format a linear CKA with half its interval, without the bias of few rows where that is known."""
     if estimate is None:
         return "-"
     if estimate.value == 1:
         return "1"
-    return f"{estimate.value:.4f}" + ("" if estimate.interval is None else f" ± {estimate.interval.half_width:.2g}")
+    best = estimate.best
+    interval = "" if best.interval is None else f" ± {best.interval.half_width:.2g}"
+    return f"{best.value:.4f}{interval}{'' if estimate.debiased is None else f' ({estimate.value:.4f})'}"
 
 
 def certainty(analysis: Analysis) -> str:

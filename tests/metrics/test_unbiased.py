@@ -62,3 +62,12 @@ def test_no_bias() -> None:
 def plain_norm(x: Rows, y: Rows) -> float:
     a, b = np.concatenate(x), np.concatenate(y)
     return float(np.sum(np.cov(a.T, b.T, bias=True)[: a.shape[1], a.shape[1] :] ** 2))
+
+
+def test_blocks_of_one_row_give_unbiased_hsic() -> None:
+    """‖Cov(x, y)‖² is HSIC of linear kernels; its unbiased form is equation 5 of Song et al. 2012."""
+    x, y = random_rows([1] * 12, 3, seed=4), random_rows([1] * 12, 4, seed=5)
+    K, L = (np.concatenate(rows) @ np.concatenate(rows).T * (1 - np.eye(12)) for rows in (x, y))
+    n, product_sum = 12, np.sum(K @ L)
+    hsic = np.trace(K @ L) + K.sum() * L.sum() / ((n - 1) * (n - 2)) - 2 * product_sum / (n - 2)
+    assert products_of(x, y).squared_norm(list(range(12))) == pytest.approx(hsic / (n * (n - 3)), rel=1e-12)
