@@ -292,8 +292,9 @@ def _rows_needed(sample: Sample, interval: Interval | None) -> tuple[int | None,
     bias = expected_bias(sample, n)
     if interval is None or bias is None:
         return None, "These blocks do not show whether there are enough rows."
-    sign = "−" if bias < 0 else "+"
+    sign, direction = ("−", "rich") if bias < 0 else ("+", "lazy")
     precision = f"D_LR is known to ±{interval.half_width:.2g}, and its bias at so many rows is {sign}{abs(bias):.1g}"
+    precision += f", towards {direction}" if abs(bias) > ENOUGH else ""
     factor = max(1.0, (interval.half_width / ENOUGH) ** 2)
     while abs(expected_bias(sample, n * factor) or 0.0) > ENOUGH and factor < 1e6:
         factor *= 1.05
