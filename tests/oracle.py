@@ -138,3 +138,25 @@ def r_squared(features: Array, targets: Array) -> float:
     design = np.column_stack([features, np.ones(len(features))])
     residual = targets - design @ np.linalg.lstsq(design, targets, rcond=None)[0]
     return float(1 - np.sum(residual**2) / np.sum((targets - targets.mean(axis=0)) ** 2))
+
+
+def unbiased_squared_covariance(x: Array, y: Array, owners: Array) -> float:
+    """‖Cov(x, y)‖² from products of rows of different blocks alone: n × n kernels, and all tuples of blocks.
+
+    Args:
+        x: rows, float64 array of shape (n, p).
+        y: rows, float64 array of shape (n, q).
+        owners: number of each row's block from 0, int array of shape (n,).
+    """
+    member = np.eye(owners.max() + 1)[owners]
+    numbers = np.arange(member.shape[1])
+    n, left, right = member.sum(axis=0), member.T @ x @ x.T @ member, member.T @ y @ y.T @ member
+    chain = np.einsum("ib,ij,jc,jk,kd->bcd", member, x @ x.T, member, y @ y.T, member, optimize=True)
+    b, c, d, e = np.meshgrid(numbers, numbers, numbers, numbers, indexing="ij", sparse=True)
+    four = (b != c) & (b != d) & (b != e) & (c != d) & (c != e) & (d != e)
+    three, two = four.any(axis=3), four.any(axis=(2, 3))
+    pairs = member.T @ (x @ x.T * (y @ y.T)) @ member
+    first = np.sum(pairs * two) / np.sum(np.outer(n, n) * two)
+    second = np.sum(chain * three) / np.einsum("b,c,d,bcd->", n, n, n, three)
+    third = np.einsum("bc,de,bcde->", left, right, four) / np.einsum("b,c,d,e,bcde->", n, n, n, n, four)
+    return float(first - 2 * second + third)

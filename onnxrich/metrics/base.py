@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
@@ -15,8 +15,9 @@ Value = float | int | None
 T = TypeVar("T")
 
 # Range of a metric, which decides the scale of its interval: a share lies in 0 … 1, a positive number above 0, a real
-# number anywhere. A fact has no error.
-Scale = Literal["share", "positive", "real", "fact"]
+# number anywhere. A clipped number is an estimate of a share that scatters around 0 or 1 too, and is cut off there. A
+# fact has no error.
+Scale = Literal["share", "clipped", "positive", "real", "fact"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Metric:
         scale: its range.
         is_default: whether it is computed if the user names no metric.
         first_order: for a metric that is too costly to compute without each block in turn. It takes the whole sample,
-            and returns a function of similar samples that agrees with the metric to first order in their difference.
+            and returns a function of samples of some of its blocks that agrees with the metric to first order in their
+            difference.
         needs_more_than_moments: whether it needs blocks of rows or the model's weights beside the moments of all rows.
         depends_on_numbering: whether it compares each class with the output of the same number, so that another
             numbering of the classes changes it.
@@ -138,6 +140,16 @@ class Sample:
     def cross(self, block: BlockName) -> Array:
         """C_φg, the centred products of the features with a block: float64 array of shape (p, width)."""
         return self.moments.centered("features", block)
+
+
+def leave_out_each(sample: Sample) -> Iterator[Sample]:
+    """Yield the sample without each of its blocks in turn."""
+    whole = sample.moments
+    for index, block in enumerate(sample.blocks):
+        moments = block.moments.about(whole.shift)
+        tallies = {name: total - moments.tallies.get(name, 0.0) for name, total in whole.tallies.items()}
+        rest = replace(whole, matrix=whole.matrix - moments.matrix, tallies=tallies)
+        yield replace(sample, moments=rest, blocks=(*sample.blocks[:index], *sample.blocks[index + 1 :]))
 
 
 def inner_product(a: Array, b: Array) -> float:

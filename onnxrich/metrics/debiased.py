@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxrich.metrics.base import Metric, Sample, inner_product
+from onnxrich.metrics.base import Block, Metric, Sample, inner_product, leave_out_each
 from onnxrich.metrics.linalg import compute_span
 from onnxrich.metrics.richness import compute_richness
+from onnxrich.metrics.unbiased import BlockProducts, squared_norm
 from onnxrich.moments.matrix import Array, Moments
 
-# Fewer blocks have too few pairs.
+# Fewer blocks have too few pairs for an error.
 LEAST_BLOCKS = 4
+# Products of four different blocks are needed without any one block, too.
+LEAST_DEBIASED = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class ExpectedCka:
 
 
 def d_lr_debiased(sample: Sample) -> float | None:
-    """D_LR of infinitely many rows; None with fewer than four blocks, or with dependent blocks.
+    """D_LR of infinitely many rows; None with fewer than five blocks, or with dependent blocks.
 
     Limits: with few rows (n ≲ 4C, or n² ≲ p) it scatters, and it is None if the estimate of its denominator is not
     positive. Rows within a block may depend on each other (tokens of a sentence), rows of different blocks may not.
@@ -56,25 +59,19 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
     """Estimate the parts of CKA(T, T_MP) without bias to order 1/n; None without enough independent blocks."""
     # With g an orthonormal basis of the span of the outputs, D_LR → 1 − ‖Cov(φ,g)‖²/(‖Cov(φ,φ)‖ ‖Cov(g,g)‖). A sample's
     # ‖C_φφ/n‖² exceeds ‖Cov(φ,φ)‖² by about (tr Cov)²/n, because it contains the square of each entry's error, and the
-    # numerator's excess is p·r/n in the same way. The numerator gains relatively more: D_LR comes out too low, and as
-    # p/n is no small number, no expansion in 1/n corrects it.
-    #   Blocks b = 1..B of n_b independent rows have scatters C_b, each about its own mean, with E C_b = (n_b − 1) Cov.
-    # The errors of two blocks are independent, so E⟨C_b, C_c⟩ = (n_b − 1)(n_c − 1) ‖Cov‖² for b ≠ c, without excess;
-    # and Σ_{b≠c} ⟨C_b, C_c⟩ = ‖Σ_b C_b‖² − Σ_b ‖C_b‖² needs no single pair. Likewise the numerator.
+    # numerator's excess is p·r/n in the same way. As p/n is no small number, no expansion in 1/n corrects it: both are
+    # replaced by their estimates from different blocks, which have no excess.
     #   The remaining bias is small, C/n and 1/n: g is estimated from the same rows, and the estimate is a ratio with a
     # root. The jackknife over blocks (Quenouille 1956) removes its first order.
     moments = sample.moments
-    usable = sum(block.moments.n > 1 for block in sample.blocks)
-    if usable < LEAST_BLOCKS or sample.is_ordered or sample.cached(compute_richness).d_lr is None:
+    if len(sample.blocks) < LEAST_DEBIASED or sample.is_ordered or sample.cached(compute_richness).d_lr is None:
         return None
-    pairs, products = sample.cached(_sum_pairs), _products_with_total(sample)
-    whole = pairs.cka()
-    left_out = [pairs.without(index, product).cka() for index, product in enumerate(products)]
+    estimator = sample.cached(_Estimator.of)
+    whole, left_out = estimator.cka(sample), [estimator.cka(rest) for rest in leave_out_each(sample)]
     if not whole or None in left_out:  # outputs that correlate with no feature need no correction
         return None
-    shares = pairs.counts / moments.n
-    corrected = len(shares) * whole - float((1 - shares) @ np.array(left_out, dtype=np.float64))
-    numerator, squared_norm, scale = pairs.estimates()
+    corrected = jackknife_corrected(whole, np.array(left_out, dtype=np.float64), sample.block_rows / moments.n)
+    numerator, squared_norm, scale = estimator.parts(sample)
     numerator *= corrected / whole
     basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
     plain_numerator = float(np.sum((sample.cross("outputs") @ basis) ** 2)) / moments.n**2
@@ -86,88 +83,94 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
     )
 
 
+def jackknife_corrected(value: float, left_out: Array, shares: Array) -> float:
+    """A value less its bias of order 1/n, from the values without each block.
+
+    Source: Busing, Meijer & van der Leeden 1999, for blocks of any sizes: G θ − Σ_j (1 − m_j/n) θ_(−j).
+
+    Args:
+        value: θ.
+        left_out: float64 array of shape (G,), θ without each block.
+        shares: float64 array of shape (G,), each block's share m_j/n of the rows.
+    """
+    return len(shares) * value - float((1 - shares) @ left_out)
+
+
 @dataclass(frozen=True, eq=False)
-class _PairSums:
-    """Sums over all pairs of different blocks.
+class _Estimator:
+    """Sums of the blocks of a sample, which give the parts of CKA(T, T_MP) of any of its blocks without excess.
+
+    g₀ are orthonormal functions of the span of the outputs of all rows. All sums are about the means of all rows.
 
     Attributes:
-        counts: rows of each block, float64 array of shape (B,).
-        squares: ‖C_b‖², float64 array of shape (B,).
-        total_square: ‖Σ_b C_b‖².
-        crosses: X_b = C_φf of each block, float64 arrays of shape (p, C).
-        total_cross: Σ_b X_b.
-        outputs: moments of the outputs alone, of all rows.
-        block_outputs: the same of each block.
+        numbers: number of each block.
+        features: products of the blocks' Σ φφᵀ.
+        projection: E g₀fᵀ over all rows, float64 array of shape (r, C): the coordinates of f in g₀.
+        crosses: X_b = Σ φ g₀ᵀ of each block, float64 array of shape (G, p, r).
+        squares: X_bᵀ X_b, float64 array of shape (G, r, r).
+        products: X_cᵀ s_b at [c, b], s_b = Σ φ: float64 array of shape (G, G, r).
+        sums: Σ g₀ of each block, float64 array of shape (G, r).
     """
 
-    counts: Array
+    numbers: Mapping[Block, int]
+    features: BlockProducts
+    projection: Array
+    crosses: Array
     squares: Array
-    total_square: float
-    crosses: tuple[Array, ...]
-    total_cross: Array
-    outputs: Moments
-    block_outputs: tuple[Moments, ...]
+    products: Array
+    sums: Array
 
-    def without(self, index: int, product: float) -> _PairSums:
-        """The sums without a block b, given ⟨Σ_c C_c, C_b⟩."""
-        rest = [number for number in range(len(self.counts)) if number != index]
-        return _PairSums(
-            self.counts[rest],
-            self.squares[rest],
-            self.total_square - 2 * product + float(self.squares[index]),
-            tuple(self.crosses[number] for number in rest),
-            self.total_cross - self.crosses[index],
-            replace(self.outputs, matrix=self.outputs.matrix - self.block_outputs[index].matrix),
-            tuple(self.block_outputs[number] for number in rest),
+    @classmethod
+    def of(cls, sample: Sample) -> _Estimator:
+        """Compute the sums of a sample's blocks."""
+        moments, counts = sample.moments, sample.block_rows
+        blocks = [block.moments.about(moments.shift) for block in sample.blocks]
+        basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
+        means = {
+            name: np.stack([block.mean(name) for block in blocks]) - moments.mean(name)
+            for name in ("features", "outputs")
+        }
+        sums = counts[:, None] * (means["outputs"] @ basis)
+        crosses = np.stack(
+            [
+                block.centered("features", "outputs") @ basis + np.outer(mean, total)
+                for block, mean, total in zip(blocks, means["features"], sums, strict=True)
+            ]
+        )
+        return cls(
+            numbers={block: number for number, block in enumerate(sample.blocks)},
+            features=BlockProducts.of_features(blocks),
+            projection=basis.T @ moments.raw("outputs", "outputs") / moments.n,
+            crosses=crosses,
+            squares=crosses.transpose(0, 2, 1) @ crosses,
+            products=(counts[:, None] * means["features"]) @ crosses,
+            sums=sums,
         )
 
-    def cka(self) -> float | None:
-        """CKA(T, T_MP); None if the estimate of the norm is not positive."""
-        numerator, squared_norm, scale = self.estimates()
+    def cka(self, sample: Sample) -> float | None:
+        """CKA(T, T_MP) of some of the blocks, four or more; None if the estimate of the norm is not positive."""
+        numerator, squared_norm, scale = self.parts(sample)
         return numerator / (float(np.sqrt(squared_norm)) * scale) if squared_norm > 0 and scale > 0 else None
 
-    def estimates(self) -> tuple[float, float, float]:
-        """‖Cov(φ, g)‖² and ‖Cov(φ, φ)‖² without excess, and ‖Cov(g, g)‖."""
-        freedom = self.counts - 1
-        pairs = float(freedom.sum() ** 2 - np.sum(freedom**2))
-        n = self.outputs.n
-        basis = np.sqrt(n) * compute_span(self.outputs, "outputs").coefficients
-        numerator = float(np.sum((self.total_cross @ basis) ** 2))
-        numerator -= sum(float(np.sum((cross @ basis) ** 2)) for cross in self.crosses)
-        scale = float(np.linalg.norm(basis.T @ self.outputs.centered("outputs", "outputs") @ basis)) / n
-        return numerator / pairs, (self.total_square - float(self.squares.sum())) / pairs, scale
+    def parts(self, sample: Sample) -> tuple[float, float, float]:
+        """‖Cov(φ, g)‖² and ‖Cov(φ, φ)‖² without excess, and ‖Cov(g, g)‖, of some of the blocks."""
+        outputs = _outputs_alone(sample.moments)
+        basis = np.sqrt(outputs.n) * compute_span(outputs, "outputs").coefficients
+        scale = float(np.linalg.norm(basis.T @ outputs.centered("outputs", "outputs") @ basis)) / outputs.n
+        chosen = [self.numbers[block] for block in sample.blocks]
+        return self._numerator(chosen, basis), self.features.squared_norm(chosen), scale
 
-
-def _sum_pairs(sample: Sample) -> _PairSums:
-    # ‖Σ_b C_b‖² = ‖C − UUᵀ‖², because the C_b lack the scatter of the blocks' means. So the p × p matrix of all rows
-    # serves, and those of the blocks need not be added again.
-    between = _between_blocks(sample)
-    total_square = sample.squared_norm - 2 * float(np.sum(between * (sample.scatter @ between)))
-    total_square += float(np.sum((between.T @ between) ** 2))
-    crosses = tuple(block.cross for block in sample.blocks)
-    return _PairSums(
-        counts=sample.block_rows,
-        squares=np.array([block.squared_norm for block in sample.blocks]),
-        total_square=total_square,
-        crosses=crosses,
-        total_cross=np.sum(crosses, axis=0),
-        outputs=_outputs_alone(sample.moments),
-        block_outputs=tuple(_outputs_alone(block.moments.about(sample.moments.shift)) for block in sample.blocks),
-    )
-
-
-def _products_with_total(sample: Sample) -> list[float]:
-    """⟨Σ_c C_c, C_b⟩ for each block b."""
-    between = _between_blocks(sample)
-    total = sample.scatter - between @ between.T
-    return [inner_product(total, block.moments.centered("features", "features")) for block in sample.blocks]
-
-
-def _between_blocks(sample: Sample) -> Array:
-    """U, whose columns are √n_b (m_b − m): float64 array of shape (p, B)."""
-    means = np.stack([block.moments.mean("features") for block in sample.blocks], axis=1)
-    columns: Array = (means - sample.moments.mean("features")[:, None]) * np.sqrt(sample.block_rows)
-    return columns
+    def _numerator(self, chosen: Sequence[int], basis: Array) -> float:
+        """‖Cov(φ, g)‖² from the blocks of these numbers, g = f · basis."""
+        coordinates = self.projection @ basis
+        # ‖Σ X_b A‖² over pairs of different blocks, with one p × r product in place of one a block.
+        total = self.crosses[chosen].sum(axis=0)
+        weights = coordinates @ coordinates.T
+        pair_sum = inner_product(weights, total.T @ total - self.squares[chosen].sum(axis=0))
+        sums = self.sums[chosen] @ weights
+        triples = self.products[np.ix_(chosen, chosen)] @ sums.T
+        left = self.features.left[np.ix_(chosen, chosen)]
+        return squared_norm(self.features.counts[chosen], pair_sum, triples, left, sums @ self.sums[chosen].T)
 
 
 def _outputs_alone(moments: Moments) -> Moments:
@@ -178,13 +181,14 @@ def _outputs_alone(moments: Moments) -> Moments:
 
 
 def _first_order(sample: Sample) -> Callable[[Sample], float]:
-    # The sums over pairs give the scatter. The correction of the jackknife is of order 1/n, and hardly changes.
-    value, whole = d_lr_debiased(sample), sample.cached(_sum_pairs).cka()
+    # The estimator gives the scatter. The correction of the jackknife is of order 1/n, and hardly changes.
+    value, estimator = d_lr_debiased(sample), sample.cached(_Estimator.of)
+    whole = estimator.cka(sample)
     assert value is not None and whole is not None  # noqa: S101 - callers ask for defined metrics only
     correction = (value - (1 - whole)) * sample.moments.n
 
     def debiased(other: Sample) -> float:
-        cka = other.cached(_sum_pairs).cka()
+        cka = estimator.cka(other)
         return float("nan") if cka is None else 1 - cka + correction / other.moments.n
 
     return debiased
@@ -192,7 +196,7 @@ def _first_order(sample: Sample) -> Callable[[Sample], float]:
 
 METRICS = (
     Metric(
-        "d_lr_debiased", "richness", "D_LR as infinitely many rows would have it, from pairs of independent blocks",
-        compute=d_lr_debiased, scale="share", first_order=_first_order, needs_more_than_moments=True,
+        "d_lr_debiased", "richness", "D_LR as infinitely many rows would have it, from different independent blocks",
+        compute=d_lr_debiased, scale="clipped", first_order=_first_order, needs_more_than_moments=True,
     ),
 )  # fmt: skip

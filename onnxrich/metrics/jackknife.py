@@ -6,15 +6,15 @@ The blocks are sums over disjoint rows that the same pass kept apart. So no pass
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
-from onnxrich.metrics.base import Sample, Scale
-from onnxrich.metrics.debiased import LEAST_BLOCKS, expected_bias
+from onnxrich.metrics.base import Sample, Scale, leave_out_each
+from onnxrich.metrics.debiased import LEAST_BLOCKS, expected_bias, jackknife_corrected
 from onnxrich.metrics.registry import METRICS, compute_metric
 from onnxrich.moments.matrix import Array, Moments
 
@@ -25,7 +25,7 @@ ENOUGH = 0.01
 _CONVERGENCE_STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Ends of the values on each scale.
 _BOUNDS: Mapping[Scale, tuple[float, float]] = {
-    "share": (0.0, 1.0), "positive": (0.0, math.inf), "real": (-math.inf, math.inf),
+    "share": (0.0, 1.0), "clipped": (0.0, 1.0), "positive": (0.0, math.inf), "real": (-math.inf, math.inf),
 }  # fmt: skip
 
 
@@ -176,7 +176,7 @@ def jackknife_error(value: float, left_out: Array, shares: Array) -> float:
         shares: float64 array of shape (G,), each block's share m_j/n of the rows.
     """
     h = 1 / shares
-    centre = len(left_out) * value - float(np.sum((1 - shares) * left_out))
+    centre = jackknife_corrected(value, left_out, shares)
     pseudo = h * value - (h - 1) * left_out
     return float(np.sqrt(np.mean((pseudo - centre) ** 2 / (h - 1))))
 
@@ -195,13 +195,14 @@ def jackknife_interval(value: float, left_out: Array, shares: Array, *, scale: S
         value: of the metric.
         left_out: float64 array of shape (G,), the metric without each block.
         shares: float64 array of shape (G,), each block's share of the rows.
-        scale: "share" for values in 0 … 1 (logit), "positive" for those above 0 (logarithm), "real" for any.
+        scale: "share" for values in 0 … 1 (logit), "positive" for those above 0 (logarithm), "real" for any, "clipped"
+            for those of any size that are cut off at 0 and 1.
     """
     error = jackknife_error(value, left_out, shares)
     quantile = student_t_quantile(len(left_out) - 1)
     values = np.array([value, *left_out])
     is_inside = values.min() > 0 and (scale != "share" or values.max() < 1)
-    if scale == "real" or not is_inside:
+    if scale in ("real", "clipped") or not is_inside:
         low, high = _BOUNDS[scale]
         return Interval(error, max(low, value - quantile * error), min(high, value + quantile * error))
     transform, inverse = _transform(scale)
@@ -215,16 +216,6 @@ def _transform(scale: Scale) -> tuple[Callable[[Array], Array], Callable[[Array]
     from scipy.special import expit, logit
 
     return (logit, expit) if scale == "share" else (np.log, np.exp)
-
-
-def leave_out_each(sample: Sample) -> Iterator[Sample]:
-    """Yield the sample without each of its blocks in turn."""
-    whole = sample.moments
-    for index, block in enumerate(sample.blocks):
-        moments = block.moments.about(whole.shift)
-        tallies = {name: total - moments.tallies.get(name, 0.0) for name, total in whole.tallies.items()}
-        rest = replace(whole, matrix=whole.matrix - moments.matrix, tallies=tallies)
-        yield replace(sample, moments=rest, blocks=(*sample.blocks[:index], *sample.blocks[index + 1 :]))
 
 
 def _defined_names(sample: Sample, names: Sequence[str]) -> list[str]:
@@ -301,8 +292,9 @@ def _rows_needed(sample: Sample, interval: Interval | None) -> tuple[int | None,
     bias = expected_bias(sample, n)
     if interval is None or bias is None:
         return None, "These blocks do not show whether there are enough rows."
-    sign = "−" if bias < 0 else "+"
+    sign, direction = ("−", "rich") if bias < 0 else ("+", "lazy")
     precision = f"D_LR is known to ±{interval.half_width:.2g}, and its bias at so many rows is {sign}{abs(bias):.1g}"
+    precision += f", towards {direction}" if abs(bias) > ENOUGH else ""
     factor = max(1.0, (interval.half_width / ENOUGH) ** 2)
     while abs(expected_bias(sample, n * factor) or 0.0) > ENOUGH and factor < 1e6:
         factor *= 1.05

@@ -13,7 +13,7 @@ from onnxrich.metrics.linalg import Span, column_noise, compute_span
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.moments.precision import EPS
 
-# D_LR is biased towards rich if n is not much larger than p. At ten rows a feature the bias is about 0.02.
+# D_LR is biased if n is not much larger than p. At ten rows a feature the bias is about 0.02, of either sign.
 ROWS_PER_FEATURE = 10
 # Outputs that vary by less than so many times their rounding get a notice.
 _COARSE = 10
@@ -161,7 +161,10 @@ def few_rows_notices(n: float, p: int, needed: int | None = None, summary: str =
     least = ROWS_PER_FEATURE * p
     if n <= 1 or n >= (least if needed is None else min(least, needed)):
         return []
-    rule = f"D_LR is biased, mostly towards rich (0). As a rule of thumb, use {least:,} rows or more."
+    rule = (
+        "D_LR is biased: towards rich (0) where the features are even in size, towards lazy (1) where few of many are "
+        f"large, or the outputs are many. As a rule of thumb, use {least:,} rows or more."
+    )
     return [Notice("few_rows", f"n/p = {n / p:.2g} rows a feature are few. {rule if needed is None else summary}")]
 
 
@@ -246,7 +249,7 @@ METRICS = (
         compute=lambda sample: sample.cached(compute_richness).tolerance, scale="fact",
     ),
     Metric(
-        "rows_per_feature", "basis", "n/p; where it is small, D_LR is biased, mostly towards rich",
+        "rows_per_feature", "basis", "n/p; where it is small, D_LR is biased",
         compute=lambda sample: sample.moments.n / sample.moments.p, scale="fact",
     ),
 )  # fmt: skip

@@ -12,6 +12,9 @@ from onnxrich.metrics.debiased import LEAST_BLOCKS
 from onnxrich.metrics.linalg import compute_span
 from onnxrich.moments.matrix import BlockName
 
+# Notices that say that the rows are in an order, so that blocks of them are no independent draws.
+ORDER_CODES = frozenset({"ordered_rows", "sorted_by_class"})
+
 # Blocks hold different mixtures of rows if their means scatter by so much more than chance explains.
 _SORTED_RATIO, _SORTED_SIGMAS = 1.5, 6.0
 # Blocks share out unlike rows, and are not independent, if their means scatter by so much less than chance explains.

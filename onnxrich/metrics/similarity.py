@@ -8,7 +8,9 @@ from typing import Self
 
 import numpy as np
 
+from onnxrich.metrics.debiased import LEAST_DEBIASED, jackknife_corrected
 from onnxrich.metrics.richness import features_vary
+from onnxrich.metrics.unbiased import BlockProducts
 from onnxrich.moments.matrix import Array, Moments
 
 
@@ -58,3 +60,31 @@ def linear_cka(a: FeatureSums, b: FeatureSums, products: Array) -> float | None:
         return None
     centered = products - np.outer(a.sums, b.sums) / a.n
     return float(min(1.0, np.sum(centered**2) / scale))
+
+
+def debiased_cka(a: BlockProducts, b: BlockProducts, both: BlockProducts) -> tuple[float, Array] | None:
+    """Linear CKA of infinitely many rows, from independent blocks; None where too few rows determine it.
+
+    CKA of n rows is biased towards 1: each norm contains the squares of its errors, that of the numerator relatively
+    more. Here all three come from different blocks, and the jackknife removes the bias of order 1/n of their ratio.
+
+    Args:
+        a: products of the features of the first model.
+        b: products of the features of the second model, of the same blocks of rows.
+        both: products of the features of the first with those of the second.
+
+    Returns:
+        CKA, and CKA without each block: float64 array of shape (G,). They are not cut off at 0 and 1.
+    """
+    numbers = range(len(both.counts))
+    if len(numbers) < LEAST_DEBIASED:
+        return None
+    chosen = [list(numbers), *([other for other in numbers if other != left_out] for left_out in numbers)]
+    squares = np.array([[each.squared_norm(blocks) for each in (both, a, b)] for blocks in chosen])
+    if not (squares[:, 1:] > 0).all():
+        return None
+    ratios = squares[:, 0] / np.sqrt(squares[:, 1] * squares[:, 2])
+    shares = both.counts / both.counts.sum()
+    change = jackknife_corrected(float(ratios[0]), ratios[1:], shares) - ratios[0]
+    # The correction is of order 1/n, and hardly changes without a block.
+    return float(ratios[0] + change), ratios[1:] + change / (1 - shares)

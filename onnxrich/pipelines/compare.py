@@ -18,6 +18,7 @@ from onnxrich.data.source import Source
 from onnxrich.engine.joint_pass import measure_jointly
 from onnxrich.engine.runtime import choose_device
 from onnxrich.errors import DataError, Notice
+from onnxrich.metrics.row_order import ORDER_CODES
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead
 from onnxrich.pipelines.evaluate import evaluate_pass, parameter_norm_of, with_profile
@@ -27,7 +28,7 @@ from onnxrich.pipelines.options import PassOptions, SeriesOptions, WorkOptions
 from onnxrich.progress import Progress, Stage, Timing
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.differences import Estimate, Pair, similarities, with_initial
+from onnxrich.results.differences import Pair, Similarity, similarities, with_initial
 from onnxrich.results.paths import moments_of
 
 # What stands for a model: a file of one, of saved moments, the folder of a report, or the model itself.
@@ -88,7 +89,7 @@ class _Measured:
     """
 
     analyses: dict[int, Analysis]
-    cka: dict[Pair, Estimate]
+    cka: dict[Pair, Similarity]
     notices: tuple[Notice, ...]
     memory: int
 
@@ -122,7 +123,8 @@ def _measure(models: Mapping[int, ModelLike], count: int, options: SeriesOptions
             rows = adapt_source(own, source, leader)
             analyses[number], _ = evaluate_pass(result, own, rows, device, options, parameter_norm=norm)
         moments, blocks = ([getattr(result, name) for result in joint.passes] for name in ("moments", "blocks"))
-        estimates = similarities(moments, blocks, joint.products)
+        ordered = [any(notice.code in ORDER_CODES for notice in analysis.notices) for analysis in analyses.values()]
+        estimates = similarities(moments, blocks, joint.products, ordered=ordered)
     numbers = list(models)
     return _Measured(
         {number: with_profile(analysis, timing.seconds) for number, analysis in analyses.items()},

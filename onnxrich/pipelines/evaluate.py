@@ -14,7 +14,7 @@ from onnxrich.engine.runtime import VERSION, Device
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.curves import compute_curves, compute_curves_on
-from onnxrich.metrics.debiased import LEAST_BLOCKS
+from onnxrich.metrics.debiased import LEAST_BLOCKS, LEAST_DEBIASED
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import copied_labels, label_notices
 from onnxrich.metrics.magnitude import check_magnitude
@@ -149,8 +149,8 @@ def _few_blocks(sample: Sample, record: Provenance) -> list[Notice]:
         remedy = "Pass more rows"
         remedy += f", or a --batch-size of at most {smaller:,} where the model does not fix it" if smaller else ""
     message = (
-        f"{samples:,} samples in batches of {size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
-        f"d_lr_debiased need {LEAST_BLOCKS}. {remedy}."
+        f"{samples:,} samples in batches of {size:,} fill {filled} of the blocks of rows (--blocks): error bars "
+        f"need {LEAST_BLOCKS}, d_lr_debiased {LEAST_DEBIASED}. {remedy}."
     )
     return [Notice("few_blocks", message)]
 

@@ -14,7 +14,7 @@ from onnxrich.pipelines.options import RunOptions, SeriesOptions
 from onnxrich.pipelines.run import run_onnx
 from onnxrich.progress import Listener
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Similarity
 from onnxrich.results.paths import moments_of
 from onnxrich.results.track import Track
 
@@ -41,7 +41,7 @@ def track(checkpoints: Sequence[str | os.PathLike[str]], options: SeriesOptions)
     return Track.of(steps, analyses, origin=origin, s_init=None if options.init is None else s_init)
 
 
-def _measure(path: str, options: SeriesOptions) -> tuple[Analysis, Estimate | None]:
+def _measure(path: str, options: SeriesOptions) -> tuple[Analysis, Similarity | None]:
     """Measure one checkpoint, and its S_init where there is an initial model."""
     if moments_of(path) is not None:
         return load_saved(path, options.metrics), None

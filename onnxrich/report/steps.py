@@ -11,7 +11,7 @@ from onnxrich.metrics.jackknife import Interval
 from onnxrich.moments.matrix import Array
 from onnxrich.report import wording
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Similarity
 from onnxrich.results.track import Track
 
 # From this ratio of the last step to the first on, steps have a logarithmic scale.
@@ -176,8 +176,8 @@ def _cell(analysis: Analysis, name: str) -> str:
     return f"{value}{wording.spread(analysis, name)}" if name == "d_lr" and value != "-" else value
 
 
-def _s_init_cell(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:.4f}"
+def _s_init_cell(estimate: Similarity | None) -> str:
+    return "-" if estimate is None else f"{estimate.best.value:.4f}"
 
 
 def _metric(track: Track, name: str) -> Series:
@@ -192,11 +192,11 @@ def _noted(name: str, values: Sequence[float | None]) -> Series:
     return Series(f"{name.replace('_', ' ')} (noted)", _array(values), *_bounds([None] * len(values)))
 
 
-def _s_init(estimates: Sequence[Estimate | None]) -> Series:
-    values = [None if estimate is None else estimate.value for estimate in estimates]
-    return Series(
-        "S_init", _array(values), *_bounds([None if estimate is None else estimate.interval for estimate in estimates])
-    )
+def _s_init(similarities: Sequence[Similarity | None]) -> Series:
+    known = [None if each is None else each.best for each in similarities]
+    values = [None if estimate is None else estimate.value for estimate in known]
+    bounds = _bounds([None if estimate is None else estimate.interval for estimate in known])
+    return Series("S_init", _array(values), *bounds)
 
 
 def _bounds(intervals: Sequence[Interval | None]) -> tuple[Array, Array]:

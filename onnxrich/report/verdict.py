@@ -191,12 +191,12 @@ def _against_initial(anchors: Anchors) -> str:
 
 
 def _few_rows_caveat(analysis: Analysis) -> str:
-    """Say that few rows make the verdict doubtful: they make most models look rich."""
+    """Say that few rows make the verdict doubtful, and what D_LR is without their bias."""
     if not any(notice.code == "few_rows" for notice in analysis.notices):
         return ""
     debiased = analysis.metrics.get("d_lr_debiased")
     if debiased is None:
-        return "But there are too few rows to say so: they make most models look rich."
+        return "But there are too few rows to say so: D_LR of few rows is biased."
     return f"But there are few rows; without their bias D_LR is {wording.richness(debiased)}."
 
 

@@ -13,7 +13,7 @@ from onnxrich._utils.text import display, printable
 from onnxrich.metrics.registry import FAMILIES, METRICS
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Estimate, Similarity
 from onnxrich.results.provenance import DataInfo, HeadInfo, RuntimeInfo
 
 SYNTHETIC = "SYNTHETIC DATA: the inputs are random. A smoke test, not a measurement."
@@ -24,7 +24,7 @@ _REASONS = {"rank_gap_above": "No output function was kept.", "rank_gap_below": 
 _UNREADABLE = "The head's weights can't be read from the graph, or don't fit the classes."
 # Reasons that lie neither in the labels nor in the features.
 _MISSING = {
-    "d_lr_debiased": "It needs at least four blocks of rows in random order.",
+    "d_lr_debiased": "It needs at least five blocks of rows in random order.",
     "nc3": _UNREADABLE, "nc3_zhu": _UNREADABLE, "nc2_zhu": _UNREADABLE, "head_norm": _UNREADABLE,
     "parameter_norm": "Its weights lie outside the file: name it in --metrics to have them read.",
     **dict.fromkeys(
@@ -113,13 +113,15 @@ def difference(estimate: Estimate | None) -> str:
     return f"{estimate.value:+.3g}{interval}{' *' if estimate.clear else ''}".replace("-", "−", 1)
 
 
-def similarity(estimate: Estimate | None) -> str:
-    """Format a linear CKA with half its interval."""
+def similarity(estimate: Similarity | None) -> str:
+    """Format a linear CKA with half its interval, without the bias of few rows where that is known."""
     if estimate is None:
         return "-"
     if estimate.value == 1:
         return "1"
-    return f"{estimate.value:.4f}" + ("" if estimate.interval is None else f" ± {estimate.interval.half_width:.2g}")
+    best = estimate.best
+    interval = "" if best.interval is None else f" ± {best.interval.half_width:.2g}"
+    return f"{best.value:.4f}{interval}{'' if estimate.debiased is None else f' ({estimate.value:.4f})'}"
 
 
 def certainty(analysis: Analysis) -> str:

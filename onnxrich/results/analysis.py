@@ -28,7 +28,7 @@ CHOICES = {
     "centring": "d_lr projects on the span of the raw outputs, then centres; d_lr_centered centres first",
     "rank": "output directions at or below rank_tolerance, relative to the largest, count as rounding noise",
     "outputs": "outputs of the last linear layer, before any softmax",
-    "rows": "d_lr is of these rows, and biased where they are few, mostly towards rich; d_lr_debiased is not",
+    "rows": "d_lr is of these rows, and biased where they are few; d_lr_debiased is not",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from onnxrich.errors import Notice
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate, Pair, difference, same_rows
+from onnxrich.results.differences import Estimate, Pair, Similarity, difference, same_rows
 from onnxrich.results.renderable import Renderable
 from onnxrich.results.serialize import to_values
 
@@ -31,7 +31,7 @@ class Comparison(Renderable):
     results: tuple[Analysis, ...]
     initial: int | None
     differences: tuple[Mapping[str, Estimate], ...]
-    cka: Mapping[Pair, Estimate]
+    cka: Mapping[Pair, Similarity]
     notices: tuple[Notice, ...]
     memory: int = 0
 
@@ -41,7 +41,7 @@ class Comparison(Renderable):
         results: Sequence[Analysis],
         *,
         initial: int | None = None,
-        cka: Mapping[Pair, Estimate] | None = None,
+        cka: Mapping[Pair, Similarity] | None = None,
         notices: Sequence[Notice] = (),
         memory: int = 0,
     ) -> Self:
@@ -63,12 +63,12 @@ class Comparison(Renderable):
             notices = (*notices, Notice("other_data", message))
         return cls(tuple(results), initial, differences, dict(cka or {}), tuple(notices), memory)
 
-    def similarity(self, a: int, b: int) -> Estimate | None:
+    def similarity(self, a: int, b: int) -> Similarity | None:
         """Return linear CKA of the features of two models: 1 of a model and itself, None where it is not known."""
-        return Estimate(1.0) if a == b else self.cka.get((min(a, b), max(a, b)))
+        return Similarity(1.0) if a == b else self.cka.get((min(a, b), max(a, b)))
 
     @property
-    def s_init(self) -> tuple[Estimate | None, ...] | None:
+    def s_init(self) -> tuple[Similarity | None, ...] | None:
         """S_init of each model: linear CKA of its features and those of the initial model; None without one."""
         if self.initial is None:
             return None

@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxrich.metrics.jackknife import INTERVAL_NAMES, Interval, jackknife_interval, student_t_quantile
 from onnxrich.metrics.registry import METRICS
-from onnxrich.metrics.similarity import FeatureSums, leave_out_each, linear_cka
+from onnxrich.metrics.similarity import FeatureSums, debiased_cka, leave_out_each, linear_cka
+from onnxrich.metrics.unbiased import BlockProducts, feature_sums
 from onnxrich.moments.matrix import Array, Moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.anchors import Initial
@@ -46,6 +47,25 @@ class Estimate:
         """Return the estimate as JSON values."""
         interval = dict.fromkeys(INTERVAL_NAMES) if self.interval is None else self.interval.to_dict()
         return {"value": self.value, **interval, "paired": self.paired}
+
+
+@dataclass(frozen=True)
+class Similarity(Estimate):
+    """Linear CKA of the features of two models on the same rows, and without the bias of few rows.
+
+    `debiased` is CKA of infinitely many rows; None where independent blocks of rows do not determine it.
+    """
+
+    debiased: Estimate | None = None
+
+    @property
+    def best(self) -> Estimate:
+        """The debiased estimate where there is one."""
+        return self.debiased or self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the estimates as JSON values."""
+        return super().to_dict() | {"debiased": None if self.debiased is None else self.debiased.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -121,18 +141,25 @@ def _difference(first: Analysis, second: Analysis, name: str, value: float) -> E
 
 
 def similarities(
-    moments: Sequence[Moments], blocks: Sequence[Sequence[Moments]], products: Mapping[Pair, Sequence[Array]]
-) -> dict[Pair, Estimate]:
+    moments: Sequence[Moments],
+    blocks: Sequence[Sequence[Moments]],
+    products: Mapping[Pair, Sequence[Array]],
+    *,
+    ordered: Sequence[bool],
+) -> dict[Pair, Similarity]:
     """Compute linear CKA of pairs of models, with the block jackknife where products were kept for each block.
 
     Args:
         moments: moments of each model.
         blocks: blocks of moments of each model; empty where they were not kept apart.
         products: Σ (φᵃ − shift)(φᵇ − shift)ᵀ of each block, or of all rows, by the numbers of the two models.
+        ordered: whether the rows of each model are in an order, so that the blocks are no independent draws.
     """
     wholes = [FeatureSums.from_moments(total) for total in moments]
     in_blocks = any(len(parts) > 1 for parts in products.values())
     rests = [leave_out_each(total, parts) for total, parts in zip(moments, blocks, strict=True)] if in_blocks else []
+    about = [[part.about(total.shift) for part in parts] for total, parts in zip(moments, blocks, strict=True)]
+    features = [BlockProducts.of_features(parts) for parts in about] if in_blocks else []
     estimates = {}
     for (a, b), parts in products.items():
         total = np.sum(parts, axis=0)
@@ -140,16 +167,27 @@ def similarities(
         if value is None:
             continue
         if len(parts) == 1:
-            estimates[a, b] = Estimate(value)
+            estimates[a, b] = Similarity(value)
             continue
         replicates = [linear_cka(rests[a][g], rests[b][g], total - part) for g, part in enumerate(parts)]
         shares = np.array([part.n for part in blocks[a]]) / moments[a].n
         defined = np.array([float("nan") if cka is None else cka for cka in replicates])
         known = None not in replicates
-        estimates[a, b] = Estimate(
-            value, jackknife_interval(value, defined, shares, scale="share") if known else None, paired=True
-        )
+        interval = jackknife_interval(value, defined, shares, scale="share") if known else None
+        debiased = None
+        if not (ordered[a] or ordered[b]):
+            both = BlockProducts.from_sums(features[a].counts, parts, *(feature_sums(about[model]) for model in (a, b)))
+            debiased = _debiased(debiased_cka(features[a], features[b], both), shares)
+        estimates[a, b] = Similarity(value, interval, paired=True, debiased=debiased)
     return estimates
+
+
+def _debiased(found: tuple[float, Array] | None, shares: Array) -> Estimate | None:
+    """An estimate of what `debiased_cka` found, given each block's share of the rows."""
+    if found is None:
+        return None
+    value = float(np.clip(found[0], 0, 1))
+    return Estimate(value, jackknife_interval(value, found[1], shares, scale="clipped"), paired=True)
 
 
 def transitions(analyses: Sequence[Analysis]) -> tuple[Transition, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from onnxrich._utils.text import printable
 from onnxrich.errors import Notice
 from onnxrich.results.analysis import Analysis
-from onnxrich.results.differences import Estimate, Transition, difference, same_rows, transitions
+from onnxrich.results.differences import Estimate, Similarity, Transition, difference, same_rows, transitions
 from onnxrich.results.renderable import Renderable
 from onnxrich.results.serialize import to_values
 
@@ -38,7 +38,7 @@ class Track(Renderable):
     steps: tuple[int, ...]
     origin: Origin
     results: tuple[Analysis, ...]
-    s_init: tuple[Estimate | None, ...] | None
+    s_init: tuple[Similarity | None, ...] | None
     changes: tuple[Mapping[str, Estimate], ...]
     transitions: tuple[Transition, ...]
     notices: tuple[Notice, ...]
@@ -50,7 +50,7 @@ class Track(Renderable):
         results: Sequence[Analysis],
         *,
         origin: Origin = "metadata",
-        s_init: Sequence[Estimate | None] | None = None,
+        s_init: Sequence[Similarity | None] | None = None,
     ) -> Self:
         """Put the analyses of checkpoints into the order of their steps, and find changes and transitions."""
         order = sorted(range(len(steps)), key=lambda number: steps[number])
@@ -111,7 +111,11 @@ class Track(Renderable):
             for name, intervals in document["intervals"].items()
             for kind in ("error", "half_width")
         }
-        s_init = {} if self.s_init is None else {"s_init": [None if s is None else s.value for s in self.s_init]}
+        s_init = {}
+        if self.s_init is not None:
+            known = [(None, None) if each is None else (each.value, each.debiased) for each in self.s_init]
+            s_init["s_init"] = [value for value, _ in known]
+            s_init["s_init_debiased"] = [None if debiased is None else debiased.value for _, debiased in known]
         noted = {f"noted_{name}": values for name, values in self.noted.items()}
         synthetic = {"synthetic": [analysis.record.data.synthetic for analysis in self.results]}
         named = {"step": self.steps, "model": map(printable, document["models"])}

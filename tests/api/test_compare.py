@@ -19,7 +19,7 @@ from onnxrich.errors import DataError, DeviceError, HeadError, ModelError, Worke
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Similarity
 
 # Both models compute in float32 on whole numbers up to some hundred, which is exact; sums in double of n rows, and the
 # n × n oracle, each leave some n·eps of CKA. Shifts and centring take a digit or two of it.
@@ -52,6 +52,27 @@ def features(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """h of either model, by NumPy."""
     given = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     return np.maximum(x @ given["w1"] + given.get("off", np.float32(0)), 0).astype(np.float64)
+
+
+def debiased(a: np.ndarray, b: np.ndarray, analysis: Analysis) -> float:
+    """CKA by the unbiased HSIC of blocks of rows as the pass makes them, corrected by the jackknife."""
+    runtime = analysis.record.runtime
+    numbers = np.arange(len(a)) // runtime.batch_size % 16
+    blocks = [np.flatnonzero(numbers == number) for number in range(16) if (numbers == number).any()]
+
+    def ratio(kept: list[np.ndarray]) -> float:
+        chosen = np.concatenate(kept)
+        owners = np.repeat(np.arange(len(kept)), [len(block) for block in kept])
+        one, other = a[chosen], b[chosen]
+        both, first, second = (
+            oracle.unbiased_squared_covariance(*pair, owners) for pair in ((one, other), (one, one), (other, other))
+        )
+        return both / np.sqrt(first * second)
+
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    shares = np.array([len(block) / len(a) for block in blocks])
+    left_out = np.array([ratio(blocks[:number] + blocks[number + 1 :]) for number in range(len(blocks))])
+    return len(blocks) * ratio(blocks) - float((1 - shares) @ left_out)
 
 
 def cka(a: np.ndarray, b: np.ndarray) -> float:
@@ -101,6 +122,9 @@ def test_cka_is_that_of_the_definition(x: np.ndarray, batch: int | None) -> None
         centered = [each - each.mean(axis=0) for each in (rows[a], rows[b])]
         assert estimate.value == pytest.approx(cka(*centered), abs=CKA)
         assert (estimate.interval is None) == (batch == 211), "one batch is one block"
+        assert (estimate.debiased is None) == (batch == 211)
+        if estimate.debiased is not None:
+            assert estimate.debiased.value == pytest.approx(debiased(rows[a], rows[b], found.results[a]), abs=1e-7)
 
 
 def test_each_model_is_measured_as_alone(x: np.ndarray, labels: np.ndarray) -> None:
@@ -521,7 +545,7 @@ def test_products_without_blocks_where_memory_is_short(x: np.ndarray, monkeypatc
 
     monkeypatch.setattr(joint_pass, "BLOCK_BYTES", 8 * 8 * 11 * 3)
     found = onnxrich.compare([two_layers(), wide()], x, batch_size=16, device="cpu")
-    assert found.cka[0, 1] == Estimate(pytest.approx(cka(features(two_layers(), x), features(wide(), x)), abs=CKA))
+    assert found.cka[0, 1] == Similarity(pytest.approx(cka(features(two_layers(), x), features(wide(), x)), abs=CKA))
     assert [notice.code for notice in found.notices] == ["cka_without_errors"]
 
 

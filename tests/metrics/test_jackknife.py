@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from repository import ROOT
 from samples import UNEQUAL, clustered_rows, cut_into_blocks
 from zoo_text import two_layers
 
@@ -25,8 +23,6 @@ from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def test_jackknife_of_a_mean_is_the_standard_error() -> None:
@@ -176,11 +172,12 @@ def test_batches_that_fill_too_few_blocks(batch_size: int | None, filled: int) -
     analysis = onnxrich.run(two_layers().SerializeToString(), data, batch_size=batch_size)
     messages = [notice.message for notice in analysis.notices if notice.code == "few_blocks"]
     is_undefined = analysis.metrics["d_lr_debiased"] is None
-    assert is_undefined == (analysis.uncertainty is None) == bool(messages) == (filled < 4)
+    assert (analysis.uncertainty is None) == bool(messages) == (filled < 4)
+    assert is_undefined == (filled < 5)
     for message in messages:
         assert message == (
-            f"600 samples in batches of {batch_size:,} fill {filled} of the blocks of rows (--blocks): error bars and "
-            "d_lr_debiased need 4. Pass more rows, or a --batch-size of at most 150 where the model does not fix it."
+            f"600 samples in batches of {batch_size:,} fill {filled} of the blocks of rows (--blocks): error bars "
+            "need 4, d_lr_debiased 5. Pass more rows, or a --batch-size of at most 150 where the model does not fix it."
         )
     for blocks in (0, 1):
         without = onnxrich.run(two_layers().SerializeToString(), data, batch_size=batch_size, blocks=blocks)
@@ -192,7 +189,7 @@ def test_too_few_blocks_asked_for() -> None:
     data = {"x": np.random.default_rng(0).standard_normal((600, 6)).astype(np.float32)}
     analysis = onnxrich.run(two_layers().SerializeToString(), data, batch_size=10, blocks=3)
     (message,) = [notice.message for notice in analysis.notices if notice.code == "few_blocks"]
-    assert message.endswith("fill 3 of the blocks of rows (--blocks): error bars and d_lr_debiased need 4. "
+    assert message.endswith("fill 3 of the blocks of rows (--blocks): error bars need 4, d_lr_debiased 5. "
                          "Pass --blocks 4 or more, or leave it out.")  # fmt: skip
     sizes = replace(analysis.record, runtime=replace(analysis.record.runtime, batch_size=0), notices=())
     assert Analysis.from_moments(analysis.moments, sizes).notices == ()
@@ -204,7 +201,7 @@ def test_too_few_rows_for_blocks() -> None:
     analysis = onnxrich.run(two_layers().SerializeToString(), data)
     for results in (analysis, Analysis.from_moments(analysis.moments, analysis.record)):
         (message,) = [notice.message for notice in results.notices if notice.code == "few_blocks"]
-        assert message.endswith("d_lr_debiased need 4. Pass more rows.")
+        assert message.endswith("d_lr_debiased 5. Pass more rows.")
 
 
 @pytest.mark.extensive

@@ -124,7 +124,10 @@ def test_few_rows(n: int) -> None:
     """With less than ten rows a feature there is a number, and a warning how far it can be trusted."""
     analysis = run(two_layers(), whole(n, 6, seed=7))
     assert 0 <= analysis.metrics["d_lr"] <= 1
-    rule = "D_LR is biased, mostly towards rich (0). As a rule of thumb, use 80 rows or more."
+    rule = (
+        "D_LR is biased: towards rich (0) where the features are even in size, towards lazy (1) where few of many are "
+        "large, or the outputs are many. As a rule of thumb, use 80 rows or more."
+    )
     # From four blocks on, what they tell of the number of rows stands in place of the rule.
     told = rule if analysis.uncertainty is None else analysis.uncertainty.summary
     assert codes(analysis)["few_rows"] == f"n/p = {n / 8:.2g} rows a feature are few. {told}"

@@ -14,7 +14,7 @@ from onnxrich.metrics.jackknife import Interval
 from onnxrich.moments.matrix import Moments
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Estimate, Similarity
 from onnxrich.results.layer import Layer
 from onnxrich.results.provenance import DataInfo, HeadInfo, ModelInfo, Provenance, RuntimeInfo
 from onnxrich.results.track import Track
@@ -127,7 +127,12 @@ def deep(lazy: Analysis) -> Analysis:
 @pytest.fixture(scope="session")
 def comparison(hostile: Analysis) -> Comparison:
     """Three models, one with a hostile name, and all that a comparison can say."""
-    cka = {(0, 1): Estimate(0.75, Interval(0.01, 0.73, 0.77), paired=True), (1, 2): Estimate(0.25)}
+    cka = {
+        (0, 1): Similarity(
+            0.75, Interval(0.01, 0.73, 0.77), paired=True, debiased=Estimate(0.71, Interval(0.01, 0.69, 0.73))
+        ),
+        (1, 2): Similarity(0.25),
+    }
     results = [make("first.onnx", blocks=8), make("second.onnx", rich=True, blocks=8), hostile]
     return Comparison.of(results, initial=0, cka=cka, notices=[Notice("rows_differ", "Rows <differ>.")])
 
@@ -140,7 +145,7 @@ def track() -> Track:
         result = make(f"m-{step}.onnx", rich=step > 100, blocks=8)
         model = replace(result.record.model, noted={"train_accuracy": 0.5 + step / 4000})
         results.append(replace(result, record=replace(result.record, model=model)))
-    return Track.of(STEPS, results, s_init=[Estimate(1.0), Estimate(0.9), None, Estimate(0.1)])
+    return Track.of(STEPS, results, s_init=[Similarity(1.0), Similarity(0.9), None, Similarity(0.1)])
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from onnxrich.report import html
 from onnxrich.report.kinds import Result
 from onnxrich.results.analysis import Analysis
 from onnxrich.results.comparison import Comparison
-from onnxrich.results.differences import Estimate
+from onnxrich.results.differences import Similarity
 from onnxrich.results.track import Track
 
 BROWSER = Path(__file__).parent / "browser"
@@ -103,9 +103,9 @@ def test_pages_of_comparisons_and_trainings(
     programs: tuple[str, str], tmp_path: Path, maker: Any, hostile: Analysis
 ) -> None:
     """They are as accessible as the page of one model, and names with tags stay text in them too."""
-    compared = Comparison.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Estimate(0.5)})
+    compared = Comparison.of([maker("a.onnx", blocks=8), hostile], initial=0, cka={(0, 1): Similarity(0.5)})
     visit(programs, compared, tmp_path)
     results = [maker(f"m-{step}.onnx", rich=step > 5, blocks=8) for step in (1, 5, 200)]
-    tracked = Track.of([1, 5, 200], results, s_init=[Estimate(1.0), None, Estimate(0.2)])
+    tracked = Track.of([1, 5, 200], results, s_init=[Similarity(1.0), None, Similarity(0.2)])
     seen = visit(programs, tracked, tmp_path)
     assert seen["images"] == 0

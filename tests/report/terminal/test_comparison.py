@@ -19,9 +19,9 @@ def test_text_holds_values_differences_and_cka(comparison: Comparison) -> None:
     assert change.interval is not None
     assert f"{change.value:+.3g} ± {change.interval.half_width:.2g} *".replace("-", "−", 1) in line
     matrix = text[text.index("CKA of features") :]
-    assert "0.7500 ± 0.02" in matrix and "0.2500" in matrix
+    assert "0.7100 ± 0.02 (0.7500)" in matrix and "0.2500" in matrix
     start = next(line for line in text.splitlines() if line.startswith("s_init"))
-    assert start.split()[1:] == ["1", "0.7500", "±", "0.02", "-"]
+    assert start.split()[1:] == ["1", "0.7100", "±", "0.02", "(0.7500)", "-"]
     assert "Rows <differ>." in text and "\x1b" not in text
     assert all(ord(letter) < 128 for letter in terminal.render(comparison, width=80, ascii_only=True))
 
