@@ -66,7 +66,7 @@ def _is_inside(name: Any) -> bool:
 def _read_json(path: Path) -> Mapping[str, Any]:
     content = read_bytes(path, "a readable file", LARGEST_JSON)
     try:
-        document = parse_json(content)
+        document = parse_json(content, is_finite=False)
     except ValueError as error:
         raise AdapterError(f"{path} is no valid JSON", "a whole JSON file", "Save the model again.") from error
     return document if isinstance(document, dict) else {}

@@ -1,34 +1,49 @@
-"""JSON and TOML whose author is unknown: whatever is wrong with them is a ValueError of one line."""
+"""JSON and TOML whose author is unknown: parsed to plain values of bounded size, or refused in a line."""
 
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections import Counter
 from typing import Any
 
+# The most characters of a document. A million of them can become 20 MB of Python's objects; an analysis with 128,000
+# names of classes has less than half of this.
+LARGEST = 2**25
+# The deepest nesting: what onnxrich writes has less than half of it.
+DEEPEST = 24
+# Whole numbers fit into 64 bits with a sign.
+_DIGITS = 19
 
-def parse_json(content: bytes) -> Any:
-    """Parse a JSON document; NaN and Infinity, which Python's writers leave in it, are read as numbers.
+
+def parse_json(text: str | bytes, *, is_finite: bool = True) -> Any:
+    """Parse a JSON document.
+
+    Args:
+        text: the document, in UTF-8 where it is bytes.
+        is_finite: whether NaN and infinity, which Python writes as such, are refused.
 
     Raises:
-        ValueError: when it is none, is nested too deeply, or holds a key of an object twice, of which other programs
-            may take the other one.
+        ValueError: when it is no JSON, too long or too deep, when it holds a number beyond those of 64 bits, or when an
+            object has two values of a name.
     """
+    if len(text) > LARGEST:
+        raise ValueError(f"JSON of more than {LARGEST:,} characters")
     try:
-        return json.loads(content, object_pairs_hook=_to_object)
+        value = json.loads(
+            text.decode("utf-8-sig") if isinstance(text, bytes) else text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant if is_finite else float,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
     except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        raise ValueError("JSON nested too deeply") from error
     except UnicodeDecodeError as error:
         raise ValueError("no UTF-8") from error
-
-
-def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        twice = next(key for key, number in Counter(key for key, _ in pairs).items() if number > 1)
-        raise ValueError(f"the key {twice[:50]!r} twice")
-    return document
+    _check_depth(value)
+    return value
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
@@ -43,3 +58,44 @@ def parse_toml(content: bytes) -> dict[str, Any]:
         raise ValueError("nested too deeply") from error
     except UnicodeDecodeError as error:
         raise ValueError("no UTF-8") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(name for name, number in Counter(name for name, _ in pairs).items() if number > 1)
+        raise ValueError(f"the key {twice[:50]!r} twice")
+    return values
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the number {name}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond those of 64 bits")
+    return number
+
+
+def _whole(digits: str) -> int:
+    # Counted first: Python needs a time that grows with the square of the digits.
+    if len(digits.lstrip("-")) > _DIGITS or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError("a number beyond those of 64 bits")
+    return int(digits)
+
+
+def _check_depth(value: Any) -> None:
+    """Check that what walks through the value by recursion, as encoders of JSON do, comes to its end."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise ValueError("JSON nested too deeply")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from onnxrich._utils.files import open_regular
-from onnxrich._utils.json_text import LARGEST, parse_json
+from onnxrich._utils.parsing import LARGEST, parse_json
 from onnxrich.errors import DataError
 
 

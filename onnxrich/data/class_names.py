@@ -92,7 +92,7 @@ def _read_config(model: Model) -> tuple[Any, str]:
     name = f"{CONFIG} beside {model.path}"
     with path.open("a readable JSON file") as file:
         try:
-            config = parse_json(read_limited(file, LARGEST_CONFIG, DataError, name))
+            config = parse_json(read_limited(file, LARGEST_CONFIG, DataError, name), is_finite=False)
         except DataError as error:
             return None, f"{error.found}, and may have {error.needed}"
         except ValueError as error:

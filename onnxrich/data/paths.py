@@ -147,7 +147,7 @@ class DataPath:
         """
         content = self.read("a readable JSON file", limit)
         try:
-            document = parse_json(content)
+            document = parse_json(content, is_finite=False)
         except ValueError as error:
             raise DataError(f"{self.url} is no JSON ({first_line(error)})", "a whole JSON file", remedy) from error
         return document if isinstance(document, dict) else {}

@@ -23,7 +23,7 @@ import numpy as np
 from onnxrich._utils.archive import MOST_ARRAYS, Archive, ArchiveError, open_archive
 from onnxrich._utils.files import open_regular, place, sweep
 from onnxrich._utils.files import stage as stage_file
-from onnxrich._utils.json_text import LARGEST, parse_json
+from onnxrich._utils.parsing import LARGEST, parse_json
 from onnxrich.engine.batches import Batches
 from onnxrich.engine.monitor import RateLimiter
 from onnxrich.errors import DataError, OutputError

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onnxrich._utils.archive import Archive, ArchiveError, open_archive
 from onnxrich._utils.files import open_regular
-from onnxrich._utils.json_text import LARGEST, parse_json
+from onnxrich._utils.parsing import LARGEST, parse_json
 from onnxrich.errors import DataError
 from onnxrich.moments.invariants import find_violation
 from onnxrich.moments.precision import EPS, GRAM_FLOOR

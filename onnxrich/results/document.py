@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxrich._utils.files import open_regular
-from onnxrich._utils.json_text import LARGEST, parse_json
+from onnxrich._utils.parsing import LARGEST, parse_json
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.registry import METRICS, Metrics
 from onnxrich.results.analysis import SCHEMA

@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
-from onnxrich._utils.parsing import parse_json, parse_toml
+from onnxrich._utils import parsing
+from onnxrich._utils.parsing import DEEPEST, parse_json, parse_toml
+
+
+@pytest.mark.parametrize("value", [{"a": [1, -2.5, True, None, "é"]}, [], "", 0, 2**63 - 1, -(2**63)])
+def test_documents(value: object) -> None:
+    """What JSON can say comes back."""
+    assert parse_json(json.dumps(value)) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"\xff\xfe\xff", b"\0\0\0\0", b'{"a": 1, "a": 1}', b"1" * 5000, b"[" * 100_000, b'{"a":' * 100_000],
-    ids=["empty", "cut", "bytes", "null", "twice", "digits", "deep list", "deep object"],
-)
-def test_flawed_json(content: bytes) -> None:
+    "text",
+    [
+        "", " ", "{", "'a'", "\ufeff{}", b"\xff\xfe{}", "{}".encode("utf-16"), b'"\xc3"', "1" * 5000, "1" * 100_000,
+        str(2**63), "-" + "9" * 30, "1e400", "NaN", "[Infinity]", "-Infinity", "[" * 100_000, '{"a":' * 100_000,
+        '{"a": 1, "a": 2}', '{"b": {"a": 1, "a": 1}}', "[1,]", "{1: 2}", "[1] x", "\0",
+    ],
+)  # fmt: skip
+def test_what_is_refused(text: str | bytes) -> None:
+    """No number that JSON has not, none that loses digits, no name twice, and no text that exhausts a parser."""
     with pytest.raises(ValueError, match=r"^[^\n]{1,200}$"):
-        parse_json(content)
+        parse_json(text)
 
 
-def test_json_of_other_programs() -> None:
+def test_depth() -> None:
+    """What is nested a little is read; what an encoder could not write again is not."""
+    for depth, is_read in ((DEEPEST, True), (DEEPEST + 1, False), (500, False)):
+        text = "[" * depth + "]" * depth
+        if is_read:
+            assert json.dumps(parse_json(text)) == text
+        else:
+            with pytest.raises(ValueError, match="too deeply"):
+                parse_json(text)
+
+
+def test_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document of a gigabyte is not parsed."""
+    monkeypatch.setattr(parsing, "LARGEST", 10)
+    assert parse_json('"12345678"') == "12345678"
+    with pytest.raises(ValueError, match="more than 10 characters"):
+        parse_json('"123456789"')
+
+
+def test_infinity_where_it_has_a_meaning() -> None:
     """Configurations of Hugging Face hold Infinity, and files of Windows begin with a mark of their encoding."""
-    assert parse_json(b'\xef\xbb\xbf{"time_step_limit": [0.0, Infinity]}') == {"time_step_limit": [0.0, math.inf]}
+    content = b'\xef\xbb\xbf{"time_step_limit": [0.0, Infinity]}'
+    assert parse_json(content, is_finite=False) == {"time_step_limit": [0.0, math.inf]}
+    with pytest.raises(ValueError, match="the number Infinity"):
+        parse_json(content)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import onnxrich
-from onnxrich._utils import json_text
+from onnxrich._utils import parsing
 from onnxrich.errors import DataError
 
 SAVED = Path(__file__).parents[1] / "compatibility" / "0.1.0"
@@ -75,7 +75,7 @@ def test_cut_documents(report: Path) -> None:
 
 def test_large_documents(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document of gigabytes is not read: so many bytes at most."""
-    monkeypatch.setattr(json_text, "LARGEST", 1000)
+    monkeypatch.setattr(parsing, "LARGEST", 1000)
     with pytest.raises(DataError, match="is damaged or no document"):
         onnxrich.Analysis.load(report)
 
