@@ -55,7 +55,7 @@ def test_saved_records_are_read(name: str, tmp_path: Path) -> None:
         (("head", "p"), 8, "8 features and 3 outputs, and moments of 7 and 3"),
         (("head", "C"), 2, "7 features and 2 outputs"),
         (("head", "rows"), "galaxy", "rows of another kind"),
-        (("head", "residual"), 0.1, "a residual of 0.1 in the record, and of 0"),
+        (("head", "residual"), -0.1, "a residual of -0.1"),
         (("head", "residual"), None, "verified, without its residual"),
         (("data", "n"), 399, "399 rows in the record, and 400 in the moments"),
         (("data", "n"), 0, "0 rows"),
