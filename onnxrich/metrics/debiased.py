@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich.metrics.base import Metric, Sample, inner_product
-from onnxrich.metrics.linalg import compute_span
+from onnxrich.metrics.linalg import compute_span, output_span
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.moments.matrix import Array, Moments
 
@@ -76,8 +76,8 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
     corrected = len(shares) * whole - float((1 - shares) @ np.array(left_out, dtype=np.float64))
     numerator, squared_norm, scale = pairs.estimates()
     numerator *= corrected / whole
-    basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
-    plain_numerator = float(np.sum((sample.cross("outputs") @ basis) ** 2)) / moments.n**2
+    basis = np.sqrt(moments.n) * output_span(sample).coefficients
+    plain_numerator = float(np.sum((sample.function_cross @ basis) ** 2)) / moments.n**2
     plain_norm = sample.squared_norm / moments.n**2
     return ExpectedCka(
         (numerator, (plain_numerator - numerator) * moments.n),
@@ -94,10 +94,11 @@ class _PairSums:
         counts: rows of each block, float64 array of shape (B,).
         squares: ‖C_b‖², float64 array of shape (B,).
         total_square: ‖Σ_b C_b‖².
-        crosses: X_b = C_φf of each block, float64 arrays of shape (p, C).
+        crosses: X_b = C_φf of each block, float64 arrays of shape (p, C), f the functions that span the outputs.
         total_cross: Σ_b X_b.
         outputs: moments of the outputs alone, of all rows.
         block_outputs: the same of each block.
+        has_units: whether these functions have units of their own.
     """
 
     counts: Array
@@ -107,6 +108,7 @@ class _PairSums:
     total_cross: Array
     outputs: Moments
     block_outputs: tuple[Moments, ...]
+    has_units: bool
 
     def without(self, index: int, product: float) -> _PairSums:
         """The sums without a block b, given ⟨Σ_c C_c, C_b⟩."""
@@ -119,6 +121,7 @@ class _PairSums:
             self.total_cross - self.crosses[index],
             replace(self.outputs, matrix=self.outputs.matrix - self.block_outputs[index].matrix),
             tuple(self.block_outputs[number] for number in rest),
+            self.has_units,
         )
 
     def cka(self) -> float | None:
@@ -131,7 +134,7 @@ class _PairSums:
         freedom = self.counts - 1
         pairs = float(freedom.sum() ** 2 - np.sum(freedom**2))
         n = self.outputs.n
-        basis = np.sqrt(n) * compute_span(self.outputs, "outputs").coefficients
+        basis = np.sqrt(n) * compute_span(self.outputs, "outputs", has_units=self.has_units).coefficients
         numerator = float(np.sum((self.total_cross @ basis) ** 2))
         numerator -= sum(float(np.sum((cross @ basis) ** 2)) for cross in self.crosses)
         scale = float(np.linalg.norm(basis.T @ self.outputs.centered("outputs", "outputs") @ basis)) / n
@@ -151,8 +154,9 @@ def _sum_pairs(sample: Sample) -> _PairSums:
         total_square=total_square,
         crosses=crosses,
         total_cross=np.sum(crosses, axis=0),
-        outputs=_outputs_alone(sample.moments),
-        block_outputs=tuple(_outputs_alone(block.moments.about(sample.moments.shift)) for block in sample.blocks),
+        outputs=_outputs_alone(sample.functions),
+        block_outputs=tuple(_outputs_alone(block.functions.about(sample.functions.shift)) for block in sample.blocks),
+        has_units=sample.basis is None,
     )
 
 
@@ -174,7 +178,7 @@ def _outputs_alone(moments: Moments) -> Moments:
     """The moments of [1, outputs]."""
     index = np.r_[0, 1 + moments.p : 1 + moments.p + moments.C]
     matrix, shift = moments.matrix[np.ix_(index, index)], moments.shift[index]
-    return replace(moments, matrix=matrix, shift=shift, p=0, K=0, targets=None, tallies={})
+    return replace(moments, matrix=matrix, shift=shift, p=0, K=0, targets=None, classes=None, tallies={})
 
 
 def _first_order(sample: Sample) -> Callable[[Sample], float]:

@@ -9,7 +9,7 @@ import numpy as np
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.debiased import LEAST_BLOCKS
-from onnxrich.metrics.linalg import compute_span
+from onnxrich.metrics.linalg import compute_span, output_span
 from onnxrich.moments.matrix import BlockName
 
 # Blocks hold different mixtures of rows if their means scatter by so much more than chance explains.
@@ -52,11 +52,14 @@ def _scatter_statistic(sample: Sample, block: BlockName) -> tuple[float, int] | 
     table of blocks and classes.
     """
     moments = sample.moments
-    span = compute_span(moments, block, centered=True)
+    is_output = block == "outputs"
+    span = output_span(sample, centered=True) if is_output else compute_span(moments, block, centered=True)
     freedom = (len(sample.blocks) - 1) * span.rank
     if freedom <= 0:
         return None
-    offsets = np.stack([rows.moments.mean(block) for rows in sample.blocks]) - moments.mean(block)
+    rows = [part.functions if is_output else part.moments for part in (sample, *sample.blocks)]
+    means = [part.mean(block) for part in rows]
+    offsets = np.stack(means[1:]) - means[0]
     squares = np.sum((offsets @ span.coefficients) ** 2, axis=1)
     return moments.n * float(sample.block_rows @ squares), freedom
 

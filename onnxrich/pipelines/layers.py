@@ -14,6 +14,7 @@ from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.jackknife import ENOUGH, estimate_intervals
 from onnxrich.metrics.linalg import centered_spectrum
+from onnxrich.metrics.reduction import reduce_features
 from onnxrich.metrics.registry import evaluate
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.metrics.row_order import row_order_ratio
@@ -101,7 +102,7 @@ def to_layer(
         rows: how rows are made of the tensor.
         has_order: whether rows are samples, whose order can be tested.
     """
-    sample = Sample.from_moments(moments, blocks)
+    sample = reduce_features(Sample.from_moments(moments, blocks))
     if has_order and row_order_ratio(sample) is not None:
         sample = replace(sample, is_ordered=True)
     with single_threaded_blas(len(moments.matrix) ** 3):
