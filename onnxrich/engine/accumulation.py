@@ -77,7 +77,8 @@ class Accumulation:
         affine, plan = prepared.head.affine, prepared.plan
         empty = Moments.empty(
             prepared.features.shape[1], prepared.outputs.shape[1], plan.K, targets=plan.target_kind,
-            dtype=affine.dtype if affine else "float32", residual=residual, weight=patch.weight, classes=None if plan.classes is None else np.array(plan.classes),
+            dtype=affine.dtype if affine else "float32", residual=residual, weight=patch.weight,
+            classes=None if plan.classes is None else np.array(plan.classes),
         )  # fmt: skip
         self._empty = replace(empty, shift=self._shift)
         if patch.weight is not None:  # one W for all blocks

@@ -171,9 +171,11 @@ def prepare_model(
     Raises:
         ModelError: when the runtime refuses the model or fails on the batch.
     """
+    with_tallies = have_accuracy(plan.target_kind, head.C, plan.K)
     patch = instrument(
-        model, head, K=plan.target_width, classes=plan.classes, with_tallies=have_accuracy(plan.target_kind, head.C, plan.K), masked=plan.has_weights, mask=plan.mask,
-        by_row=plan.by_row, batches_per_product=plan.batches_per_product, derived=head.derives_outputs, memory=device.memory,
+        model, head, K=plan.target_width, classes=plan.classes, with_tallies=with_tallies, masked=plan.has_weights,
+        mask=plan.mask, by_row=plan.by_row, batches_per_product=plan.batches_per_product,
+        derived=head.derives_outputs, memory=device.memory,
     )  # fmt: skip
     session = open_session(model, patch.data, device=device)
     listen(Progress(Stage.RUNNING))

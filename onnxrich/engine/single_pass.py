@@ -266,7 +266,9 @@ def _prepare(
     joined = choose_batches_per_product(plan.batch_size, d, n=source.n, blocks=blocks)
     joined = min(joined, plan.batches_per_product)
     ignores_labels = source.ignores_labels and kind == "classes"
-    plan = replace(plan, K=K, classes=classes, target_kind=kind, ignores_labels=ignores_labels, batches_per_product=joined)
+    plan = replace(
+        plan, K=K, classes=classes, target_kind=kind, ignores_labels=ignores_labels, batches_per_product=joined
+    )
     prepared = prepare_model(model, head, first, plan=plan, device=device, listen=listen)
     listen(Progress(Stage.PROVING))
     with timing.measure(Stage.PROVING):

@@ -119,13 +119,17 @@ def low_rank_factor(products: Array) -> Array | None:
 
     scale = np.sqrt(np.clip(np.diagonal(products), 0, None))
     units = np.where(scale > 0, scale, 1.0)
-    factor, pivots, rank, _ = dpstrf(products / units / units[:, None], lower=1)
+    cosines = products / units
+    cosines /= units[:, None]
+    # Its transpose is the same matrix in LAPACK's order, which needs no copy.
+    factor, pivots, rank, _ = dpstrf(cosines.T, lower=1, overwrite_a=1)
     if not rank or not scale.any():
         return None
-    lower = np.tril(factor)[:, :rank]
+    lower = np.tril(factor[:, :rank])
     rows = np.empty_like(lower)
     rows[pivots - 1] = lower
-    return rows * units[:, None]
+    scaled: Array = rows * units[:, None]
+    return scaled
 
 
 def gram(weight: Array, units: Array | None = None) -> Array:

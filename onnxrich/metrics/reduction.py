@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from onnxrich._utils.threads import single_threaded_blas
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.functions import WORTHWHILE, low_rank_factor, rows_basis
 from onnxrich.moments.matrix import Array, Moments
@@ -20,10 +21,14 @@ def reduce_features(sample: Sample) -> Sample:
     moments = sample.moments
     if not 0 < moments.n < WORTHWHILE * moments.p:
         return sample
-    # V contains the shift too: then V·Vᵀφ = φ, not only for differences of rows.
-    rotation = rows_basis(moments.shifted("features"), moments.shift[1 : 1 + moments.p])
-    if rotation is None:
-        return sample
+    with single_threaded_blas(moments.n * len(moments.matrix) ** 2):
+        # V contains the shift too: then V·Vᵀφ = φ, not only for differences of rows.
+        rotation = rows_basis(moments.shifted("features"), moments.shift[1 : 1 + moments.p])
+        return sample if rotation is None else _rotate(sample, rotation)
+
+
+def _rotate(sample: Sample, rotation: Array) -> Sample:
+    moments = sample.moments
     rotated = rotate_features(moments, rotation)
     blocks = [rotate_features(block.moments.about(moments.shift), rotation) for block in sample.blocks]
     reduced = Sample.from_moments(rotated, blocks, weight=sample.weight, parameter_norm=sample.parameter_norm)

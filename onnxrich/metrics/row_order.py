@@ -57,9 +57,10 @@ def _scatter_statistic(sample: Sample, block: BlockName) -> tuple[float, int] | 
     freedom = (len(sample.blocks) - 1) * span.rank
     if freedom <= 0:
         return None
-    rows = [part.functions if is_output else part.moments for part in (sample, *sample.blocks)]
-    means = [part.mean(block) for part in rows]
-    offsets = np.stack(means[1:]) - means[0]
+    whole, parts = moments, [rows.moments for rows in sample.blocks]
+    if is_output:
+        whole, parts = sample.functions, [rows.functions for rows in sample.blocks]
+    offsets = np.stack([part.mean(block) for part in parts]) - whole.mean(block)
     squares = np.sum((offsets @ span.coefficients) ** 2, axis=1)
     return moments.n * float(sample.block_rows @ squares), freedom
 

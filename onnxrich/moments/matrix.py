@@ -287,13 +287,15 @@ class Moments:
         """Mean of (a − shift)² of each entry of a block: float64 array of shape (block width,)."""
         if block == "outputs" and self.weight is not None:
             return self._output_squares(self.shifted("features")) / self.n
-        return np.diagonal(self.matrix)[self._sides[block]] / self.n
+        squares: Array = np.diagonal(self.matrix)[self._sides[block]] / self.n
+        return squares
 
     def _output_squares(self, square: Array) -> Array:
         """The diagonal of W·square·Wᵀ, not below zero: float64 array of shape (C,)."""
         assert self.weight is not None  # noqa: S101 - callers ask for derived outputs only
         parts = [np.einsum("ij,ij->i", part @ square, part) for part in split_rows(self.weight)]
-        return np.clip(np.concatenate(parts), 0, None)
+        squares: Array = np.clip(np.concatenate(parts), 0, None)
+        return squares
 
     def split_outputs(self) -> Iterator[Moments]:
         """Yield the moments with some of the outputs each, so few that (p, outputs) is small; a matrix is not split."""
@@ -383,7 +385,7 @@ class Moments:
             file: path or binary file.
             record: JSON-able description of model, head, data and runtime. `load_record` reads it back.
         """
-        partial: dict[str, NDArray[Any]] = {}
+        partial: dict[str, Any] = {}
         if self.weight is not None:
             partial["weight"] = _narrow(self.weight)
         if self.classes is not None:
@@ -513,9 +515,8 @@ def _parse_partial(
     classes = archive.read("classes", "i8", most=8 * K) if "classes" in archive else None
     if weight is not None and not np.isfinite(weight).all():
         raise ArchiveError("its weight holds NaN or infinity")
-    if classes is not None and len(classes):
-        if classes[0] < 0 or classes[-1] >= K or (np.diff(classes) <= 0).any():
-            raise ArchiveError("its classes are no ascending numbers below their count")
+    if classes is not None and ((classes < 0) | (classes >= K) | (np.diff(classes, prepend=-1) <= 0)).any():
+        raise ArchiveError("its classes are no ascending numbers below their count")
     return weight, classes
 
 

@@ -105,7 +105,7 @@ def to_layer(
     sample = reduce_features(Sample.from_moments(moments, blocks))
     if has_order and row_order_ratio(sample) is not None:
         sample = replace(sample, is_ordered=True)
-    with single_threaded_blas(len(moments.matrix) ** 3):
+    with single_threaded_blas(len(sample.moments.matrix) ** 3):
         metrics, _ = evaluate(sample, METRICS)
         variances = np.clip(sample.cached(centered_spectrum).values, 0, None)
         metric_intervals = estimate_intervals(sample, METRICS)
