@@ -289,10 +289,11 @@ def _add_layers(
 ) -> tuple[PreparedModel, HiddenLayers | None, int]:
     """Add the requested layers. Return the new model, its layers, and the number of blocks that memory holds."""
     if request is None:
-        if blocks:
-            # Any number of blocks may be requested; a chosen number takes at most 1 GiB.
-            fit_blocks(prepared.patch, (), blocks=blocks, memory=memory)
-        return prepared, None, choose_block_count(prepared.patch.edges[-1], blocks)
+        # Any number of blocks may be requested; a chosen number takes at most 1 GiB, except a single one.
+        count = choose_block_count(prepared.patch.edges[-1], blocks)
+        if blocks or count == 1:
+            fit_blocks(prepared.patch, (), blocks=count, memory=memory)
+        return prepared, None, count
     listen(Progress("measuring the layers"))
     if blocks is None and checkpoint is not None:
         # Memory may now hold another number of blocks than when the checkpoint was begun.
