@@ -81,7 +81,7 @@ def width(p: int, *, C: int, K: int) -> int:
 
 def host_bytes(p: int, *, C: int, K: int) -> int:
     """Bytes of the moments on the host: what is summed, and W where the outputs follow from the features."""
-    return 8 * (width(p, C=C, K=K) ** 2 + (C * p if C > p else 0))
+    return 8 * (width(p, C=C, K=K) ** 2 + (C * p if p < C else 0))
 
 
 def share(d: int, memory: str = "cuda") -> float:
