@@ -79,9 +79,9 @@ def width(p: int, *, C: int, K: int) -> int:
     return 1 + p + (C if p >= C else 0) + K
 
 
-def whole(p: int, *, C: int, K: int) -> int:
-    """The width of the moments on the host, all outputs among them."""
-    return 1 + p + C + K
+def host_bytes(p: int, *, C: int, K: int) -> int:
+    """Bytes of the moments on the host: what is summed, and W where the outputs follow from the features."""
+    return 8 * (width(p, C=C, K=K) ** 2 + (C * p if p < C else 0))
 
 
 def share(d: int, memory: str = "cuda") -> float:
@@ -141,11 +141,11 @@ def work_table() -> str:
     ]
     lines.append("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for task in TASKS:
-        d, all_of_it = width(task.p, C=task.C, K=task.K), whole(task.p, C=task.C, K=task.K)
+        d, on_host = width(task.p, C=task.C, K=task.K), host_bytes(task.p, C=task.C, K=task.K)
         lines.append(
             f"| {task.name} | {task.rows:,} | {task.flops:.3g} | {d:,} | {product_flops(d):.3g} | "
             f"{task.rows * task.input / 1e9:,.1f} GB | {bytes_held(d) / 1e9:,.3f} GB | "
-            f"{8 * all_of_it**2 / 1e9:,.3f} GB |"
+            f"{on_host / 1e9:,.3f} GB |"
         )
     return "\n".join(lines)
 

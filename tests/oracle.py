@@ -59,9 +59,9 @@ def curves(features: Array, functions: Array, tolerance: float = 1e-6) -> dict[s
     order = np.argsort(values)[::-1][:p]
     rho, e = values[order], vectors[:, order]  # the columns of e have norm one in the plain inner product
     P, rank = projector(functions, tolerance)
-    share = [float(np.sum((P @ e[:, k]) ** 2)) / rank for k in range(p)]
+    share = [float(np.sum((P @ e[:, k]) ** 2)) / rank for k in range(len(rho))]
     energy = []
-    for k in range(p):
+    for k in range(len(rho)):
         of_each = [(e[:, k] @ g) ** 2 / (g @ g) for g in functions.T if g @ g > 0]
         energy.append(np.mean(of_each))
     return {"intensity": rho / rho[0], "span": np.cumsum(share), "variance": np.cumsum(energy), "rho": rho}

@@ -23,6 +23,8 @@ from onnxrich.errors import DataError, Notice
 KEYS = ("labels", "label", "y")
 # The label of rows to leave out.
 IGNORED = -1
+# Classes that are not looked up one by one: they cost little, whether they occur or not.
+FEW_CLASSES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +243,24 @@ def count_classes(labels: Labels | None, rows: Rows, skipped: SkippedItems) -> i
     return max(highest + 1, len(labels.field.classes or ()))
 
 
+def find_classes(labels: Labels | None, count: int | None) -> tuple[int, ...] | None:
+    """Find which classes occur, where there can be so many that most do not.
+
+    Args:
+        labels: the labels.
+        count: number of classes, as `count_classes` returned it.
+
+    Returns:
+        Their numbers, ascending; None where each of so few classes counts as occurring.
+    """
+    if labels is None or count is None or count <= FEW_CLASSES:
+        return None
+    found = np.empty(0, np.int64)
+    for block in labels.scan():
+        found = np.union1d(found, block.astype(np.int64, copy=False))
+    return tuple(found[found >= 0].tolist())
+
+
 def align_classes(source: Source, models: Iterable[ClassNames]) -> Source:
     """Renumber the classes of a source as the models number their outputs, where a model names all of them.
 
@@ -310,7 +330,8 @@ def _renumber(source: Source, names: tuple[str, ...], known: tuple[str, ...]) ->
             else:
                 yield replace(batch, labels=_look_up(batch.labels, numbers, source))
 
-    return replace(source, read=read, classes=len(known), class_names=known)
+    occurring = source.occurring and tuple(sorted({int(numbers[number]) for number in source.occurring}))
+    return replace(source, read=read, classes=len(known), occurring=occurring, class_names=known)
 
 
 def _look_up(labels: AnyArray, numbers: AnyArray, source: Source) -> AnyArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxrich._utils.formatting import name_list, shape_text
-from onnxrich.data.labels import IGNORED, Labels, count_classes, to_texts
+from onnxrich.data.labels import IGNORED, Labels, count_classes, find_classes, to_texts
 from onnxrich.data.missing import ONE_FOR_ALL, fill, filled_notices, plan_fillings
 from onnxrich.data.preprocessing.declared import DeclaredPreprocessing
 from onnxrich.data.preprocessing.steps import IMAGE_STEPS, Layout, Preprocessing, ResolvedPreprocessing, layout_of
@@ -130,12 +130,14 @@ def source_from_table(table: Table, labels: Labels | None, inputs: tuple[Input, 
             repeats = {name: np.repeat(row, count, axis=0) for name, row in single_rows.items()}
             yield fill(make_batch({**arrays, **constants, **repeats}, marked, bindings, count), fillings)
 
+    classes = count_classes(labels, rows, plan.skipped)
     return Source(
         table.name,
         read,
         len(rows),
         choice=plan.choice,
-        classes=count_classes(labels, rows, plan.skipped),
+        classes=classes,
+        occurring=find_classes(labels, classes),
         class_names=None if labels is None else labels.field.classes,
         preprocessing=_describe_preprocessing(table, bindings, inputs, plan.declared),
         synthetic=plan.synthetic,

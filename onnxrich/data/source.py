@@ -117,6 +117,7 @@ class Source:
         n: number of rows, None for a stream, which has no shards.
         choice: which rows of the data are read, in words that are unique to the choice.
         classes: highest class index + 1, when labels are classes and were scanned.
+        occurring: numbers of the classes that occur, ascending, where there are many classes and they were scanned.
         class_names: names of the classes in the order of their indices, where the data have them.
         preprocessing: steps that are applied to the rows and who declared them, JSON-able; None without any.
         synthetic: whether the rows are random numbers.
@@ -129,6 +130,7 @@ class Source:
     n: int | None = None
     choice: str = "all"
     classes: int | None = None
+    occurring: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
     preprocessing: Mapping[str, Any] | None = None
     synthetic: bool = False

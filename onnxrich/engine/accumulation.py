@@ -27,7 +27,7 @@ from onnxrich.model.graph import Graph
 from onnxrich.model.head.head import allowed_residual
 from onnxrich.model.not_finite import explain_not_finite
 from onnxrich.moments.invariants import find_violation
-from onnxrich.moments.matrix import Array, Moments
+from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.progress import Listener, Stage, Timing
 
 
@@ -60,7 +60,7 @@ class Accumulation:
         shift, device = prepared.pilot_shift(), prepared.session.device
         others = [prepared.open_session_on(index) for index in range(1, len(device.numbers))]
         sessions = [prepared.session, *others]
-        G = max(choose_block_count(len(shift), blocks), len(sessions))
+        G = max(choose_block_count(prepared.patch.edges[-1], blocks), len(sessions))
         self._writer = CheckpointWriter(
             None if checkpoint is None else Path(checkpoint),
             {**(description or {}), **_describe_run(prepared, G)},
@@ -78,10 +78,14 @@ class Accumulation:
         self.samples = self.resumed = 0
         self.largest_batch: int | None = None
         affine, plan = prepared.head.affine, prepared.plan
-        self._empty = Moments.empty(
+        empty = Moments.empty(
             prepared.features.shape[1], prepared.outputs.shape[1], plan.K, targets=plan.target_kind,
-            dtype=affine.dtype if affine else "float32", residual=residual,
+            dtype=affine.dtype if affine else "float32", residual=residual, weight=patch.weight,
+            classes=None if plan.classes is None else np.array(plan.classes),
         )  # fmt: skip
+        self._empty = replace(empty, shift=self._shift)
+        if patch.weight is not None:  # one W for all blocks
+            self._empty = self._empty.without_outputs(prepared.suppressed_outputs)
         if checkpoint is not None:
             self._check_resumed(Path(checkpoint))
 
@@ -97,6 +101,7 @@ class Accumulation:
             matrix=np.zeros((patch.edges[-1], patch.edges[-1])),
             shift=self._prepared.layer_shifts[patch.shift][0],
             p=patch.edges[-1] - len(self._shift) + self._empty.p,
+            weight=None,
         )
         span = self._prepared.patch.accumulator_slices[index]
         suppressed = self._prepared.suppressed_outputs
@@ -166,8 +171,8 @@ class Accumulation:
 
     def _to_moments(self, sums: Any) -> Moments:
         patch = self._prepared.patch
-        moments = replace(self._empty, matrix=patch.matrix(sums), shift=self._shift, tallies=patch.tallies(sums))
-        return moments.without_outputs(self._prepared.suppressed_outputs)
+        moments = replace(self._empty, matrix=patch.matrix(sums), tallies=patch.tallies(sums))
+        return moments if moments.weight is not None else moments.without_outputs(self._prepared.suppressed_outputs)
 
     def _check_resumed(self, checkpoint: Path) -> None:
         """Check that the sums of a checkpoint are sums of rows.
@@ -194,7 +199,7 @@ class Accumulation:
         moments = self._to_moments(sums)
         check_finite(moments, batches, self._prepared)
         with single_threaded_blas(len(moments.matrix) ** 3):
-            return compute_richness(Sample(moments)).d_lr if moments.n else None
+            return compute_richness(Sample.from_moments(moments)).d_lr if moments.n else None
 
     def _save(self, count: int, batches: Batches, timing: Timing) -> None:
         with timing.measure(Stage.RUNNING):
@@ -214,6 +219,7 @@ def _describe_run(prepared: PreparedModel, blocks: int) -> dict[str, Any]:
         "runs a product": prepared.patch.batches_per_product,
         "targets": plan.K,
         "mask": None if plan.mask is None else str(plan.mask),
+        **({} if plan.classes is None else {"classes that occur": len(plan.classes)}),
     }
 
 
@@ -224,13 +230,11 @@ def check_finite(moments: Moments, batches: Batches, prepared: PreparedModel) ->
         DataError: when they are not; the message names the input and the row where the data are the cause.
         ModelError: when a constant of the model is the cause; the message names it and counts its values.
     """
-    if np.isfinite(moments.matrix).all():
+    blocks: tuple[BlockName, ...] = ("features", "outputs", "targets")
+    name = next((name for name in blocks if not moments.is_finite(name)), None)
+    if name is None:
         check_magnitude(moments)
         return
-    diagonal = np.diag(moments.matrix)
-    f, y = 1 + moments.p, 1 + moments.p + moments.C
-    parts = {"features": diagonal[1:f], "outputs": diagonal[f:y], "targets": diagonal[y:]}
-    name = next((name for name, part in parts.items() if not np.isfinite(part).all()), "features")
     if batches.first_not_finite is not None:
         raise DataError(
             f"{batches.first_not_finite}, so the {name} are not finite",

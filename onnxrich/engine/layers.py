@@ -173,8 +173,8 @@ def _layer_patches(prepared: PreparedModel, layers: Sequence[HiddenLayer]) -> li
     plan = prepared.plan
     return [
         instrument(
-            prepared.model, layer.with_outputs(prepared.head), K=plan.K, masked=plan.has_weights, mask=plan.mask,
-            by_row=plan.by_row, batches_per_product=prepared.patch.batches_per_product,
+            prepared.model, layer.with_outputs(prepared.head), K=plan.target_width, masked=plan.has_weights,
+            mask=plan.mask, by_row=plan.by_row, batches_per_product=prepared.patch.batches_per_product,
             memory=prepared.session.device.memory, base=prepared.patch, name=f"layer.{index}.",
         )
         for index, layer in enumerate(layers)

@@ -77,7 +77,8 @@ def _allowed_bytes(memory: int | None) -> int:
 
 def _remedy(patch: Patch, names: Sequence[str], count: int) -> str:
     if not names:
-        return "Pass fewer --blocks, or a larger --max-memory."
+        fewer = "fewer --blocks, or " if count > 1 else ""
+        return f"Pass {fewer}a larger --max-memory, or use a machine with more memory."
     widths = [layer.edges[-1] for layer in patch.layers]
     widest = sorted(zip(widths, names, strict=True), reverse=True)[:LISTED]
     listing = ", ".join(f"{name!r} (d = {d:,}: {size_text(8 * d * d)} a block)" for d, name in widest)

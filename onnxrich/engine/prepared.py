@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from onnxrich._utils.threads import single_threaded_blas
+from onnxrich.data.labels import FEW_CLASSES
 from onnxrich.data.source import Batch, Source
 from onnxrich.data.table import AnyArray
 from onnxrich.engine.batches import Batches, pad
@@ -23,12 +24,10 @@ from onnxrich.model.head.head import Head, UnmeasuredHead, affine_residual, allo
 from onnxrich.model.mask import Mask
 from onnxrich.model.patch.decisions import DecisionPatch
 from onnxrich.model.patch.instrument import Patch, expose_tensors, instrument
-from onnxrich.moments.matrix import Array, Moments
-from onnxrich.moments.targets import TargetKind, one_hot
+from onnxrich.moments.matrix import Array
+from onnxrich.moments.targets import TargetKind, have_accuracy, one_hot
 from onnxrich.progress import Listener, Progress, Stage
 
-# So many classes are counted whatever the number of rows. More classes than outputs and rows are a wrong label.
-_FEW_CLASSES = 256
 # The square of a larger output, or the sum of such squares, overflows in double.
 _LARGEST_OUTPUT = 1e150
 
@@ -41,6 +40,7 @@ class FeedPlan:
         batch_size: samples in a batch.
         is_fixed: whether the model fixes the batch size, so that a short batch is padded.
         K: number of targets, 0 without labels.
+        classes: numbers of the classes that occur, ascending, where there are too many to count each; else None.
         target_kind: kind of the targets.
         by_row: whether labels are classes of tokens or positions; rows with labels below zero are left out.
         ignores_labels: whether labels below zero leave out rows also where each sample has one label.
@@ -59,6 +59,12 @@ class FeedPlan:
     batches_per_product: int = 1
     # The patch does not depend on it.
     undecided: tuple[str, ...] = field(default=(), compare=False)
+    classes: tuple[int, ...] | None = None
+
+    @property
+    def target_width(self) -> int:
+        """Number of targets in z."""
+        return self.K if self.classes is None else len(self.classes)
 
     @property
     def has_weights(self) -> bool:
@@ -125,7 +131,7 @@ class PreparedModel:
 
         The shift keeps the sums small: they run about the means, where cancellation loses few digits.
         """
-        target_mean = np.zeros(self.plan.K)
+        target_mean = np.zeros(self.plan.target_width)
         if self.plan.target_kind == "values":
             table, _ = one_hot(self.first.labels, C=1)
             with np.errstate(invalid="ignore"):  # infinities of both signs
@@ -166,13 +172,11 @@ def prepare_model(
     Raises:
         ModelError: when the runtime refuses the model or fails on the batch.
     """
-    empty = Moments.empty(head.p, head.C, plan.K, targets=plan.target_kind)
-    # With more outputs than features, the moments of the outputs are cheaper to derive from the features' sums. Not
-    # where the head rounds its operands to integers: there Wφ + b is not exactly its output.
-    derived = head.affine is not None and empty.p < empty.C and not head.affine.quantization_step
+    with_tallies = have_accuracy(plan.target_kind, head.C, plan.K)
     patch = instrument(
-        model, head, K=plan.K, with_tallies=empty.has_accuracy, masked=plan.has_weights, mask=plan.mask,
-        by_row=plan.by_row, batches_per_product=plan.batches_per_product, derived=derived, memory=device.memory,
+        model, head, K=plan.target_width, classes=plan.classes, with_tallies=with_tallies, masked=plan.has_weights,
+        mask=plan.mask, by_row=plan.by_row, batches_per_product=plan.batches_per_product,
+        derived=head.derives_outputs, memory=device.memory,
     )  # fmt: skip
     session = open_session(model, patch.data, device=device)
     listen(Progress(Stage.RUNNING))
@@ -241,7 +245,8 @@ def adjust_to_first_batch(
     if labels is not None and may_be_row_labels(labels):
         shape = layouts[0].laid_out(prepared.shapes_before[0], rows_per_sample)
         if has_row_labels(labels, shape, rows_per_sample, C=head.C):
-            plan = replace(plan, by_row=True, K=max(head.C, 2, source.classes or 0), target_kind="classes")
+            K = max(head.C, 2, source.classes or 0)
+            plan = replace(plan, by_row=True, K=K, classes=occurring_classes(source, K), target_kind="classes")
         else:
             plan = replace(plan, K=labels.shape[1], target_kind="values")
     joined = max(1, plan.batches_per_product // rows_per_sample)
@@ -295,7 +300,8 @@ def build_feed(patch: Patch | DecisionPatch, plan: FeedPlan, batch: Batch) -> di
     if patch.weights is not None:
         feed[patch.weights] = weights
     if patch.targets is not None:
-        table, _ = one_hot(labels, C=1, K=plan.K if plan.target_kind == "classes" else None)
+        K = plan.K if plan.target_kind == "classes" else None
+        table, _ = one_hot(labels, C=K or 1, K=K, classes=plan.classes)
         assert table is not None  # noqa: S101 - the plan has targets
         feed[patch.targets] = table
     return feed
@@ -314,20 +320,35 @@ def row_weights(plan: FeedPlan, batch: Batch, rows_per_sample: int) -> Array:
 
 
 def target_count(head: Head, source: Source, first: Batch) -> tuple[int, TargetKind | None]:
-    """Number and kind of the targets in the labels of a source; none yet where only a run tells what they belong to."""
+    """Number and kind of the targets in the labels of a source; none yet where only a run tells what they belong to.
+
+    Raises:
+        DataError: when the labels can't be targets.
+    """
     if first.labels is None or may_be_row_labels(first.labels):
         return 0, None
     has_classes = first.labels.ndim == 1 and first.labels.dtype.kind in "biu"
     K = max(head.C, 2, source.classes or 0) if has_classes else None
-    if K is not None and source.n is not None and max(head.C, source.n, _FEW_CLASSES) < K:
+    if K is not None and source.n is not None and max(head.C, source.n, FEW_CLASSES) < K:
         raise DataError(
             f"the largest label is {K - 1}, the model has {head.C} outputs, and there are {source.n} rows",
             "classes that are numbered from 0 without large gaps",
             "Correct that label, renumber the classes, or pass more rows.",
         )
     labels = np.maximum(first.labels, 0) if source.ignores_labels else first.labels
-    table, kind = one_hot(labels, C=head.C, K=K)
-    return (0 if table is None else table.shape[1]), kind
+    table, kind = one_hot(labels, C=head.C, K=K, classes=None if K is None else occurring_classes(source, K))
+    return K or (0 if table is None else table.shape[1]), kind
+
+
+def occurring_classes(source: Source, K: int) -> tuple[int, ...] | None:
+    """Numbers of the classes that get a column, among K; None for all.
+
+    They contain class 0, in place of which rows are read that are left out.
+    """
+    if source.classes is None or K <= FEW_CLASSES:
+        return None
+    numbers = tuple(range(source.classes)) if source.occurring is None else source.occurring
+    return numbers if numbers[:1] == (0,) else (0, *numbers)
 
 
 def measure_widths(model: Model, head: UnmeasuredHead, first: Batch, *, device: Device) -> Head:

@@ -41,8 +41,8 @@ def count_decisions(
         return sample
     plan = prepared.plan
     patch = build_decision_patch(
-        prepared.model, prepared.head, list(linear_maps.values()), K=plan.K, masked=plan.has_weights, mask=plan.mask,
-        by_row=plan.by_row,
+        prepared.model, prepared.head, list(linear_maps.values()), K=plan.target_width, classes=plan.classes,
+        masked=plan.has_weights, mask=plan.mask, by_row=plan.by_row,
     )  # fmt: skip
     prepared.session.close()  # memory may not hold two
     session = open_session(prepared.model, patch.data, device=replace(prepared.session.device, lanes=1))

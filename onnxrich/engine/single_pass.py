@@ -22,6 +22,7 @@ from onnxrich.engine.prepared import (
     PreparedModel,
     adjust_to_first_batch,
     measure_widths,
+    occurring_classes,
     prepare_model,
     target_count,
     verify_head,
@@ -260,11 +261,14 @@ def _prepare(
         head = measure_widths(model, head, padded, device=device)
     K, kind = target_count(head, source, first)
     listen(Progress(f"loading the model on {device.name}"))
-    d = 1 + head.p + head.C + K
+    classes = occurring_classes(source, K) if kind == "classes" else None
+    d = 1 + head.p + (0 if head.derives_outputs else head.C) + (K if classes is None else len(classes))
     joined = choose_batches_per_product(plan.batch_size, d, n=source.n, blocks=blocks)
     joined = min(joined, plan.batches_per_product)
     ignores_labels = source.ignores_labels and kind == "classes"
-    plan = replace(plan, K=K, target_kind=kind, ignores_labels=ignores_labels, batches_per_product=joined)
+    plan = replace(
+        plan, K=K, classes=classes, target_kind=kind, ignores_labels=ignores_labels, batches_per_product=joined
+    )
     prepared = prepare_model(model, head, first, plan=plan, device=device, listen=listen)
     listen(Progress(Stage.PROVING))
     with timing.measure(Stage.PROVING):
@@ -285,10 +289,11 @@ def _add_layers(
 ) -> tuple[PreparedModel, HiddenLayers | None, int]:
     """Add the requested layers. Return the new model, its layers, and the number of blocks that memory holds."""
     if request is None:
-        if blocks:
-            # Any number of blocks may be requested; a chosen number takes at most 1 GiB.
-            fit_blocks(prepared.patch, (), blocks=blocks, memory=memory)
-        return prepared, None, choose_block_count(prepared.patch.edges[-1], blocks)
+        # Any number of blocks may be requested; a chosen number takes at most 1 GiB, except a single one.
+        count = choose_block_count(prepared.patch.edges[-1], blocks)
+        if blocks or count == 1:
+            fit_blocks(prepared.patch, (), blocks=count, memory=memory)
+        return prepared, None, count
     listen(Progress("measuring the layers"))
     if blocks is None and checkpoint is not None:
         # Memory may now hold another number of blocks than when the checkpoint was begun.
@@ -320,7 +325,7 @@ def _choose_lanes(
     """The device with as many lanes as the rows allow; providers with their own threads get one lane."""
     if device.provider != CPU:
         return device
-    d, runs = moments_width(head), None
+    d, runs = moments_width(head, source), None
     if source.n is not None:
         runs = source.n // (size * choose_batches_per_product(size, d, n=source.n, blocks=blocks))
     return replace(device, lanes=lane_count(runs, choose_block_count(d, blocks)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxrich.data.labels import FEW_CLASSES
 from onnxrich.data.source import Source
 from onnxrich.model.file import Model
 from onnxrich.model.head.head import Head, UnmeasuredHead
@@ -35,10 +36,15 @@ def fixed_batch_size(model: Model) -> int | None:
     return sizes[0] if sizes and len(sizes) == len(lengths) else None
 
 
-def moments_width(head: Head | UnmeasuredHead) -> int:
-    """The width d = 1 + p + C + K of a head's moments before the labels are known, with K estimated as C."""
+def moments_width(head: Head | UnmeasuredHead, source: Source | None = None) -> int:
+    """The width of a head's moments before the labels are known: 1 + p + C + K, with K estimated as C.
+
+    Outputs that are derived from the features are no part of it, nor are classes that no row of a source has.
+    """
     p, C = head.known_widths
-    return 1 + p + 2 * C
+    occurring = None if source is None else source.classes if source.occurring is None else len(source.occurring)
+    K = C if occurring is None or C <= FEW_CLASSES else min(C, occurring)
+    return 1 + p + K + (0 if isinstance(head, Head) and head.derives_outputs else C)
 
 
 def choose_block_count(d: int, requested: int | None) -> int:
@@ -104,7 +110,7 @@ def _size_from_shapes(
     while size > 1 and 12 * size * tokens * sum(head.known_widths) > TOKEN_BYTES[memory]:
         size //= 2
     if source.n is not None:
-        blocks_to_fill = choose_block_count(moments_width(head), blocks)
+        blocks_to_fill = choose_block_count(moments_width(head, source), blocks)
         size = min(size, max(SMALLEST_BATCH, -(-source.n // blocks_to_fill)))
     return size
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 
-from onnxrich.moments.matrix import Array, BlockName, Moments
+from onnxrich.metrics.functions import OutputBasis, find_output_basis
+from onnxrich.moments.matrix import Array, Moments
 
 Value = float | int | None
 T = TypeVar("T")
@@ -56,12 +57,14 @@ class Block:
     """One block of the rows, with cached quantities that several metrics need.
 
     Attributes:
-        moments: its moments.
+        moments: its moments, about the shift of all rows if there is a basis.
+        basis: functions that span the outputs of all rows; None if that is the outputs themselves.
         decisions: number of its rows that a second pass counted, by name of the metric; empty without a second pass.
         decided_rows: number of its rows that the second pass went through.
     """
 
     moments: Moments
+    basis: OutputBasis | None = None
     decisions: Mapping[str, float] = field(default_factory=dict)
     decided_rows: float = 0.0
 
@@ -72,9 +75,14 @@ class Block:
         return inner_product(scatter, scatter)
 
     @cached_property
+    def functions(self) -> Moments:
+        """Its moments with the functions of the basis as outputs."""
+        return self.moments if self.basis is None else self.basis.apply(self.moments)
+
+    @cached_property
     def cross(self) -> Array:
-        """C_φf about the block's own means: float64 array of shape (p, C)."""
-        return self.moments.centered("features", "outputs")
+        """Centred products of features and functions about the block's own means: float64 array of shape (p, m)."""
+        return self.functions.centered("features", "outputs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +95,9 @@ class Sample:
         weight: the head's W, float64 array of shape (C, p); None if it is unknown.
         parameter_norm: ‖θ‖² of the model; None if it is unknown.
         is_ordered: whether the rows are in an order, so that the blocks are no independent draws.
+        basis: functions that span the outputs; None if that is the outputs themselves.
+        rotation: orthonormal directions V that the features of the rows fill, float64 array of shape (p, m), if the
+            features of the moments are Vᵀφ; None if they are φ.
     """
 
     moments: Moments
@@ -94,6 +105,8 @@ class Sample:
     weight: Array | None = None
     parameter_norm: float | None = None
     is_ordered: bool = False
+    basis: OutputBasis | None = None
+    rotation: Array | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -113,7 +126,9 @@ class Sample:
             weight: the head's W, float64 array of shape (C, p).
             parameter_norm: ‖θ‖² of the model.
         """
-        return cls(moments, tuple(map(Block, blocks)), weight, parameter_norm)
+        basis = find_output_basis(moments)
+        parts = tuple(Block(block if basis is None else block.about(moments.shift), basis) for block in blocks)
+        return cls(moments, parts, weight, parameter_norm, basis=basis)
 
     def cached(self, compute: Callable[[Sample], T]) -> T:
         """Return `compute` of this sample, which runs on the first call only."""
@@ -121,6 +136,16 @@ class Sample:
             self._cache[compute] = compute(self)
         result: T = self._cache[compute]
         return result
+
+    @property
+    def p(self) -> int:
+        """Number of features of the model."""
+        return self.moments.p if self.rotation is None else len(self.rotation)
+
+    @cached_property
+    def functions(self) -> Moments:
+        """The moments with the functions of the basis as outputs, for what depends on the span of the outputs alone."""
+        return self.moments if self.basis is None else self.basis.apply(self.moments)
 
     @cached_property
     def scatter(self) -> Array:
@@ -137,9 +162,22 @@ class Sample:
         """Number of rows of each block: float64 array of shape (G,)."""
         return np.array([block.moments.n for block in self.blocks])
 
-    def cross(self, block: BlockName) -> Array:
-        """C_φg, the centred products of the features with a block: float64 array of shape (p, width)."""
-        return self.moments.centered("features", block)
+    @cached_property
+    def output_variance(self) -> float:
+        """Variance of all outputs together."""
+        if self.basis is not None and self.basis.output_weight is not None:
+            return max(0.0, inner_product(self.scatter, self.basis.gram)) / self.moments.n
+        return float(self.moments.variances("outputs").sum())
+
+    @cached_property
+    def target_cross(self) -> Array:
+        """C_φy, the centred products of features and targets: float64 array of shape (p, width of targets)."""
+        return self.moments.centered("features", "targets")
+
+    @cached_property
+    def function_cross(self) -> Array:
+        """Centred products of the features with `functions`: float64 array of shape (p, m)."""
+        return self.functions.centered("features", "outputs")
 
 
 def leave_out_each(sample: Sample) -> Iterator[Sample]:

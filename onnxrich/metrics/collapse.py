@@ -45,9 +45,10 @@ def class_means(sample: Sample) -> ClassMeans | None:
         return None
     counts = moments.n * moments.mean("targets")
     present = np.flatnonzero(counts > 1e-9 * moments.n)
+    index = moments.target_numbers[present]
     # C_φy[:, c] = Σ_{i in c} (φ_i − mean) = n_c (μ_c − mean): the centred class sums, without cancellation of the mean.
-    means = sample.cross("targets")[:, present] / counts[present]
-    return ClassMeans(present, counts[present], means, float(np.sqrt(np.trace(sample.scatter) / moments.n)))
+    means = sample.target_cross[:, present] / counts[present]
+    return ClassMeans(index, counts[present], means, float(np.sqrt(np.trace(sample.scatter) / moments.n)))
 
 
 def distinct_class_means(sample: Sample) -> ClassMeans | None:
@@ -164,7 +165,8 @@ def _weight_and_means(sample: Sample) -> tuple[Array, Array] | None:
     if classes is None or weight is None or len(weight) != sample.moments.K:
         return None
     rows = weight[classes.index]
-    return (rows, classes.means) if rows.any() else None
+    means = classes.means if sample.rotation is None else sample.rotation @ classes.means
+    return (rows, means) if rows.any() else None
 
 
 def _simplex_distance(gram: Array) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from onnxrich.metrics.base import Sample
-from onnxrich.metrics.linalg import Spectrum, compute_span, raw_spectrum
+from onnxrich.metrics.linalg import Span, Spectrum, compute_span, output_span, raw_spectrum
 from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.moments.precision import EPS
 
@@ -52,8 +54,7 @@ def compute_curves(sample: Sample) -> Curves:
     eigenfunction: the curves stop there.
     """
     spectrum = sample.cached(raw_spectrum)
-    products = _eigenfunction_products(sample.moments, spectrum)
-    return _assemble(sample.moments, products, spectrum.values[: spectrum.rank])
+    return _assemble(sample, spectrum, spectrum.values[: spectrum.rank], lambda products: products)
 
 
 def compute_curves_on(fitted: Sample, sample: Sample) -> Curves:
@@ -70,8 +71,7 @@ def compute_curves_on(fitted: Sample, sample: Sample) -> Curves:
     # The error of an entry of the Gram matrix: rounding of the largest direction, in units of this one.
     noise = 8 * max(moments.p, 100) * EPS["float64"] * np.max(rho, initial=0.0) / rho
     gram = second_moments / np.sqrt(np.outer(rho, rho))
-    products = orthonormalize(gram, _eigenfunction_products(moments, spectrum), noise)
-    return _assemble(moments, products, np.diag(second_moments)[: len(products)])
+    return _assemble(sample, spectrum, np.diag(second_moments), partial(orthonormalize, gram, noise=noise))
 
 
 def orthonormalize(gram: Array, products: Array, noise: Array) -> Array:
@@ -100,45 +100,72 @@ def orthonormalize(gram: Array, products: Array, noise: Array) -> Array:
     return np.asarray(solve_triangular(factor[independent, independent], products[independent], lower=True))
 
 
-def _eigenfunction_products(moments: Moments, spectrum: Spectrum) -> Array:
-    """⟨e_k|g_j⟩·√n for all outputs, then all targets g_j: float64 array of shape (k_max, C + K)."""
+def _eigenfunction_products(moments: Moments, spectrum: Spectrum, block: BlockName) -> Array:
+    """⟨e_k|g_j⟩·√n for all functions g_j of a block: float64 array of shape (k_max, width)."""
     rho, vectors = spectrum.values[: spectrum.rank], spectrum.vectors[:, : spectrum.rank]
-    blocks: tuple[BlockName, ...] = ("outputs", "targets") if moments.K else ("outputs",)
-    products = np.hstack([vectors.T @ moments.raw("features", block) for block in blocks])
+    products = vectors.T @ moments.raw("features", block)
     return np.asarray(products / np.sqrt(moments.n * rho)[:, None])
 
 
-def _assemble(moments: Moments, products: Array, sizes: Array) -> Curves:
+def _assemble(sample: Sample, spectrum: Spectrum, sizes: Array, complete: Callable[[Array], Array]) -> Curves:
     """Make the curves.
 
     Args:
-        moments: of the rows.
-        products: inner products of orthonormal functions with outputs and targets, float64 array of shape
-            (k_max, C + K).
-        sizes: mean squares of the features along the functions, float64 array of shape (k_max,).
+        sample: the rows.
+        spectrum: whose eigenvectors are the functions, up to its rank.
+        sizes: mean squares of the features along these functions, float64 array of shape (rank,).
+        complete: turns inner products of these functions with others, one row each, into those of the orthonormal
+            functions, which may be fewer.
     """
-    stop = len(products)
-    utilization, utilization_variance = _explained_shares(moments, "outputs", products[:, : moments.C])
+    moments = sample.moments
+
+    def products(part: Moments, block: BlockName) -> Array:
+        return complete(_eigenfunction_products(part, spectrum, block))
+
+    of_functions = products(sample.functions, "outputs")
+    utilization = _span_shares(output_span(sample), of_functions)
+    utilization_variance = _energy_shares(
+        ((products(part, "outputs"), _energies(part, "outputs")) for part in moments.split_outputs()), len(of_functions)
+    )
     quality = quality_variance = None
     if moments.K:
-        quality, quality_variance = _explained_shares(moments, "targets", products[:, moments.C :])
+        of_targets = products(moments, "targets")
+        quality = _span_shares(compute_span(moments, "targets"), of_targets)
+        quality_variance = _energy_shares([(of_targets, _energies(moments, "targets"))], len(of_targets))
+    stop = len(of_functions)
     return Curves(
         k=np.arange(1, stop + 1),
         utilization=utilization,
         quality=quality,
-        intensity=sizes / sizes[0] if stop else sizes,
+        intensity=sizes[:stop] / sizes[0] if stop else sizes[:stop],
         utilization_variance=utilization_variance,
         quality_variance=quality_variance,
-        stops_at=stop if stop < moments.p else None,
+        stops_at=stop if stop < sample.p else None,
     )
 
 
-def _explained_shares(moments: Moments, block: BlockName, products: Array) -> tuple[Array, Array]:
-    """Cumulative shares of a block's span, and of its functions' energy, that the first k eigenfunctions explain."""
-    basis = compute_span(moments, block)
-    projected = np.square(products @ basis.coefficients).sum(axis=1) / max(basis.rank, 1)
-    energy = np.diag(moments.raw(block, block))
-    is_nonzero = energy > 0
-    shares = np.square(products[:, is_nonzero]) / energy[is_nonzero]
-    variance = shares.mean(axis=1) if is_nonzero.any() else np.zeros(len(products))
-    return np.cumsum(projected), np.cumsum(variance)
+def _span_shares(basis: Span, products: Array) -> Array:
+    """Cumulative shares of a span that the first k orthonormal functions explain."""
+    projected: Array = np.square(products @ basis.coefficients).sum(axis=1) / max(basis.rank, 1)
+    return np.cumsum(projected)
+
+
+def _energies(moments: Moments, block: BlockName) -> Array:
+    """Σ g² of each function of a block: float64 array of shape (width,)."""
+    energies: Array = moments.n * (moments.variances(block) + moments.mean(block) ** 2)
+    return energies
+
+
+def _energy_shares(parts: Iterable[tuple[Array, Array]], stop: int) -> Array:
+    """Cumulative shares of the energy of each function, on average, that the first k orthonormal functions explain.
+
+    Args:
+        parts: of the functions: their inner products, float64 array of shape (k_max, width), and their energies.
+        stop: k_max.
+    """
+    total, count = np.zeros(stop), 0
+    for products, energy in parts:
+        is_nonzero = energy > 0
+        total += (np.square(products[:, is_nonzero]) / energy[is_nonzero]).sum(axis=1)
+        count += int(is_nonzero.sum())
+    return np.cumsum(total / max(count, 1))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxrich.metrics.base import Block, Metric, Sample, inner_product, leave_out_each
-from onnxrich.metrics.linalg import compute_span
+from onnxrich.metrics.linalg import compute_span, output_span
 from onnxrich.metrics.richness import compute_richness
 from onnxrich.metrics.unbiased import BlockProducts, squared_norm
 from onnxrich.moments.matrix import Array, Moments
@@ -73,8 +73,8 @@ def estimate_cka(sample: Sample) -> ExpectedCka | None:
     corrected = jackknife_corrected(whole, np.array(left_out, dtype=np.float64), sample.block_rows / moments.n)
     numerator, squared_norm, scale = estimator.parts(sample)
     numerator *= corrected / whole
-    basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
-    plain_numerator = float(np.sum((sample.cross("outputs") @ basis) ** 2)) / moments.n**2
+    basis = np.sqrt(moments.n) * output_span(sample).coefficients
+    plain_numerator = float(np.sum((sample.function_cross @ basis) ** 2)) / moments.n**2
     plain_norm = sample.squared_norm / moments.n**2
     return ExpectedCka(
         (numerator, (plain_numerator - numerator) * moments.n),
@@ -105,7 +105,8 @@ class _Estimator:
     Attributes:
         numbers: number of each block.
         features: products of the blocks' Σ φφᵀ.
-        projection: E g₀fᵀ over all rows, float64 array of shape (r, C): the coordinates of f in g₀.
+        projection: E g₀hᵀ over all rows, float64 array of shape (r, m): the coordinates in g₀ of the functions h that
+            span the outputs.
         crosses: X_b = Σ φ g₀ᵀ of each block, float64 array of shape (G, p, r).
         squares: X_bᵀ X_b, float64 array of shape (G, r, r).
         products: X_cᵀ s_b at [c, b], s_b = Σ φ: float64 array of shape (G, G, r).
@@ -123,9 +124,9 @@ class _Estimator:
     @classmethod
     def of(cls, sample: Sample) -> _Estimator:
         """Compute the sums of a sample's blocks."""
-        moments, counts = sample.moments, sample.block_rows
-        blocks = [block.moments.about(moments.shift) for block in sample.blocks]
-        basis = np.sqrt(moments.n) * compute_span(moments, "outputs").coefficients
+        moments, counts = sample.functions, sample.block_rows
+        blocks = [block.functions.about(moments.shift) for block in sample.blocks]
+        basis = np.sqrt(moments.n) * output_span(sample).coefficients
         means = {
             name: np.stack([block.mean(name) for block in blocks]) - moments.mean(name)
             for name in ("features", "outputs")
@@ -154,14 +155,15 @@ class _Estimator:
 
     def parts(self, sample: Sample) -> tuple[float, float, float]:
         """‖Cov(φ, g)‖² and ‖Cov(φ, φ)‖² without excess, and ‖Cov(g, g)‖, of some of the blocks."""
-        outputs = _outputs_alone(sample.moments)
-        basis = np.sqrt(outputs.n) * compute_span(outputs, "outputs").coefficients
+        outputs = _outputs_alone(sample.functions)
+        span = compute_span(outputs, "outputs", has_units=sample.basis is None)
+        basis = np.sqrt(outputs.n) * span.coefficients
         scale = float(np.linalg.norm(basis.T @ outputs.centered("outputs", "outputs") @ basis)) / outputs.n
         chosen = [self.numbers[block] for block in sample.blocks]
         return self._numerator(chosen, basis), self.features.squared_norm(chosen), scale
 
     def _numerator(self, chosen: Sequence[int], basis: Array) -> float:
-        """‖Cov(φ, g)‖² from the blocks of these numbers, g = f · basis."""
+        """‖Cov(φ, g)‖² from the blocks of these numbers, g = h · basis."""
         coordinates = self.projection @ basis
         # ‖Σ X_b A‖² over pairs of different blocks, with one p × r product in place of one a block.
         total = self.crosses[chosen].sum(axis=0)
@@ -177,7 +179,7 @@ def _outputs_alone(moments: Moments) -> Moments:
     """The moments of [1, outputs]."""
     index = np.r_[0, 1 + moments.p : 1 + moments.p + moments.C]
     matrix, shift = moments.matrix[np.ix_(index, index)], moments.shift[index]
-    return replace(moments, matrix=matrix, shift=shift, p=0, K=0, targets=None, tallies={})
+    return replace(moments, matrix=matrix, shift=shift, p=0, K=0, targets=None, classes=None, tallies={})
 
 
 def _first_order(sample: Sample) -> Callable[[Sample], float]:

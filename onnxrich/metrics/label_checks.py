@@ -81,7 +81,7 @@ def _check_class_count(moments: Moments) -> Notice | None:
     if max(C, 2) >= K:
         return None
     # The column of a class holds ones and zeros, so its mean is the share of the class.
-    rows_of_class_0 = moments.mean("targets")[0] * moments.n
+    rows_of_class_0 = moments.mean("targets")[moments.target_numbers == 0].sum() * moments.n
     if max(C, 2) + 1 == K and rows_of_class_0 < 0.5:
         return Notice(
             "labels_from_one",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from onnxrich.metrics.base import Sample
+from onnxrich.metrics.functions import column_units, tolerance_of
 from onnxrich.moments.matrix import Array, BlockName, Moments
 from onnxrich.moments.precision import EPS, GRAM_FLOOR
 
@@ -42,7 +43,7 @@ def centered_spectrum(sample: Sample) -> Spectrum:
     """Spectrum of the features' covariance C_φφ/n: the one p × p eigendecomposition of an analysis."""
     values, vectors = np.linalg.eigh(sample.scatter / sample.moments.n)
     values = values[::-1]
-    noise = 8 * len(values) * EPS["float64"] * max(float(values[0]), 0.0)
+    noise = 8 * sample.p * EPS["float64"] * max(float(values[0]), 0.0)
     return Spectrum(values, vectors[:, ::-1], noise)
 
 
@@ -50,7 +51,7 @@ def raw_spectrum(sample: Sample) -> Spectrum:
     """Spectrum of the feature kernel operator S_φφ/n = C_φφ/n + mmᵀ, m the mean: a rank-one update of the other."""
     base = sample.cached(centered_spectrum)
     values, rotation = rank_one_update(base.values, base.vectors.T @ sample.moments.mean("features"))
-    noise = 8 * max(len(values), 100) * EPS["float64"] * max(float(values[0]), 0.0)
+    noise = 8 * max(sample.p, 100) * EPS["float64"] * max(float(values[0]), 0.0)
     return Spectrum(values, base.vectors @ rotation, noise)
 
 
@@ -163,18 +164,36 @@ class Span:
         return above is not None and below is not None and above < 10 * below
 
 
-def compute_span(moments: Moments, block: BlockName, *, centered: bool = False) -> Span:
+def output_span(sample: Sample, *, centered: bool = False) -> Span:
+    """Compute the span of the raw or the centred outputs, with coefficients of `sample.functions`."""
+    span = compute_span(sample.functions, "outputs", centered=centered, has_units=sample.basis is None)
+    if len(span.singular_values) >= sample.moments.C:
+        return span
+    # More outputs than functions that span them depend on each other: further singular values are zero.
+    return replace(span, singular_values=np.append(span.singular_values, 0.0))
+
+
+def compute_span(moments: Moments, block: BlockName, *, centered: bool = False, has_units: bool = True) -> Span:
     """Compute the span of the raw or the centred functions of a block ("outputs" or "targets").
 
     A span does not depend on the units of its functions. So each function is first divided by its own unit, and the
     rank does not depend on the units either: neither on scales, nor on offsets as far as the arithmetic resolves the
     variation beside them.
+
+    Args:
+        moments: of the rows.
+        block: the block.
+        centered: whether the functions are centred.
+        has_units: whether each function has a unit of its own; not those of an `OutputBasis`, where units are one.
     """
     # In the orthonormal functions [1, E], E the normalised principal components of the centred block, the functions g
     # have the coordinates A = [mean ; Λ^½Qᵀ]. An SVD of A gives the singular values of g without squaring the mean.
     # Division by the units makes the noise of all functions alike, about `tolerance`; noise that the functions share
     # grows in their sums as they do, up to the largest singular value.
-    tolerance, units = _tolerance(moments, block), column_units(moments, block)
+    if block == "targets" and moments.targets == "classes":
+        return _class_span(moments, centered=centered)
+    tolerance = tolerance_of(moments, block)
+    units = column_units(moments, block) if has_units else np.ones(moments.C)
     values, vectors = np.linalg.eigh(moments.centered(block, block) / moments.n / units / units[:, None])
     principal = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
     largest = max(1.0, float(np.sqrt(max(values[-1], 0.0)))) if len(values) else 1.0
@@ -185,6 +204,23 @@ def compute_span(moments: Moments, block: BlockName, *, centered: bool = False) 
     else:
         basis, s = _raw_basis(moments.mean(block) / units, principal, largest=largest, tolerance=tolerance)
     return Span(basis / units[:, None] / np.sqrt(moments.n), s / largest, tolerance)
+
+
+def _class_span(moments: Moments, *, centered: bool) -> Span:
+    """The span of the indicators of the classes that occur."""
+    # Σ yyᵀ is diagonal with the counts N. So y·N^(−½) is orthonormal, and the centred indicators have the products
+    # N^½(I − qqᵀ)N^½, q = √(N/n) of length one: the columns of N^(−½)Q are a basis, Q orthonormal and orthogonal to q.
+    counts = moments.n * moments.mean("targets")
+    present = np.flatnonzero(counts > GRAM_FLOOR**2 * moments.n)
+    root = np.sqrt(counts[present])
+    coordinates = np.eye(len(present))
+    if centered and len(present):
+        mirror = root / np.sqrt(moments.n)
+        mirror[0] += 1  # the reflection that maps q to −e₁ maps the other unit vectors to Q
+        coordinates = (coordinates - np.outer(mirror, mirror) / mirror[0])[:, 1:]
+    coefficients = np.zeros((len(counts), coordinates.shape[1]))
+    coefficients[present] = coordinates / root[:, None]
+    return Span(coefficients, np.ones(coordinates.shape[1]), GRAM_FLOOR)
 
 
 def _raw_basis(mean: Array, principal: Array, *, largest: float, tolerance: float) -> tuple[Array, Array]:
@@ -210,28 +246,3 @@ def _raw_basis(mean: Array, principal: Array, *, largest: float, tolerance: floa
         excess = 1 - 1 / np.sqrt(1 + (shrink**-2 - 1) * square)
         basis = basis - np.outer(basis @ u, excess / square * u)
     return basis, s
-
-
-def column_units(moments: Moments, block: BlockName) -> Array:
-    """The unit of each function of a block: its noise, divided by the tolerance. Float64 array of shape (width,).
-
-    That is its standard deviation, unless rounding is larger: of values in the head's arithmetic beside a large
-    offset, or of sums in double about a shift that is far from the mean.
-    """
-    noise = column_noise(moments, block) / _tolerance(moments, block)
-    units: Array = np.maximum(noise, np.sqrt(np.clip(np.diag(moments.centered(block, block)), 0, None) / moments.n))
-    return np.where(units > 0, units, 1.0)
-
-
-def column_noise(moments: Moments, block: BlockName) -> Array:
-    """Standard deviation below which rounding hides the variation of each function: float64 array of shape (width,)."""
-    # Rounding to nearest has a standard deviation of at most 0.29 eps of the value. A sum of products beside an offset
-    # is rounded several times.
-    eps = EPS[moments.dtype if block == "outputs" else "float64"]
-    sums = np.sqrt(np.diag(moments.shifted(block)) / moments.n)
-    noise: Array = np.maximum(eps * np.abs(moments.mean(block)), GRAM_FLOOR * sums)
-    return noise
-
-
-def _tolerance(moments: Moments, block: BlockName) -> float:
-    return moments.resolution if block == "outputs" else GRAM_FLOOR

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxrich.metrics.base import Metric, Sample
+from onnxrich.metrics.base import Metric, Sample, inner_product
+from onnxrich.moments.matrix import Moments
 
 
 def accuracy(sample: Sample) -> float | None:
@@ -25,14 +26,22 @@ def mean_squared_error(sample: Sample) -> float | None:
     moments = sample.moments
     if not moments.K or moments.K != moments.C or not moments.n:
         return None
-    # f − y has the mean m_f − m_y and the centred square C_ff − 2C_fy + C_yy, whose diagonal is needed.
-    scatter = (
-        moments.centered("outputs", "outputs")
-        - 2 * moments.centered("outputs", "targets")
-        + moments.centered("targets", "targets")
-    )
-    offset = float(np.sum((moments.mean("outputs") - moments.mean("targets")) ** 2))
-    return max(0.0, float(np.trace(scatter)) / moments.n + offset) / moments.K
+    # f − y has the mean m_f − m_y and the centred square C_ff − 2C_fy + C_yy, whose trace is needed. A target that the
+    # moments lack is 0 in all rows.
+    numbers = moments.target_numbers
+    variance = sample.output_variance + float(moments.variances("targets").sum())
+    difference = moments.mean("outputs")
+    difference[numbers] -= moments.mean("targets")
+    scatter = variance - 2 * _sum_covariances(moments) / moments.n
+    return max(0.0, scatter + float(np.sum(difference**2))) / moments.K
+
+
+def _sum_covariances(moments: Moments) -> float:
+    """Σ_c of the centred products of output c and target c."""
+    numbers = moments.target_numbers
+    if moments.weight is None:
+        return float(moments.centered("outputs", "targets")[numbers, np.arange(len(numbers))].sum())
+    return inner_product(moments.weight[numbers], moments.centered("features", "targets").T)
 
 
 def _mean_score(sample: Sample, name: str) -> float | None:

@@ -37,13 +37,13 @@ def fit_probe(sample: Sample) -> LinearProbe | None:
     moments = sample.moments
     if not moments.K or not sample.cached(compute_richness).features_vary:
         return None
-    total = float(np.trace(moments.centered("targets", "targets")))
+    total = _total(sample)
     if total <= (8 * EPS["float64"]) ** 2 * moments.n * float(np.sum(moments.mean("targets") ** 2)):
         return None
     # A ridge at the level of rounding acts as a pseudo-inverse: products with the targets in a direction without
     # variance are at rounding level too, and their squares over the ridge stay below eps. Repeated features can leave
     # the sum indefinite by rounding, so that no Cholesky factor exists: hence LU.
-    cross = sample.cross("targets")
+    cross = sample.target_cross
     ridge = 8 * EPS["float64"] * float(np.trace(sample.scatter))
     weights: Array = np.asarray(np.linalg.solve(sample.scatter + ridge * np.eye(moments.p), cross))
     return LinearProbe(weights, float(np.sum(weights * cross)), total)
@@ -60,8 +60,13 @@ def probe_r2(sample: Sample) -> float | None:
 
 def probe_r2_adjusted(sample: Sample) -> float | None:
     """1 − (1 − R²)(n − 1)/(n − p − 1) (Ezekiel 1930): R² less what p features explain by chance; None for n ≤ p + 1."""
-    value, n, p = sample.cached(probe_r2), sample.moments.n, sample.moments.p
+    value, n, p = sample.cached(probe_r2), sample.moments.n, sample.p
     return None if value is None or n <= p + 1 else 1 - (1 - value) * (n - 1) / (n - p - 1)
+
+
+def _total(sample: Sample) -> float:
+    """Variance of all targets together, times n."""
+    return sample.moments.n * float(sample.moments.variances("targets").sum())
 
 
 def _first_order(sample: Sample) -> Callable[[Sample], float]:
@@ -70,12 +75,12 @@ def _first_order(sample: Sample) -> Callable[[Sample], float]:
     probe = sample.cached(fit_probe)
     assert probe is not None  # noqa: S101 - callers ask for defined metrics only
     weights = probe.weights
-    whole = float(np.trace(sample.moments.centered("targets", "targets")))
+    whole = _total(sample)
 
     def explained_share(other: Sample) -> float:
-        linear = 2 * float(np.sum(weights * other.cross("targets")))
+        linear = 2 * float(np.sum(weights * other.target_cross))
         quadratic = float(np.sum(weights * (other.scatter @ weights)))
-        total = float(np.trace(other.moments.centered("targets", "targets")))
+        total = _total(other)
         # If a block holds all rows that vary, nothing but rounding varies without it.
         return (linear - quadratic) / total if total > _ROUNDING * whole else math.nan
 
@@ -83,7 +88,7 @@ def _first_order(sample: Sample) -> Callable[[Sample], float]:
 
 
 def _adjusted_first_order(sample: Sample) -> Callable[[Sample], float]:
-    explained_share, n, p = _first_order(sample), sample.moments.n, sample.moments.p
+    explained_share, n, p = _first_order(sample), sample.moments.n, sample.p
     return lambda other: 1 - (1 - explained_share(other)) * (n - 1) / (n - p - 1)
 
 

@@ -23,7 +23,7 @@ class Readout:
     """Scores φ·weightᵀ + bias. The largest score decides.
 
     Attributes:
-        weight: float64 array of shape (K, p).
+        weight: float64 array of shape (K, p), K the targets that the moments contain.
         bias: float64 array of shape (K,).
     """
 
@@ -37,10 +37,11 @@ def nearest_mean(sample: Sample) -> Readout | None:
     if classes is None:
         return None
     # ‖φ − μ_c‖² is smallest where (φ − μ)·d_c − ‖d_c‖²/2 is largest, d_c = μ_c − μ.
-    weight = np.zeros((sample.moments.K, sample.moments.p))
-    bias = np.full(sample.moments.K, _NEVER)
-    weight[classes.index] = classes.means.T
-    bias[classes.index] = -(sample.moments.mean("features") @ classes.means) - np.sum(classes.means**2, axis=0) / 2
+    numbers = sample.moments.target_numbers
+    columns = np.searchsorted(numbers, classes.index)
+    weight, bias = np.zeros((len(numbers), sample.moments.p)), np.full(len(numbers), _NEVER)
+    weight[columns] = classes.means.T
+    bias[columns] = -(sample.moments.mean("features") @ classes.means) - np.sum(classes.means**2, axis=0) / 2
     return Readout(weight, bias)
 
 

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from onnxrich.errors import DataError, Notice
 from onnxrich.metrics.base import Metric, Sample, inner_product
-from onnxrich.metrics.linalg import Span, column_noise, compute_span
-from onnxrich.moments.matrix import Array, Moments
+from onnxrich.metrics.functions import column_noise
+from onnxrich.metrics.linalg import Span, output_span
+from onnxrich.moments.matrix import Moments
 from onnxrich.moments.precision import EPS
 
 # D_LR is biased if n is not much larger than p. At ten rows a feature the bias is about 0.02, of either sign.
@@ -74,7 +75,7 @@ def richness(features: ArrayLike, outputs: ArrayLike) -> Richness:
     moments = Moments.from_rows(features, outputs)
     if not moments.n:
         raise DataError("the arrays have no rows", "at least one row of features and outputs", "Pass arrays with rows.")
-    return compute_richness(Sample(moments))
+    return compute_richness(Sample.from_moments(moments))
 
 
 def compute_richness(sample: Sample) -> Richness:
@@ -85,15 +86,14 @@ def compute_richness(sample: Sample) -> Richness:
     Centring removes the term in a₁, and a₂ is a scale.
     """
     moments = sample.moments
-    raw, centered = compute_span(moments, "outputs"), compute_span(moments, "outputs", centered=True)
+    raw, centered = output_span(sample), output_span(sample, centered=True)
     trace, norm = float(np.trace(sample.scatter)), float(np.sqrt(sample.squared_norm))
     varies = features_vary(moments, trace)
-    cross = sample.cross("outputs")
-    coordinates = cross @ centered.coefficients
+    coordinates = sample.function_cross @ centered.coefficients
     projected = inner_product(coordinates, coordinates)
     return Richness(
-        d_lr=_one_minus_cka(moments, raw, cross=cross, norm=norm) if varies and centered.rank else None,
-        d_lr_centered=_one_minus_cka(moments, centered, cross=cross, norm=norm) if varies and centered.rank else None,
+        d_lr=_one_minus_cka(sample, raw, norm=norm) if varies and centered.rank else None,
+        d_lr_centered=_one_minus_cka(sample, centered, norm=norm) if varies and centered.rank else None,
         utilized_variance=min(1.0, projected / trace) if varies and centered.rank else None,
         participation_ratio=trace**2 / norm**2 if varies else None,
         rank=raw.rank,
@@ -101,29 +101,28 @@ def compute_richness(sample: Sample) -> Richness:
         gap=raw.gap,
         tolerance=raw.tolerance,
         n=moments.n,
-        p=moments.p,
+        p=sample.p,
         notices=(
             *_undefined_notices(moments, centered, varies),
-            *_doubt_notices(moments, raw, varies),
+            *_doubt_notices(sample, raw, varies),
             *(_resolution_notices(moments) if varies and centered.rank else ()),
         ),
     )
 
 
-def _one_minus_cka(moments: Moments, outputs: Span, *, cross: Array, norm: float) -> float | None:
+def _one_minus_cka(sample: Sample, outputs: Span, *, norm: float) -> float | None:
     """1 − CKA(T, T_MP); None if no function of the span varies.
 
     Args:
-        moments: of the sample.
+        sample: the sample.
         outputs: span of outputs that vary.
-        cross: C_φf, float64 array of shape (p, C).
         norm: ‖C_φφ‖_F.
     """
     # With g = f·V/s an orthonormal basis of the span, P = ggᵀ on the sample:
     #   tr(HKH·HPH) = ‖Φᵀ H g‖_F² = ‖C_φf V/s‖_F²,   ‖HKH‖_F = ‖C_φφ‖_F,   ‖HPH‖_F = ‖gᵀHg‖_F = ‖(V/s)ᵀ C_ff V/s‖_F.
-    coordinates = cross @ outputs.coefficients
+    coordinates = sample.function_cross @ outputs.coefficients
     numerator = inner_product(coordinates, coordinates)
-    projector = outputs.coefficients.T @ moments.centered("outputs", "outputs") @ outputs.coefficients
+    projector = outputs.coefficients.T @ sample.functions.centered("outputs", "outputs") @ outputs.coefficients
     scale = float(np.linalg.norm(projector))
     if scale <= 0:
         return None
@@ -168,9 +167,9 @@ def few_rows_notices(n: float, p: int, needed: int | None = None, summary: str =
     return [Notice("few_rows", f"n/p = {n / p:.2g} rows a feature are few. {rule if needed is None else summary}")]
 
 
-def _doubt_notices(moments: Moments, raw: Span, varies: bool) -> list[Notice]:
+def _doubt_notices(sample: Sample, raw: Span, varies: bool) -> list[Notice]:
     """Say why D_LR may mislead."""
-    notices = few_rows_notices(moments.n, moments.p)
+    notices = few_rows_notices(sample.moments.n, sample.p)
     if varies and raw.is_close_call:
         above, below = raw.gap
         message = (
@@ -183,7 +182,7 @@ def _doubt_notices(moments: Moments, raw: Span, varies: bool) -> list[Notice]:
 
 def _resolution_notices(moments: Moments) -> list[Notice]:
     """Name outputs that are constant, and those whose variation is close to rounding, beside others that vary."""
-    deviation = np.sqrt(np.clip(np.diag(moments.centered("outputs", "outputs")), 0, None) / moments.n)
+    deviation = np.sqrt(moments.variances("outputs"))
     noise, mean = column_noise(moments, "outputs"), np.abs(moments.mean("outputs"))
     is_constant = (deviation <= noise) & (mean > 0)
     is_coarse = (deviation > noise) & (deviation < _COARSE * noise)
@@ -250,6 +249,6 @@ METRICS = (
     ),
     Metric(
         "rows_per_feature", "basis", "n/p; where it is small, D_LR is biased",
-        compute=lambda sample: sample.moments.n / sample.moments.p, scale="fact",
+        compute=lambda sample: sample.moments.n / sample.p, scale="fact",
     ),
 )  # fmt: skip

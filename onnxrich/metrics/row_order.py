@@ -9,7 +9,7 @@ import numpy as np
 from onnxrich.errors import Notice
 from onnxrich.metrics.base import Sample
 from onnxrich.metrics.debiased import LEAST_BLOCKS
-from onnxrich.metrics.linalg import compute_span
+from onnxrich.metrics.linalg import compute_span, output_span
 from onnxrich.moments.matrix import BlockName
 
 # Notices that say that the rows are in an order, so that blocks of them are no independent draws.
@@ -55,11 +55,15 @@ def _scatter_statistic(sample: Sample, block: BlockName) -> tuple[float, int] | 
     table of blocks and classes.
     """
     moments = sample.moments
-    span = compute_span(moments, block, centered=True)
+    is_output = block == "outputs"
+    span = output_span(sample, centered=True) if is_output else compute_span(moments, block, centered=True)
     freedom = (len(sample.blocks) - 1) * span.rank
     if freedom <= 0:
         return None
-    offsets = np.stack([rows.moments.mean(block) for rows in sample.blocks]) - moments.mean(block)
+    whole, parts = moments, [rows.moments for rows in sample.blocks]
+    if is_output:
+        whole, parts = sample.functions, [rows.functions for rows in sample.blocks]
+    offsets = np.stack([part.mean(block) for part in parts]) - whole.mean(block)
     squares = np.sum((offsets @ span.coefficients) ** 2, axis=1)
     return moments.n * float(sample.block_rows @ squares), freedom
 

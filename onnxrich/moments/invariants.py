@@ -85,7 +85,7 @@ def _is_positive_semidefinite(matrix: Array, scale: Array) -> bool:
 def _are_classes(moments: Moments) -> bool:
     """Tell whether each row has one class: products of classes are the numbers of their rows, and these add up to n."""
     products, n = moments.raw("targets", "targets"), moments.n
-    counts = n * moments.mean("targets") if n else np.zeros(moments.K)
+    counts = n * moments.mean("targets") if n else np.zeros(moments.target_width)
     difference = np.abs(products - np.diag(counts)).max(initial=0.0) if n else 0.0
     return bool(counts.min() >= -TOLERANCE * n and abs(counts.sum() - n) + difference <= TOLERANCE * n)
 

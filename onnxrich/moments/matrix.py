@@ -1,6 +1,7 @@
 """The moment matrix of features, outputs and targets: the sufficient statistic of every number of a model.
 
-The package names its shapes here, once: n rows, p features, C outputs, K targets, d = 1 + p + C + K.
+The package names its shapes here, once: n rows, p features, C outputs, K targets, d = 1 + p + C + K. Moments hold no
+entry of z that the others determine: outputs that are Wφ + b, and classes of which no row is.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, combinations_with_replacement, pairwise
 from pathlib import Path
@@ -24,12 +25,14 @@ from onnxrich._utils.parsing import LARGEST, parse_json
 from onnxrich.errors import DataError
 from onnxrich.moments.invariants import find_violation
 from onnxrich.moments.precision import EPS, GRAM_FLOOR
-from onnxrich.moments.targets import TargetKind, one_hot, to_finite_table
+from onnxrich.moments.targets import TargetKind, have_accuracy, one_hot, to_finite_table
 
 Array = NDArray[np.float64]
 BlockName = Literal["one", "features", "outputs", "targets"]
 
 SCHEMA = "onnxrich.moments/1"
+# That of files whose matrix lacks entries of z, which version 0.1.0 can't read.
+PARTIAL_SCHEMA = "onnxrich.moments/2"
 # Metadata key under which an instrumented model describes its accumulators.
 METADATA = "onnxrich.moments"
 # The mean of so many rows is the pilot shift of rows that are given as arrays.
@@ -37,6 +40,9 @@ _PILOT_ROWS = 1024
 
 # The most characters of the short texts in a moments file.
 _LONGEST_NAME = 64
+
+# Numbers that the outputs of one part hold at most, see `Moments.split_outputs`.
+_PART_NUMBERS = 2**22
 
 # Scores of a classifier's row, summed beside the second moments: 1 if the largest output is that of the row's class,
 # and the cross-entropy log Σ exp f − f_class in nats. A single output is the logit of the second of two classes.
@@ -55,7 +61,7 @@ class Moments:
     Cost: memory O(d²), and time O(n·d²) to accumulate. No row is kept.
 
     Attributes:
-        matrix: float64 array of shape (d, d), Σ w (z − shift)(z − shift)ᵀ.
+        matrix: float64 array of shape (d, d), Σ w (z − shift)(z − shift)ᵀ; without the outputs where `weight` is given.
         shift: float64 array of shape (d,); its first entry is 0.
         p: number of features.
         C: number of outputs.
@@ -64,6 +70,10 @@ class Moments:
         dtype: name of the format that the head computed in, which sets the level of rounding noise.
         residual: relative residual of the outputs as an affine function of the features.
         tallies: sums of `SCORES` over the rows, by name; empty if outputs and classes do not correspond.
+        weight: W of f = Wφ + b, float64 array of shape (C, p), if the moments of the outputs follow from those of the
+            features; b follows from the shift. None if the matrix contains the outputs.
+        classes: numbers of the classes that the matrix contains, ascending, int64 array; no row is of another class.
+            None if it contains all K targets. Only the targets that it contains count in d.
     """
 
     matrix: Array
@@ -75,13 +85,17 @@ class Moments:
     dtype: str = "float64"
     residual: float = 0.0
     tallies: Mapping[str, float] = field(default_factory=dict)
+    _: KW_ONLY
+    weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    classes: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     def __post_init__(self) -> None:
-        d = 1 + self.p + self.C + self.K
-        if self.matrix.shape != (d, d) or self.shift.shape != (d,):
+        d = 1 + self.p + self.C + self.target_width
+        side = d if self.weight is None else d - self.C
+        if self.matrix.shape != (side, side) or self.shift.shape != (d,):
             raise DataError(
                 f"the moment matrix has shape {self.matrix.shape} and its shift has shape {self.shift.shape}",
-                f"shapes ({d}, {d}) and ({d},) for p = {self.p}, C = {self.C}, K = {self.K}",
+                f"shapes ({side}, {side}) and ({d},) for p = {self.p}, C = {self.C}, K = {self.K}",
                 "The file or array is damaged. Compute the moments again.",
             )
         if self.dtype not in EPS:
@@ -97,10 +111,12 @@ class Moments:
             p: number of features.
             C: number of outputs.
             K: number of targets.
-            kind: targets, dtype and residual, as the attributes.
+            kind: targets, dtype, residual, weight and classes, as the attributes.
         """
-        d = 1 + p + C + K
-        return cls(np.zeros((d, d)), np.zeros(d), p, C, K, **kind)
+        classes = kind.get("classes")
+        d = 1 + p + C + (K if classes is None else len(classes))
+        side = d if kind.get("weight") is None else d - C
+        return cls(np.zeros((side, side)), np.zeros(d), p, C, K, **kind)
 
     @classmethod
     def from_rows(
@@ -186,39 +202,125 @@ class Moments:
     @property
     def has_accuracy(self) -> bool:
         """Whether outputs and classes correspond: one output for each class, or one output for two classes."""
-        return self.targets == "classes" and (self.C == self.K > 1 or (self.C, self.K) == (1, 2))
+        return have_accuracy(self.targets, self.C, self.K)
+
+    @property
+    def target_width(self) -> int:
+        """Number of targets that the matrix contains."""
+        return self.K if self.classes is None else len(self.classes)
+
+    @property
+    def target_numbers(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Numbers of the targets that the matrix contains: int64 array of shape (width of targets,)."""
+        return np.arange(self.K) if self.classes is None else self.classes
 
     @cached_property
     def _slices(self) -> dict[str, slice]:
+        """Entries of the shift that belong to each block of z."""
+        return self._edges(self.C)
+
+    @cached_property
+    def _sides(self) -> dict[str, slice]:
         """Rows of the matrix that belong to each block of z."""
-        starts = accumulate((1, self.p, self.C, self.K), initial=0)
+        return self._edges(self.C if self.weight is None else 0)
+
+    def _edges(self, outputs: int) -> dict[str, slice]:
+        starts = accumulate((1, self.p, outputs, self.target_width), initial=0)
         return {name: slice(*edges) for name, edges in zip(get_args(BlockName), pairwise(starts), strict=True)}
 
     def mean(self, block: BlockName) -> Array:
         """Mean of a block over the rows, about zero: float64 array of shape (block width,)."""
-        columns = self._slices[block]
-        return self.matrix[0, columns] / self.n + self.shift[columns]
+        return self._sums(block) / self.n + self.shift[self._slices[block]]
+
+    def _sums(self, block: BlockName) -> Array:
+        """Σ (a − shift) of a block: float64 array of shape (block width,)."""
+        if block == "outputs" and self.weight is not None:
+            sums: Array = self.weight @ self._sums("features")
+            return sums
+        return self.matrix[0, self._sides[block]]
+
+    def is_finite(self, block: BlockName) -> bool:
+        """Whether the sums of products with a block are finite."""
+        if block == "outputs" and self.weight is not None:
+            with np.errstate(all="ignore"):
+                return bool(np.isfinite(self._sums(block)).all())
+        own = self.matrix[self._sides[block], self._sides[block]]
+        return bool(np.isfinite(own).all() and np.isfinite(self.matrix[0, self._sides[block]]).all())
 
     def centered(self, a: BlockName, b: BlockName) -> Array:
         """Σ (a − mean a)(b − mean b)ᵀ: float64 array of shape (width of a, width of b)."""
-        rows, columns = self._slices[a], self._slices[b]
+        if self.weight is not None and "outputs" in (a, b):
+            return self._through_weight(self.centered, a, b)
+        rows, columns = self._sides[a], self._sides[b]
         return self.matrix[rows, columns] - np.outer(self.matrix[rows, 0], self.matrix[0, columns]) / self.n
 
-    def shifted(self, block: BlockName) -> Array:
-        """Σ (a − shift)(a − shift)ᵀ of a block, as it was summed: float64 array of shape (width, width)."""
-        return self.matrix[self._slices[block], self._slices[block]]
+    def shifted(self, a: BlockName, b: BlockName | None = None) -> Array:
+        """Σ (a − shift)(b − shift)ᵀ as it was summed, b = a by default: float64 array of shape (widths of a and b)."""
+        b = b or a
+        if self.weight is not None and "outputs" in (a, b):
+            return self._through_weight(self.shifted, a, b)
+        return self.matrix[self._sides[a], self._sides[b]]
+
+    def _through_weight(self, products: Callable[[BlockName, BlockName], Array], a: BlockName, b: BlockName) -> Array:
+        """Products of the outputs with a block, from those of the features: f − shift = W(φ − shift)."""
+        assert self.weight is not None  # noqa: S101 - callers ask for derived outputs only
+        if a != "outputs":
+            return products(a, "features") @ self.weight.T
+        if b != "outputs":
+            return self.weight @ products("features", b)
+        square = self.weight @ products("features", "features") @ self.weight.T
+        return (square + square.T) / 2
 
     def raw(self, a: BlockName, b: BlockName) -> Array:
         """Σ a bᵀ about zero: float64 array of shape (width of a, width of b)."""
         return self.centered(a, b) + self.n * np.outer(self.mean(a), self.mean(b))
 
+    def variances(self, block: BlockName) -> Array:
+        """Variance of each entry of a block, not below zero: float64 array of shape (block width,)."""
+        if block == "outputs" and self.weight is not None:
+            return self._output_squares(self.centered("features", "features")) / self.n
+        rows = self._sides[block]
+        squares = np.diagonal(self.matrix)[rows] - self.matrix[0, rows] ** 2 / self.n
+        return np.clip(squares, 0, None) / self.n
+
+    def mean_squares(self, block: BlockName) -> Array:
+        """Mean of (a − shift)² of each entry of a block: float64 array of shape (block width,)."""
+        if block == "outputs" and self.weight is not None:
+            return self._output_squares(self.shifted("features")) / self.n
+        squares: Array = np.diagonal(self.matrix)[self._sides[block]] / self.n
+        return squares
+
+    def _output_squares(self, square: Array) -> Array:
+        """The diagonal of W·square·Wᵀ, not below zero: float64 array of shape (C,)."""
+        assert self.weight is not None  # noqa: S101 - callers ask for derived outputs only
+        parts = [np.einsum("ij,ij->i", part @ square, part) for part in split_rows(self.weight)]
+        squares: Array = np.clip(np.concatenate(parts), 0, None)
+        return squares
+
+    def split_outputs(self) -> Iterator[Moments]:
+        """Yield the moments with some of the outputs each, so few that (p, outputs) is small; a matrix is not split."""
+        if self.weight is None:
+            yield self
+            return
+        start, f = 0, self._slices["outputs"]
+        for part in split_rows(self.weight):
+            stop = start + len(part)
+            shift = np.concatenate([self.shift[: f.start], self.shift[f][start:stop], self.shift[f.stop :]])
+            yield replace(self, C=len(part), weight=part, shift=shift)
+            start = stop
+
     def without_outputs(self, columns: Sequence[int]) -> Moments:
         """The same moments with some outputs set to zero, which no span of functions contains."""
         if not columns:
             return self
-        index = 1 + self.p + np.asarray(columns)
-        matrix, shift = self.matrix.copy(), self.shift.copy()
-        matrix[index, :] = matrix[:, index] = shift[index] = 0.0
+        shift, index = self.shift.copy(), 1 + self.p + np.asarray(columns)
+        shift[index] = 0.0
+        if self.weight is not None:
+            weight = self.weight.copy()
+            weight[np.asarray(columns)] = 0.0
+            return replace(self, weight=weight, shift=shift)
+        matrix = self.matrix.copy()
+        matrix[index, :] = matrix[:, index] = 0.0
         return replace(self, matrix=matrix, shift=shift)
 
     def merge(self, other: Moments) -> Moments:
@@ -227,12 +329,15 @@ class Moments:
         Raises:
             DataError: if the two describe rows of different kinds.
         """
-        if self._kind != other._kind:
+        if self._kind != other._kind or not _are_equal(self.weight, other.weight):
             raise DataError(
                 f"the moments are of different kinds, {self._kind} and {other._kind}",
-                "the same p, C, K, targets and dtype",
+                "the same p, C, K, targets, dtype and weight",
                 "Merge only moments of one model with one kind of labels.",
             )
+        if not _are_equal(self.classes, other.classes):
+            union = np.union1d(self.target_numbers, other.target_numbers)
+            return self._with_classes(union).merge(other._with_classes(union))
         residual = max(self.residual, other.residual)
         if self.n == 0:
             return replace(other, residual=residual)
@@ -241,6 +346,15 @@ class Moments:
         names = self.tallies.keys() & other.tallies.keys()
         tallies = {name: self.tallies[name] + other.tallies[name] for name in sorted(names)}
         return replace(self, matrix=self.matrix + other.about(self.shift).matrix, residual=residual, tallies=tallies)
+
+    def _with_classes(self, classes: np.ndarray[Any, np.dtype[np.int64]]) -> Moments:
+        """The same moments with columns for these classes, among which are its own."""
+        own, y = np.searchsorted(classes, self.target_numbers), self._sides["targets"].start
+        kept = np.concatenate([np.arange(y), y + own])
+        matrix = np.zeros((y + len(classes),) * 2)
+        matrix[np.ix_(kept, kept)] = self.matrix
+        shift = np.concatenate([self.shift[: self._slices["targets"].start], np.zeros(len(classes))])
+        return replace(self, matrix=matrix, shift=shift, classes=classes if len(classes) < self.K else None)
 
     def about(self, shift: Array) -> Moments:
         """The same moments about another shift.
@@ -251,6 +365,8 @@ class Moments:
         if np.array_equal(self.shift, shift):
             return self
         change = self.shift - shift
+        if self.weight is not None:
+            change = np.delete(change, self._slices["outputs"])
         change[0] = 0.0
         matrix = self.matrix + np.outer(change, self.matrix[0])
         matrix += np.outer(matrix[:, 0], change)
@@ -263,13 +379,20 @@ class Moments:
     def save(self, file: str | Path | BinaryIO, record: Mapping[str, Any] | None = None) -> None:
         """Write the moments as `.npz`, with a JSON record of their origin.
 
+        The file holds W where the moments of the outputs follow from it, in float32 where that is exact.
+
         Args:
             file: path or binary file.
             record: JSON-able description of model, head, data and runtime. `load_record` reads it back.
         """
+        partial: dict[str, Any] = {}
+        if self.weight is not None:
+            partial["weight"] = _narrow(self.weight)
+        if self.classes is not None:
+            partial["classes"] = self.classes
         np.savez(
             file,
-            schema=np.array(SCHEMA),
+            schema=np.array(PARTIAL_SCHEMA if partial else SCHEMA),
             matrix=self.matrix,
             shift=self.shift,
             sizes=np.array([self.p, self.C, self.K]),
@@ -278,6 +401,7 @@ class Moments:
             residual=np.array(self.residual, dtype=np.float64),
             tallies=np.array(json.dumps(dict(self.tallies))),
             record=np.array(json.dumps(dict(record or {}))),
+            **partial,
         )
 
     @classmethod
@@ -356,12 +480,11 @@ def _parse_moments(archive: Archive) -> Moments:
         TypeError, ValueError: if an entry is missing or has another form.
     """
     schema = archive.read_text("schema", most=_LONGEST_NAME)
-    if schema != SCHEMA:
+    if schema not in (SCHEMA, PARTIAL_SCHEMA):
         raise ArchiveError("its schema is another one")
     p, C, K = archive.read("sizes", "i", (3,)).tolist()
     if min(p, C) < 1 or K < 0:
         raise ArchiveError(f"p = {p}, C = {C}, K = {K}")
-    d = 1 + p + C + K
     targets: Any = archive.read_text("targets", most=_LONGEST_NAME) or None
     if targets not in (*get_args(TargetKind), None):
         raise ArchiveError("its targets are of another kind")
@@ -373,8 +496,28 @@ def _parse_moments(archive: Archive) -> Moments:
     if not all(type(value) in (int, float) for value in tallies.values()):
         raise ArchiveError("its tallies are no numbers")
     residual = float(archive.read("residual", "f8", ()))
-    matrix, shift = archive.read("matrix", "f8", (d, d)), archive.read("shift", "f8", (d,))
-    return Moments(matrix, shift, p, C, K, targets, dtype, residual, tallies)
+    weight, classes = (None, None) if schema == SCHEMA else _parse_partial(archive, p, C, K)
+    d = 1 + p + C + (K if classes is None else len(classes))
+    side = d if weight is None else d - C
+    matrix, shift = archive.read("matrix", "f8", (side, side)), archive.read("shift", "f8", (d,))
+    return Moments(matrix, shift, p, C, K, targets, dtype, residual, tallies, weight=weight, classes=classes)
+
+
+def _parse_partial(
+    archive: Archive, p: int, C: int, K: int
+) -> tuple[Array | None, np.ndarray[Any, np.dtype[np.int64]] | None]:
+    """W and the numbers of the classes that the matrix contains; None for each that is missing.
+
+    Raises:
+        ValueError: if one has another form.
+    """
+    weight = archive.read("weight", "f", (C, p)).astype(np.float64) if "weight" in archive else None
+    classes = archive.read("classes", "i8", most=8 * K) if "classes" in archive else None
+    if weight is not None and not np.isfinite(weight).all():
+        raise ArchiveError("its weight holds NaN or infinity")
+    if classes is not None and ((classes < 0) | (classes >= K) | (np.diff(classes, prepend=-1) <= 0)).any():
+        raise ArchiveError("its classes are no ascending numbers below their count")
+    return weight, classes
 
 
 def _parse_object(archive: Archive, name: str, *, is_finite: bool = True) -> dict[str, Any]:
@@ -398,16 +541,16 @@ def from_tiles(tiles: Sequence[Array]) -> Array:
     return matrix
 
 
-def with_outputs(matrix: Array, weight: Array) -> Array:
-    """Extend the moment matrix of [1, φ, y] to that of z = [1, φ, f, y] with f = Wφ.
-
-    The shift of f is W times the shift of φ.
+def with_outputs(moments: Moments, weight: Array, shift: Array) -> Moments:
+    """The moments of the same rows with other outputs g, whose g − shift is weight·(φ − its shift), in the matrix.
 
     Args:
-        matrix: float64 array of shape (1 + p + K, 1 + p + K).
-        weight: W, float64 array of shape (C, p).
+        moments: of the rows; the matrix does not contain their outputs.
+        weight: float64 array of shape (width of g, p).
+        shift: of g, float64 array of shape (width of g,).
     """
     C, p = weight.shape
+    matrix = moments.matrix
     f, y = slice(1 + p, 1 + p + C), slice(1 + p + C, None)
     cross = matrix[:, 1 : 1 + p] @ weight.T
     extended = np.empty((len(matrix) + C,) * 2)
@@ -417,7 +560,26 @@ def with_outputs(matrix: Array, weight: Array) -> Array:
     extended[f, : 1 + p], extended[f, y] = cross[: 1 + p].T, cross[1 + p :].T
     square = weight @ cross[1 : 1 + p]
     extended[f, f] = (square + square.T) / 2
-    return extended
+    before = moments.shift
+    joined = np.concatenate([before[: 1 + p], shift, before[1 + p + moments.C :]])
+    return replace(moments, matrix=extended, shift=joined, C=C, weight=None, tallies={})
+
+
+def split_rows(weight: Array) -> Iterator[Array]:
+    """Yield the rows of a weight in parts of a few megabytes: float64 arrays of shape (rows, p)."""
+    size = max(1, _PART_NUMBERS // max(1, weight.shape[1]))
+    return (weight[start : start + size] for start in range(0, max(1, len(weight)), size))
+
+
+def _narrow(weight: Array) -> NDArray[Any]:
+    """The same numbers in float32 where that loses none of them."""
+    with np.errstate(over="ignore"):
+        narrow = weight.astype(np.float32)
+    return narrow if np.array_equal(narrow, weight) else weight
+
+
+def _are_equal(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def sum_scores(f: Array, y: Array, weights: ArrayLike | None) -> dict[str, float]:

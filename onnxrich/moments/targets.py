@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,11 @@ TargetKind = Literal["classes", "values"]
 MOST_CLASSES = 10_000
 
 
+def have_accuracy(targets: TargetKind | None, C: int, K: int) -> bool:
+    """Whether C outputs and K targets correspond as classes: one output for each class, or one output for two."""
+    return targets == "classes" and (C == K > 1 or (C, K) == (1, 2))
+
+
 def class_column(labels: NDArray[Any]) -> NDArray[Any]:
     """Flatten class indices of shape (n, 1) to shape (n,); return all other labels unchanged."""
     is_column = labels.ndim == 2 and labels.shape[1] == 1
@@ -22,7 +28,7 @@ def class_column(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def one_hot(
-    targets: ArrayLike | None, *, C: int, K: int | None = None
+    targets: ArrayLike | None, *, C: int, K: int | None = None, classes: Sequence[int] | None = None
 ) -> tuple[NDArray[np.float64] | None, TargetKind | None]:
     """Convert targets to a float64 array of shape (n, K), and name their kind.
 
@@ -32,6 +38,7 @@ def one_hot(
         targets: array of shape (n,) or (n, K), or None.
         C: number of outputs. There are at least C classes, and at least two.
         K: number of classes, if it is known.
+        classes: numbers of the classes that get a column, ascending; all K classes by default.
 
     Raises:
         DataError: if a class index is negative or does not fit K, or if targets are no numbers.
@@ -44,11 +51,13 @@ def one_hot(
             f"the labels have type {array.dtype}", "integer classes or real values", "Encode the labels as integers."
         )
     if array.ndim == 1 and array.dtype.kind in "biu":
-        return _one_hot_rows(array.astype(np.int64), C, K), "classes"
+        return _one_hot_rows(array.astype(np.int64), C, K, classes), "classes"
     return to_table(array if array.ndim > 1 else array[:, None], "labels"), "values"
 
 
-def _one_hot_rows(index: NDArray[np.int64], C: int, K: int | None) -> NDArray[np.float64]:
+def _one_hot_rows(
+    index: NDArray[np.int64], C: int, K: int | None, classes: Sequence[int] | None
+) -> NDArray[np.float64]:
     """One-hot rows of class indices: float64 array of shape (n, K)."""
     size = K if K is not None else max(C, 2, int(index.max(initial=0)) + 1)
     if index.min(initial=0) < 0 or index.max(initial=0) >= size:
@@ -64,9 +73,27 @@ def _one_hot_rows(index: NDArray[np.int64], C: int, K: int | None) -> NDArray[np
             f"at most {limit:,} classes",
             "Renumber the classes from 0 without gaps.",
         )
-    rows = np.zeros((len(index), size))
-    rows[np.arange(len(index)), index] = 1.0
+    columns, width = (index, size) if classes is None else (_find_columns(index, np.asarray(classes)), len(classes))
+    rows = np.zeros((len(index), width))
+    rows[np.arange(len(index)), columns] = 1.0
     return rows
+
+
+def _find_columns(index: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of the columns of class indices: int64 array of shape (n,).
+
+    Raises:
+        DataError: if a class has no column.
+    """
+    columns = np.minimum(np.searchsorted(classes, index), len(classes) - 1)
+    unknown = classes[columns] != index
+    if unknown.any():
+        raise DataError(
+            f"a row has class {index[unknown][0]}, which the labels did not hold before",
+            "labels that stay as they are",
+            "Do not change the data while they are read.",
+        )
+    return columns
 
 
 def to_table(values: ArrayLike, name: str) -> NDArray[np.float64]:

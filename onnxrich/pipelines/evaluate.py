@@ -18,6 +18,7 @@ from onnxrich.metrics.debiased import LEAST_BLOCKS, LEAST_DEBIASED
 from onnxrich.metrics.jackknife import estimate
 from onnxrich.metrics.label_checks import copied_labels, label_notices
 from onnxrich.metrics.magnitude import check_magnitude
+from onnxrich.metrics.reduction import reduce_features
 from onnxrich.metrics.registry import METRICS, evaluate, select
 from onnxrich.metrics.richness import few_rows_notices
 from onnxrich.metrics.row_order import row_order_notice, row_order_ratio
@@ -101,22 +102,23 @@ def evaluate_sample(sample: Sample, record: Provenance, *, fitted: Sample | None
         DataError: when features or outputs are too large or too small for double precision.
     """
     check_magnitude(sample.moments)
-    names = select(record.asked or None)
+    names, original = select(record.asked or None), sample
+    sample = reduce_features(sample)
     sample, record = _check_row_order(sample, record)
     record = replace(record, notices=(*record.notices, *_few_blocks(sample, record)))
     with single_threaded_blas(len(sample.moments.matrix) ** 3):
         defined = [name for name in names if not (METRICS[name].depends_on_numbering and record.misnumbered)]
         metrics, metric_notices = evaluate(sample, defined)
         uncertainty = estimate(sample, defined) or record.uncertainty
-        curves = compute_curves(sample) if fitted is None else compute_curves_on(fitted, sample)
+        curves = compute_curves(sample) if fitted is None else compute_curves_on(fitted, original)
     metrics = {name: metrics.get(name) for name in names}
     metrics |= {name: value for name, value in record.beyond.items() if metrics.get(name, 0) is None}
     beyond = {name: metrics[name] for name in names if METRICS[name].needs_more_than_moments}
     record = replace(record, beyond=beyond, uncertainty=uncertainty)
     measured = (None, "") if uncertainty is None else (uncertainty.needed, uncertainty.summary)
-    rows_notices = few_rows_notices(sample.moments.n, sample.moments.p, *measured)
+    rows_notices = few_rows_notices(sample.moments.n, sample.p, *measured)
     notices = [notice for notice in metric_notices if notice.code != "few_rows"]
-    return Analysis(record, metrics, curves, (*record.notices, *rows_notices, *notices), sample.moments)
+    return Analysis(record, metrics, curves, (*record.notices, *rows_notices, *notices), original.moments)
 
 
 def with_profile(analysis: Analysis, seconds: Mapping[str, float]) -> Analysis:

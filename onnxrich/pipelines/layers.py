@@ -15,6 +15,7 @@ from onnxrich.metrics.base import Sample
 from onnxrich.metrics.jackknife import ENOUGH, estimate_intervals
 from onnxrich.metrics.linalg import centered_spectrum
 from onnxrich.metrics.magnitude import check_magnitude
+from onnxrich.metrics.reduction import reduce_features
 from onnxrich.metrics.registry import evaluate
 from onnxrich.metrics.richness import ROWS_PER_FEATURE
 from onnxrich.metrics.row_order import row_order_ratio
@@ -109,10 +110,10 @@ def to_layer(
         DataError: when its features are too large or too small for double precision.
     """
     check_magnitude(moments)
-    sample = Sample.from_moments(moments, blocks)
+    sample = reduce_features(Sample.from_moments(moments, blocks))
     if has_order and row_order_ratio(sample) is not None:
         sample = replace(sample, is_ordered=True)
-    with single_threaded_blas(len(moments.matrix) ** 3):
+    with single_threaded_blas(len(sample.moments.matrix) ** 3):
         metrics, _ = evaluate(sample, METRICS)
         variances = np.clip(sample.cached(centered_spectrum).values, 0, None)
         metric_intervals = estimate_intervals(sample, METRICS)

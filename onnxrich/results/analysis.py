@@ -134,7 +134,7 @@ class Analysis(Renderable):
     @functools.cached_property
     def components(self) -> Richness:
         """D_LR's parts: the share of the features' variance that the outputs use, directions, and ranks."""
-        return compute_richness(Sample(self.moments))
+        return compute_richness(Sample.from_moments(self.moments))
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -70,8 +70,8 @@ def test_the_page_shows_what_the_formulas_give(table: str) -> None:
 
 def test_blocks_of_the_tasks() -> None:
     """Sixteen blocks of ImageNet-1k's moments don't fit into 1 GiB, so there are fewer; CIFAR-10's do."""
-    assert choose_block_count(cost.whole(512, C=10, K=10), None) == 16
-    assert 4 <= choose_block_count(cost.whole(2048, C=1000, K=1000), None) < 16
+    assert choose_block_count(cost.width(512, C=10, K=10), None) == 16
+    assert 4 <= choose_block_count(cost.width(2048, C=1000, K=1000), None) < 16
 
 
 @pytest.mark.slow

@@ -244,7 +244,8 @@ def test_more_outputs_than_features_follow_from_them() -> None:
     results = analyze(many_outputs())
     rows = np.concatenate([np.ones((ROWS, 1)), features, outputs, np.eye(9)[Y]], axis=1)
     scale = np.sqrt(np.outer((rows**2).sum(axis=0), (rows**2).sum(axis=0))) + 1e-300
-    raw = results.moments.about(np.zeros_like(results.moments.shift)).matrix
+    blocks = ("one", "features", "outputs", "targets")
+    raw = np.block([[results.moments.raw(a, b) for b in blocks] for a in blocks])
     np.testing.assert_allclose(raw / scale, rows.T @ rows / scale, atol=THROUGH_FLOAT32)
     np.testing.assert_array_equal(results.moments.matrix, results.moments.matrix.T)
     assert results.metrics["d_lr"] == pytest.approx(oracle.d_lr(features, outputs, 1e-6), abs=THROUGH_FLOAT32)

@@ -96,6 +96,15 @@ class Head:
     notices: tuple[Notice, ...] = ()
 
     @property
+    def derives_outputs(self) -> bool:
+        """Whether the moments of the outputs are derived from those of the features.
+
+        With more outputs than features that is cheaper. Not where the head rounds its operands to integers: there
+        Wφ + b is not exactly its output.
+        """
+        return self.affine is not None and self.p < self.C and not self.affine.quantization_step
+
+    @property
     def label(self) -> str:
         """Operators, tensors and widths in one line, for lists."""
         tensors = f"--features {self.features.tensor!r} --outputs {self.outputs.tensor!r}"

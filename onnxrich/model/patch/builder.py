@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,11 @@ class Builder:
     def integers(self, values: list[int]) -> str:
         """Add a vector of int64 as an initializer; returns its name."""
         return self.constant(np.array(values, dtype=np.int64))
+
+    def choose(self, table: str, numbers: Sequence[int] | None = None) -> str:
+        """The number of the column with the largest entry of each row, or that of these numbers: shape (rows, 1)."""
+        columns = self.add("ArgMax", [table], axis=1)
+        return columns if numbers is None else self.add("Gather", [self.integers(list(numbers)), columns], axis=0)
 
     def without_last(self, vector: str) -> str:
         """Drop the last entry of a vector."""

@@ -40,6 +40,7 @@ def build_decision_patch(
     readouts: Sequence[tuple[Array, Array]],
     *,
     K: int,
+    classes: Sequence[int] | None = None,
     masked: bool = False,
     mask: Mask | None = None,
     by_row: bool = False,
@@ -48,9 +49,10 @@ def build_decision_patch(
 
     Args:
         model: the model.
-        head: its head, whose outputs correspond to the K classes.
+        head: its head, whose outputs correspond to the classes.
         readouts: weight, float64 array of shape (K, p), and bias, of shape (K,), of each readout.
-        K: number of classes.
+        K: number of classes that have a column in the targets.
+        classes: their numbers, where these are not 0 to K − 1.
         masked: whether rows can have weight 0.
         mask: the model's mask of the rows.
         by_row: whether weights and targets come for each row instead of for each sample.
@@ -58,13 +60,13 @@ def build_decision_patch(
     build = Builder(unused_prefix(model), model.opset)
     tables = add_tables(build, head, K=K, masked=masked, mask=mask, by_row=by_row)
     features, logits = build.cast(tables.features.name, TensorProto.DOUBLE), add_logits(build, tables.outputs)
-    classes, model_choices = (build.add("ArgMax", [table], axis=1) for table in (tables.labels, logits))
+    labels, model_choices = build.choose(tables.labels, classes), build.choose(logits)
     columns = [build.ones(tables.features.name)]
     for weight, bias in readouts:
         scores = build.add("MatMul", [features, build.constant(np.ascontiguousarray(weight.T))])
         scores = build.add("Add", [scores, build.constant(bias[None])])
-        choices = build.add("ArgMax", [scores], axis=1)
-        matches = [build.add("Equal", [choices, reference]) for reference in (classes, model_choices)]
+        choices = build.choose(scores, classes)
+        matches = [build.add("Equal", [choices, reference]) for reference in (labels, model_choices)]
         columns += [build.cast(match, TensorProto.DOUBLE) for match in matches]
     hits = build.add("Concat", columns, axis=1)
     counts = build.add("MatMul", [build.transpose(hits), tables.one.name], "counts")

@@ -23,7 +23,7 @@ from onnxrich.model.mask import Mask
 from onnxrich.model.patch.builder import Builder, unused_prefix
 from onnxrich.model.patch.products import accumulate, add_tallies, tile_shapes
 from onnxrich.model.patch.rows import Part, add_row_table, add_tables
-from onnxrich.moments.matrix import METADATA, SCORES, Array, from_tiles, with_outputs
+from onnxrich.moments.matrix import METADATA, SCORES, Array, from_tiles
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,8 @@ class Patch:
         return dict(zip(SCORES, accumulated[-1][:, 0].tolist(), strict=True)) if self.has_tallies else {}
 
     def matrix(self, accumulated: Sequence[Array]) -> Array:
-        """Assemble the symmetric moment matrix, float64 of shape (d, d), from this patch's own accumulators."""
-        summed = from_tiles(accumulated[: len(accumulated) - self.has_tallies])
-        return summed if self.weight is None else with_outputs(summed, self.weight)
+        """Assemble the symmetric moment matrix from this patch's own accumulators: float64, one row for each entry."""
+        return from_tiles(accumulated[: len(accumulated) - self.has_tallies])
 
     def summed_entries(self, shift: Array) -> Array:
         """Select the entries of a shift, of shape (d,), that belong to the entries of z that are summed."""
@@ -220,6 +219,7 @@ def instrument(
     head: Head,
     *,
     K: int = 0,
+    classes: Sequence[int] | None = None,
     with_tallies: bool = False,
     masked: bool = False,
     mask: Mask | None = None,
@@ -238,7 +238,8 @@ def instrument(
     Args:
         model: the model.
         head: its head.
-        K: number of targets.
+        K: number of targets in z.
+        classes: numbers of the classes that these are, where they are not 0 to K − 1.
         with_tallies: whether to sum the tallies too: outputs and targets are those of a classifier.
         masked: whether rows can have weight 0; costs one more pass over the rows.
         mask: the model's mask of the rows.
@@ -262,7 +263,7 @@ def instrument(
         build, parts, shift_name, masked=masked, memory=memory, batches_per_product=batches_per_product,
         last=base.last if base else None,
     )  # fmt: skip
-    tallies = add_tallies(build, tables) if with_tallies else ()
+    tallies = add_tallies(build, tables, classes) if with_tallies else ()
     shapes_before: tuple[str, ...] = ()
     if shift is None:
         for table, role in zip(tables.unmerged, ("features", "outputs"), strict=True):

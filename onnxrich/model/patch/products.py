@@ -98,12 +98,21 @@ def accumulate(
     return Sums(edges, tuple(before), tuple(sums), tuple(buffered), last)
 
 
-def add_tallies(build: Builder, tables: Tables) -> tuple[str, str]:
-    """Add the nodes that sum `SCORES` in an accumulator of shape (2, 1); returns its names before and after."""
+def add_tallies(build: Builder, tables: Tables, classes: Sequence[int] | None = None) -> tuple[str, str]:
+    """Add the nodes that sum `SCORES` in an accumulator of shape (2, 1); returns its names before and after.
+
+    Args:
+        build: collects the nodes.
+        tables: the parts of z.
+        classes: numbers of the classes that have a column in the targets; None for all.
+    """
     logits = add_logits(build, tables.outputs)
-    hits = build.add("Equal", [build.add("ArgMax", [table], axis=1) for table in (logits, tables.labels)])
+    hits = build.add("Equal", [build.choose(logits), build.choose(tables.labels, classes)])
     # The runtime's LogSoftmax subtracts the largest output first, so that large outputs do not overflow.
-    chosen = build.add("Mul", [build.add("LogSoftmax", [logits], axis=1), tables.labels])
+    logarithms = build.add("LogSoftmax", [logits], axis=1)
+    if classes is not None:
+        logarithms = build.add("Gather", [logarithms, build.integers(list(classes))], axis=1)
+    chosen = build.add("Mul", [logarithms, tables.labels])
     K = tables.targets.width if tables.targets else 0
     losses = build.add("MatMul", [chosen, build.constant(-np.ones((K, 1)))])
     tallies = build.add("Concat", [build.cast(hits, TensorProto.DOUBLE), losses], axis=1)
