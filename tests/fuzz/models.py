@@ -461,7 +461,9 @@ def _nest(rng: random.Random, model: ModelProto) -> None:
         operator = rng.choice(("If", "If", "Loop", "Scan"))
         names = [value.name for value in body.output]
         if operator == "If":
-            node = helper.make_node("If", ["condition"], names, then_branch=body, else_branch=body if depth < 3 else outer)
+            node = helper.make_node(
+                "If", ["condition"], names, then_branch=body, else_branch=body if depth < 3 else outer
+            )
         else:
             node = helper.make_node(operator, rng.choices(_names(model), k=rng.choice((1, 2, 3))), names, body=body)
         outer.node.append(node)
