@@ -119,7 +119,7 @@ def _branch(proto: ModelProto) -> None:
         (_attribute_type, "Transpose 'turn' whose attribute 'perm' has the type FLOAT; needed: INTS."),
         (_attribute_twice, "contains the operator Transpose 'turn' with an attribute twice; needed: each once."),
         (_attribute_missing, "contains the operator Cast 'turn' without its attribute 'to'; needed: it."),
-        (_attribute_empty, "contains the operator Constant 'turn' whose attribute 'value' is empty; needed: its value."),
+        (_attribute_empty, "the operator Constant 'turn' whose attribute 'value' is empty; needed: its value."),
         (_too_many_inputs, "contains the operator Transpose 'turn' with 3 inputs; needed: at most 1."),
         (_no_outputs, "contains the operator Transpose 'turn' with 0 outputs; needed: at least 1."),
         (_branch, "contains the operator If 'turn' whose else_branch has 0 outputs; needed: 1, as the operator has."),
