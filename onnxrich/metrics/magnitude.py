@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from onnxrich.errors import DataError
-from onnxrich.moments.matrix import Moments
+from onnxrich.moments.matrix import BlockName, Moments
 
 # Metrics multiply four features: their products leave double precision from the fourth root of 1e308 on. Numbers of
 # single precision, from 1e-45 to 3e38, are far from both ends.
@@ -20,12 +22,11 @@ def check_magnitude(moments: Moments) -> None:
     Raises:
         DataError: when they are too large or too small.
     """
-    diagonal = np.diag(moments.matrix)
     f, y = 1 + moments.p, 1 + moments.p + moments.C
-    for name, part in {"features": slice(1, f), "outputs": slice(f, y)}.items():
-        size = max(
-            float(np.sqrt(np.abs(diagonal[part]).max(initial=0.0))), float(np.abs(moments.shift[part]).max(initial=0.0))
-        )
+    blocks: dict[BlockName, slice] = {"features": slice(1, f), "outputs": slice(f, y)}
+    for name, part in blocks.items():
+        square = moments.n * float(np.abs(moments.mean_squares(name)).max(initial=0.0)) if moments.n else 0.0
+        size = max(math.sqrt(square), float(np.abs(moments.shift[part]).max(initial=0.0)))
         if size and not SMALLEST <= size <= LARGEST:
             raise DataError(
                 f"the {name} are of the size of {size:.0e}, whose products leave double precision",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx.checker
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_helper
 
@@ -32,7 +32,17 @@ MAX_DEPTH = 32
 # Elements that a value may have when the file holds fewer, and that a remembered value may have.
 LARGEST = 2**24
 # Errors of NumPy, and of ONNX's reference operators, for values that don't fit together.
-_FAILURES = (ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+_FAILURES = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    onnx.checker.ValidationError,
+)
 
 
 class Constants:

@@ -115,7 +115,7 @@ class Model:
             lines.append(f"{digest.hexdigest()} {location}\n")
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Input, ...]:
         """The inputs to feed: graph inputs that are no initializers."""
         initializers = {tensor.name for tensor in self.proto.graph.initializer}

@@ -299,7 +299,9 @@ def _check_attributes(node: NodeProto, path: str) -> None:
             )
         field = _MESSAGES.get(entry.type)
         if field is not None and not entry.HasField(field) and not entry.ref_attr_name:
-            raise ModelError(f"{path} contains {_named(node)} whose attribute {entry.name!r} is empty", "", _CHECK)
+            raise ModelError(
+                f"{path} contains {_named(node)} whose attribute {entry.name!r} is empty", "its value", _CHECK
+            )
 
 
 def _named(node: NodeProto) -> str:

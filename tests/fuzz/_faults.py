@@ -51,10 +51,6 @@ def _hide_warning() -> None:
     warnings.warn("an old name", DeprecationWarning, stacklevel=1)
 
 
-def _long() -> None:
-    raise ModelError("a" * 5000, "", "")
-
-
 def _crash() -> None:
     os.abort()
 
@@ -70,5 +66,5 @@ def _fill() -> None:
 
 FAULTS = {
     "accept": _nothing, "refuse": _refuse, "raise": _raise, "unexpected": _unexpected, "warn": _warn,
-    "hide_warning": _hide_warning, "long": _long, "crash": _crash, "hang": _hang, "fill": _fill,
+    "hide_warning": _hide_warning, "crash": _crash, "hang": _hang, "fill": _fill,
 }  # fmt: skip

@@ -67,18 +67,17 @@ def test_outcomes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "warn",
         "fill",
         "hide_warning",
-        "long",
         "accept",
     ]
     files = [tmp_path / f"{number}.txt" for number in range(len(order))]
     for file, fault in zip(files, order, strict=True):
         file.write_text(fault)
     tally = replay("fuzz._faults", files)
-    assert tally.outcomes == {"accepted": 3, "refused": 1, "finding": 7}
+    assert tally.outcomes == {"accepted": 3, "refused": 1, "finding": 6}
     assert tally.refusals == {"ModelError": 1}
     found = {Path(finding.label).stem: finding.kind for finding in tally.findings.values()}
     expected = {"1": "crash", "2": "KeyError", "4": "hang", "5": "did not expect", "6": "RuntimeWarning", "7": "memory"}
-    assert found == expected | {"9": "long message"}
+    assert found == expected
     crash = next(finding for finding in tally.findings.values() if finding.kind == "crash")
     assert "SIGABRT" in crash.message and "_crash" in crash.trace
 

@@ -117,7 +117,9 @@ def batch_factors(graph: Graph, node: NodeProto) -> tuple[Array, Array] | None:
 
 
 def to_double(values: NDArray[Any]) -> Array:
-    """Convert values of any numeric type to float64."""
+    """Convert values of any real type to float64."""
+    if values.dtype.kind == "c":
+        raise TypeError("complex numbers")
     return np.asarray(values).astype(np.float64)
 
 
