@@ -595,5 +595,5 @@ def convert_array(entry: Input, array: AnyArray) -> AnyArray:
     array = array.view(np.uint8) != 0 if array.dtype.kind == "b" else array
     # The runtime misreads foreign byte orders silently. A number too large for the type becomes infinite, and the pass
     # refuses it if it reaches the features.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(array, dtype=entry.dtype.newbyteorder("="), order="C")

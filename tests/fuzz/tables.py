@@ -94,5 +94,7 @@ def rows(read: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     names = read.schema.names
     if "x" in names:
         return np.array(read.column("x").to_pylist()), np.array(read.column("y").to_pylist())
-    kept = [name for name in names if name != "y"]
-    return np.array([read.column(name).to_pylist() for name in kept]).T, np.array(read.column("y").to_pylist())
+    assert sorted(names) == sorted((*COLUMNS, "y")), "other columns may be left out"
+    return np.array([read.column(name).to_pylist() for name in names if name != "y"]).T, np.array(
+        read.column("y").to_pylist()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,6 @@ from onnxrich.data.formats.columns import (
 from onnxrich.data.paths import DataPath
 from onnxrich.data.table import MAX_LOADED_BYTES, SCAN_ROWS, AnyArray, Rows, Table, check_expansion
 from onnxrich.errors import DataError
-
-# Bytes of numbers by their type in the file.
-_WIDTHS = {"INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,29 +88,29 @@ def open_parquet(context: OpenContext) -> Table:
     path = context.path
     paths = find_parts(path, ".parquet") if path.is_folder() else [path]
     counts: list[int] = []
-    unpacked = stored = 0
+    stored = 0
     schema: Any = None
     for part in paths:
         with refuse_damaged_by_pyarrow(part, "Parquet file"), part.open("a readable Parquet file") as file:
             opened = _open(file)
             counts.append(opened.metadata.num_rows)
-            unpacked, stored = unpacked + _count_bytes(opened.metadata), stored + file.seek(0, 2)
+            stored += file.seek(0, 2)
             if schema is not None and not opened.schema_arrow.equals(schema):
                 raise DataError(
                     f"{part.name} has other columns than {paths[0].name}", "the same columns", "Pass one file."
                 )
             schema = opened.schema_arrow
             check_names(part, (entry.name for entry in schema))
-    check_expansion(path.name, unpacked, lambda: stored)
     files = _Files(path.name, paths, np.concatenate([[0], np.cumsum(counts)]), schema)
-    return ArrowData(path.name, schema, sum(counts), files.read, classes=read_classes(schema)).to_table(context)
-
-
-def _count_bytes(metadata: Any) -> int:
-    """Return the bytes of all numbers: their encoding may repeat one of them any number of times."""
-    groups = map(metadata.row_group, range(metadata.num_row_groups))
-    chunks = (group.column(at) for group in groups for at in range(group.num_columns))
-    return sum(_WIDTHS.get(chunk.physical_type, 1) * chunk.num_values for chunk in chunks)
+    table = ArrowData(path.name, schema, sum(counts), files.read, classes=read_classes(schema)).to_table(context)
+    # One number may stand for any number of rows.
+    unpacked = sum(
+        field.dtype.itemsize * math.prod(size or 1 for size in field.shape)
+        for field in table.fields.values()
+        if field.dtype.kind in "biuf"
+    )
+    check_expansion(path.name, unpacked, lambda: stored)
+    return table
 
 
 def _open(file: Any) -> Any:

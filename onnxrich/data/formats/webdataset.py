@@ -214,6 +214,8 @@ def _read_samples(path: DataPath, tar: int) -> Iterator[_Sample]:
 def _read_members(path: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]]:
     """Yield name of the sample, extension and position of each file of a tar."""
     with path.open("a readable tar file") as file:
+        end = file.seek(0, 2)
+        file.seek(0)
         try:
             with tarfile.open(fileobj=file, mode="r:") as opened:
                 while (entry := opened.next()) is not None:
@@ -223,9 +225,11 @@ def _read_members(path: DataPath, tar: int) -> Iterator[tuple[str, str, _Member]
                     stem, dot, extension = base.partition(".")
                     if entry.isdir() or not dot or not stem:
                         continue
-                    # tarfile itself refuses sizes below zero and beyond the end when it looks for the next header.
                     if not entry.isreg() or entry.issparse():
                         raise _no_file(path, entry)
+                    # Another header may change the size that tarfile has checked.
+                    if not 0 <= entry.size <= end - entry.offset_data:
+                        raise EOFError
                     member = _Member(tar, entry.offset_data, entry.size)
                     yield folder + slash + stem, extension.lower(), member
         except DataError:

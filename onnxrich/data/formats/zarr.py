@@ -28,7 +28,7 @@ _MAX_DEPTH = 8
 # What zarr and its codecs raise for damaged data.
 _DAMAGED = (
     OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ImportError, ArithmeticError,
-    MemoryError, AssertionError, zipfile.BadZipFile, zlib.error,
+    MemoryError, AssertionError, EOFError, SystemError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -48,6 +48,14 @@ def open_zarr(context: OpenContext) -> Table:
         claimed = sum(array.dtype.itemsize * math.prod(array.shape) for array in arrays.values())
         check_expansion(path.name, claimed, lambda: sum(array.nbytes_stored() for array in arrays.values()))
         unwritten = [name for name, array in arrays.items() if array.nchunks_initialized < array.nchunks]
+        undefined = next((name for name in unwritten if arrays[name].fill_value is None), None)
+        if undefined is not None:
+            # Zarr would return what is in the memory.
+            raise DataError(
+                f"{path.name} has no file for some chunks of {undefined!r}, and no value that fills them",
+                "all chunks",
+                "Copy it again, or save it with a fill value.",
+            )
         context.skipped.open_notices += [unwritten_notice(path.name, unwritten)] if unwritten else []
 
     def read(names: Sequence[str], rows: Rows, size: int) -> Iterator[Block]:

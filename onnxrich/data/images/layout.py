@@ -104,7 +104,8 @@ class Pixels:
         scale = 1.0 if self.steps.scale is None else self.steps.scale
         if array.dtype == np.uint8 and self.entry.dtype.kind == "f":
             table = (np.arange(256.0)[:, None] * scale - mean) / std
-            table = table.astype(self.entry.dtype)
+            with np.errstate(over="ignore"):
+                table = table.astype(self.entry.dtype)
             if table.shape[1] == 1:
                 return table[:, 0][array]
             return np.stack([table[:, at][np.take(array, at, axis)] for at in range(channels)], axis)

@@ -55,3 +55,15 @@ def test_chunks_that_are_missing(tmp_path: Path) -> None:
         DataError, "huge.zarr has ", "and claims to unpack to 24,000,000,000,000; needed: at most 1,000 times"
     ):
         source_of(two_layers(), tmp_path / "huge.zarr")
+
+
+def test_chunks_without_a_value(tmp_path: Path) -> None:
+    """Missing chunks of an array without a fill value have no values: zarr would return what is in the memory."""
+    group = zarr.create_group(tmp_path / "d.zarr", zarr_format=2)
+    group.create_array("x", data=X, chunks=(10, 6))
+    meta = json.loads((tmp_path / "d.zarr/x/.zarray").read_text())
+    (tmp_path / "d.zarr/x/.zarray").write_text(json.dumps(meta | {"fill_value": None}))
+    source_of(two_layers(), tmp_path / "d.zarr")
+    (tmp_path / "d.zarr/x/1.0").unlink()
+    with refused(DataError, "d.zarr has no file for some chunks of 'x', and no value that fills them"):
+        source_of(two_layers(), tmp_path / "d.zarr")

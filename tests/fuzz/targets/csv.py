@@ -56,6 +56,7 @@ def mutate(rng: random.Random, content: bytes) -> bytes:
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, strict=True))
+    assert not any("_" in value for row in rows for value in row.values()), "Python takes 1_000 for a number"
     x = np.array([[float(row[name]) for name in rows[0] if name != "y"] for row in rows])
     return x, np.array([float(row["y"]) for row in rows])
 
