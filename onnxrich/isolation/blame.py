@@ -77,7 +77,9 @@ def limit_behind(error: BaseException) -> OnnxrichError | None:
         if any(getattr(cause, "errno", None) in limit.numbers or _says(limit.texts, str(cause)) for cause in causes):
             return _limit_error(limit)
     out = any(isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM for cause in causes)
-    if out or (not isinstance(error, OnnxrichError) and _says(_NO_MEMORY, str(error))):
+    # A library that can't be loaded is another sign of it, whatever its loader says.
+    unloaded = isinstance(error, ImportError | SystemError) and _memory_limit() is not None
+    if out or unloaded or (not isinstance(error, OnnxrichError) and _says(_NO_MEMORY, str(error))):
         return _out_of_memory("")
     return None
 

@@ -131,7 +131,8 @@ def test_processor_time(here: Path, seconds: int) -> None:
 @pytest.mark.parametrize("files", range(5, 17))
 def test_open_files(here: Path, files: int) -> None:
     """However few files may be open, the run gives its result or names the limit."""
-    done = onnxrich("run", "none.onnx", "--data", "data.npz", cwd=here, setup=LIMIT.format("NOFILE", files))
+    setup = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+    done = onnxrich("run", "none.onnx", "--data", "data.npz", cwd=here, setup=setup)
     if done.returncode:
         assert "too many files are open" in done.stderr and "`ulimit -n`" in done.stderr
         assert len(done.stderr.splitlines()) == 1
