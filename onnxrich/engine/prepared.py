@@ -136,7 +136,9 @@ class PreparedModel:
             table, _ = one_hot(self.first.labels, C=1)
             with np.errstate(invalid="ignore"):  # infinities of both signs
                 target_mean = target_mean if table is None else table.mean(axis=0)
-        means = (self.features.mean(axis=0), self.outputs.mean(axis=0), target_mean)
+        # What is not finite is told when it has been summed.
+        with np.errstate(invalid="ignore", over="ignore"):
+            means = (self.features.mean(axis=0), self.outputs.mean(axis=0), target_mean)
         phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
         if self.patch.weight is not None and self.head.affine is not None:
             # So that f − its shift = W(φ − its shift): the moments of f follow from those of φ without b.

@@ -40,11 +40,13 @@ PASSED = 1e-9
 THROUGH_FLOAT32 = 1e-4
 
 # What is for people, or differs from run to run; of all these the keys are compared alone.
-FOR_PEOPLE = ("message", "choices")
+FOR_PEOPLE = ("message", "choices", "summary")
 OF_THE_RUN = ("seconds", "profile", "onnxruntime", "nodes", "memory")
 
 # Since 0.2.0 the singular values beside the cut are those of outputs in units of their own. The rank is the same.
 IN_OTHER_UNITS = ("rank_gap_above", "rank_gap_below")
+# Since 0.2.0 it is an average over more tuples of blocks, needs five of them, and has its interval on the plain scale.
+ESTIMATED_ANEW, ANEW = "d_lr_debiased", 0.05
 # Codes of warnings that are no warnings any more: where the curves stop is `curves.stops_at`.
 GIVEN_UP = ("curves_stop",)
 
@@ -77,11 +79,14 @@ def check_metrics(found: Mapping[str, Any], recorded: Mapping[str, Any], rtol: f
     """Each metric that was recorded is there, as near as can be asked, and of the same kind."""
     for name, text in recorded.items():
         if isinstance(text, str):
+            if name == ESTIMATED_ANEW and found[name] is None:
+                continue
             value = float.fromhex(text)
             assert isinstance(found[name], float), name
             if name in IN_OTHER_UNITS:
                 continue
-            assert found[name] == pytest.approx(value, rel=rtol, abs=rtol), name
+            tolerance = ANEW if name == ESTIMATED_ANEW else rtol
+            assert found[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
         else:
             assert found[name] == text, name
 
@@ -89,9 +94,11 @@ def check_metrics(found: Mapping[str, Any], recorded: Mapping[str, Any], rtol: f
 def check_document(found: Any, recorded: Any, *, ignored: tuple[str, ...] = (), at: str = "") -> None:
     """All that was recorded is there: keys, lists of the same length, and numbers up to rounding; more keys may be."""
     if isinstance(recorded, dict):
-        assert isinstance(found, dict) and not recorded.keys() - found.keys(), (at, recorded.keys() - set(found or ()))
+        assert isinstance(found, dict), at
+        lost = recorded.keys() - found.keys()
+        assert lost <= {ESTIMATED_ANEW}, (at, lost)
         for name, value in recorded.items():
-            if name not in (*FOR_PEOPLE, *IN_OTHER_UNITS, *ignored):
+            if name not in (*FOR_PEOPLE, *IN_OTHER_UNITS, *ignored, *lost):
                 check_document(found[name], value, ignored=ignored, at=f"{at}.{name}")
     elif isinstance(recorded, list | tuple):
         if at.endswith(".warnings"):
@@ -99,9 +106,10 @@ def check_document(found: Any, recorded: Any, *, ignored: tuple[str, ...] = (), 
         assert isinstance(found, list | tuple) and len(found) == len(recorded), at
         for number, (now, then) in enumerate(zip(found, recorded, strict=True)):
             check_document(now, then, ignored=ignored, at=f"{at}[{number}]")
-    elif isinstance(recorded, float):
-        assert found == pytest.approx(recorded, rel=PASSED, abs=PASSED), at
-    else:
+    elif isinstance(recorded, float) and not (found is None and ESTIMATED_ANEW in at):
+        tolerance = ANEW if ESTIMATED_ANEW in at else PASSED
+        assert found == pytest.approx(recorded, rel=tolerance, abs=tolerance), at
+    elif not (found is None and ESTIMATED_ANEW in at):
         assert found == recorded and type(found) is type(recorded), (at, found, recorded)
 
 
@@ -378,4 +386,5 @@ def test_training() -> None:
     ends = [[(each["from"], each["to"]) for each in document["transitions"]] for document in (found, recorded)]
     assert ends[0] == ends[1] == [(1600, 3000)]
     columns = next(csv.reader(io.StringIO((SAVED / "tracked/track.csv").read_text())))
+    columns = [name for name in columns if not name.startswith(f"{ESTIMATED_ANEW}_")]
     assert [name for name in next(csv.reader(io.StringIO(track.to_csv()))) if name in columns] == columns

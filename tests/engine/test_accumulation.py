@@ -139,7 +139,7 @@ def test_nodes_are_counted_by_provider() -> None:
 SCARCE = """
 import resource, numpy as np, onnxrich
 from zoo_text import build
-resource.setrlimit(resource.RLIMIT_AS, (3 << 29, 3 << 29))
+resource.setrlimit(resource.RLIMIT_AS, (7 << 28, 7 << 28))
 rng = np.random.default_rng(0)
 w, v = rng.standard_normal((6, 8)).astype(np.float32), rng.standard_normal((8, 3)).astype(np.float32)
 shape = np.array([1, 200_000], dtype=np.int64)

@@ -310,15 +310,15 @@ def test_features_that_overflow(row: int) -> None:
     x[row] = 3e38
     with refused(
         DataError,
-        "the features hold NaN or infinity, though the inputs are finite; needed: finite numbers. "
-        "The model overflows on these data: check their scale.",
+        "the features hold NaN or infinity, though the inputs and the weights are finite; needed: finite numbers. "
+        "The model overflows on these data: check their scale",
     ):
         run(two_layers(w1=np.full((6, 8), 2, np.float32)), x, batch_size=16)
 
 
 def test_outputs_that_overflow() -> None:
     """Finite features with outputs beyond float32 are refused by the name of the outputs."""
-    with refused(DataError, "the outputs hold NaN or infinity, though the inputs are finite"):
+    with refused(DataError, "the outputs hold NaN or infinity, though the inputs and the weights are finite"):
         run(two_layers(w2=np.full((8, 3), 3e38, np.float32)))
 
 
