@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -461,7 +462,9 @@ def _open_moments(path: Path) -> BinaryIO:
         if isinstance(error.__cause__, FileNotFoundError):
             cause = "it does not exist"
         else:
-            cause = "it is a folder that holds none" if path.is_dir() else error.found
+            # `Path.is_dir` raises for a name that is too long.
+            is_folder = os.path.isdir(path)  # noqa: PTH112
+            cause = "it is a folder that holds none" if is_folder else error.found
         raise _unreadable(f"the moments file {str(path)!r} cannot be read: {cause}") from error
 
 

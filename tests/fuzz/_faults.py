@@ -61,7 +61,7 @@ def _hang() -> None:
 
 
 def _fill() -> None:
-    bytearray(os.urandom(1 << 20) * 300)
+    bytearray(os.urandom(1 << 20) * 600)
 
 
 FAULTS = {

@@ -55,8 +55,8 @@ def test_kept_files() -> None:
 
 def test_outcomes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kind of fault is a finding of its own, also what ends a child; the inputs behind it are checked too."""
-    monkeypatch.setattr(harness, "CPU_LIMIT", 1.0)
-    monkeypatch.setattr(harness, "MEMORY_LIMIT", 250 << 20)
+    monkeypatch.setattr(harness, "CPU_LIMIT", 4.0)
+    monkeypatch.setattr(harness, "MEMORY_LIMIT", 400 << 20)
     order = [
         "accept",
         "crash",
@@ -84,7 +84,7 @@ def test_outcomes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_inputs_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seed and number give the same input again, whatever was checked before; its file lies in the folder."""
-    monkeypatch.setattr(harness, "CPU_LIMIT", 1.0)
+    monkeypatch.setattr(harness, "CPU_LIMIT", 4.0)
     many = fuzz("fuzz._faults", seed=5, inputs=40)
     finding = next(finding for finding in many.findings.values() if finding.kind == "KeyError")
     again = fuzz("fuzz._faults", seed=5, first=int(finding.label), inputs=1, folder=tmp_path)

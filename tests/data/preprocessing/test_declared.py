@@ -98,7 +98,7 @@ def test_config(where: str, folder: Path) -> None:
         ({"crop_size": [4, 4]}, "says crop_size = [4, 4], which has"),
         ({"resample": 9}, "says resample = 9, which has"),
         ({"resample": [3]}, "says resample = [3], which has"),
-        ({"rescale_factor": 10**400}, "finite numbers, scale and std not 0"),
+        ({"rescale_factor": 10**400}, "is no JSON (a number beyond those of 64 bits)"),
         ({"rescale_offset": True}, "asks for rescale_offset; needed: no steps but do_resize, do_center_crop"),
         ({"do_pad": True, "do_thumbnail": False}, "asks for do_pad; needed: no steps but do_resize"),
         ({"image_mean": "none"}, "mean 'none'; needed: finite numbers"),
