@@ -198,7 +198,7 @@ CASES = [
     Case("stream-no-input", setup=CLOSE.format(0), rows=X),
     Case("stream-full-disk", stdout="/dev/full", says="No space left|no space left"),
     Case("stream-full-disk-table", command=RUN[:-1], stdout="/dev/full", says="No space left|no space left"),
-    Case("limit-no-files-written", setup=LIMIT.format("FSIZE", 0), rows=X),
+    Case("limit-small-files", setup=LIMIT.format("FSIZE", 1 << 18), rows=X),
     Case("limit-few-open-files", setup=LIMIT.format("NOFILE", 64), rows=X),
     Case("limit-small-stack", setup=LIMIT.format("STACK", 1 << 20), rows=X),
     Case("output-honest", command=OUT),
