@@ -323,7 +323,8 @@ def test_external_data_outside(location: str | None, tmp_path: Path) -> None:
     with refused(
         ModelError,
         f"net.onnx: external data {named}",
-        "lie outside the model's folder, or have an absolute path; needed: external data beside the model. Move them beside the model and save it again. Nothing outside is rea",
+        "lie outside the model's folder, or have an absolute path; needed: external data beside the model. "
+        "Move them beside the model and save it again. Nothing outside is rea",
     ):
         read_model(written(folder, external(location)))
 
