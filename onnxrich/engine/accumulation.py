@@ -188,7 +188,10 @@ class Accumulation:
         moments = self._to_moments([np.sum(arrays, axis=0) for arrays in zip(*blocks, strict=True)])
         # The first entry of the first sum counts the rows of a block.
         counts = [float(sums[0][0, 0]) for sums in blocks]
-        if min(counts) < 0 or (self._prepared.rows_kind == "sample" and moments.n > start.samples):
+        is_count = all(count >= 0 and count.is_integer() for count in counts)
+        is_sample, plan = self._prepared.rows_kind == "sample", self._prepared.plan
+        is_short = moments.n < start.samples and not (plan.by_row or plan.ignores_labels or plan.mask)
+        if not is_count or (is_sample and (moments.n > start.samples or is_short)):
             raise damaged(checkpoint, f"it counts {min(counts):g} to {max(counts):g} rows in blocks")
         violation = find_violation(moments)
         if violation is not None:

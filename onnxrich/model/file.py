@@ -362,10 +362,13 @@ def _location_of(model: Model, tensor: TensorProto) -> tuple[str, int]:
     entries: Mapping[str, str] = {entry.key: entry.value for entry in tensor.external_data}
     location = os.fsdecode(entries.get("location", ""))
     try:
-        return location, int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+        if min(offset, length) < 0:
+            raise ValueError(min(offset, length))
+        return location, offset + length
     except ValueError as error:
         raise ModelError(
-            f"{model.path}: the position of external data {location!r} is no number ({error})",
+            f"{model.path}: the position of external data {location!r} is no number from 0 on ({error})",
             "an offset and a length in bytes",
             "Save the model again.",
         ) from error

@@ -13,7 +13,7 @@ To add a target:
 3. `check` lets an `OnnxrichError` pass: that is a refusal. It raises `AssertionError` where a result is wrong in
    itself, such as a document with NaN. Everything else is judged by the harness, see `fuzz.harness`.
 4. A target that starts processes sets `BATCH`, the inputs of one child process, to some twenty. One that runs models
-   sets `RUNS_MODELS`: then the runtime may crash or hang.
+   sets `NATIVE`, the name of the library that may crash or hang.
 5. Add NAME to `TARGETS` in `targets/__init__.py`. Tests and `make fuzz` take it from there.
 6. Once a finding is mended, copy its file (below 50 kB) to `findings/NAME/`: the core suite replays it for ever.
 

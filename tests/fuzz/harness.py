@@ -4,8 +4,8 @@ A finding is an exception other than `OnnxrichError`, an error "that onnxrich di
 the user sees, a message that is too long or unprintable, a crash, a hang, or too much memory. Seed and number of an
 input give the same input again. Findings that share their kind and place count as one.
 
-A target with `RUNS_MODELS` works in the child what users work in a worker process. A model that crashes ONNX Runtime,
-or keeps it busy for ever, is "ended" there, as the worker would be, and no finding.
+A target with `NATIVE` works in the child what users work in a worker process. A file that crashes the library of that
+name, or keeps it busy for ever, is "ended" there, as the worker would be, and no finding.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ CPU_LIMIT, CLOCK_LIMIT = 20.0, 120.0
 MEMORY_LIMIT, ADDRESS_SPACE = 2 << 30, 8 << 30
 # Inputs that one child checks, unless the target says otherwise.
 BATCH = 500
-# Part of the path of the runtime's modules.
-RUNTIME = "/onnxruntime/"
 # Seconds between two looks at a child.
 LOOK = 0.1
 
@@ -188,7 +186,8 @@ def _run_child(target: str, request: dict[str, Any]) -> Iterator[Finding | dict[
                 child.wait()
                 kind, message = watch.broken or ("crash", _exit_text(child.returncode))
                 trace = _tail(log)
-                if getattr(load_target(target), "RUNS_MODELS", False) and RUNTIME in _innermost(trace):
+                native = getattr(load_target(target), "NATIVE", None)
+                if native is not None and f"{native}/" in _innermost(trace):
                     yield {"outcome": "ended", "kind": kind}
                 else:
                     yield Finding(kind, _innermost(trace), message, label, path.read_bytes(), trace)

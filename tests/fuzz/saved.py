@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import json
@@ -117,7 +118,8 @@ def _mutate_array(rng: random.Random, array: Any) -> Any:
         case 4:
             return np.array(rng.choice((True, *EDGES, *FLOATS, *NAMES)))
         case _ if array.size and array.dtype.kind in "iuf":
-            with np.errstate(all="ignore"):
+            # What does not fit into the type leaves the array as it is.
+            with contextlib.suppress(ValueError, OverflowError), np.errstate(all="ignore"):
                 array.flat[rng.randrange(array.size)] = rng.choice(
                     (*FLOATS, *EDGES[:20]) if array.dtype.kind == "f" else EDGES[:8]
                 )

@@ -365,7 +365,7 @@ def test_external_data_at_no_number(entries: dict[str, str], tmp_path: Path) -> 
     (tmp_path / "w.bin").write_bytes(bytes(192))
     with refused(
         ModelError,
-        "the position of external data 'w.bin' is no number (",
+        "the position of external data 'w.bin' is no number from 0 on (",
         "needed: an offset and a length in bytes. Save the model",
     ):
         read_model(written(tmp_path, external("w.bin", **entries)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zipfile
 import zlib
@@ -23,6 +24,8 @@ CODECS = {
     "sharding_indexed", "shuffle", "delta", "bitround", "fixedscaleoffset", "packbits",
 }  # fmt: skip
 _METADATA, LARGEST_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"), 2**26
+# Where the header of a Blosc chunk holds the length of the chunk.
+_BLOSC_LENGTH = slice(12, 16)
 # Groups inside each other.
 _MAX_DEPTH = 8
 # What zarr and its codecs raise for damaged data.
@@ -68,7 +71,25 @@ def open_zarr(context: OpenContext) -> Table:
 
 
 def _zarr() -> Any:
-    return import_optional("zarr", "zarr", "Zarr data")
+    zarr = import_optional("zarr", "zarr", "Zarr data")
+    _check_blosc_lengths()
+    return zarr
+
+
+@functools.cache
+def _check_blosc_lengths() -> None:
+    """Let numcodecs refuse Blosc chunks of another length than their header says: it would read beyond their end."""
+    from numcodecs.blosc import Blosc
+
+    decode = Blosc.decode
+
+    def decode_checked(self: Any, buf: Any, out: Any = None) -> Any:
+        content = memoryview(buf).cast("B")
+        if int.from_bytes(content[_BLOSC_LENGTH], "little") != len(content):
+            raise ValueError("a Blosc chunk that is cut, or has another length than its header says")
+        return decode(self, buf, out)
+
+    Blosc.decode = decode_checked
 
 
 def _open(path: DataPath) -> Any:

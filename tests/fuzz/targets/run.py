@@ -12,7 +12,7 @@ from onnxrich.pipelines.options import InspectOptions, RunOptions
 from onnxrich.pipelines.run import run_onnx
 from onnxrich.results.serialize import to_text
 
-SUFFIX, BATCH, RUNS_MODELS = ".onnx", 100, True
+SUFFIX, BATCH, NATIVE = ".onnx", 100, "onnxruntime"
 seeds, mutate = models.seeds, models.mutate
 
 

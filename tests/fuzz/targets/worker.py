@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxrich
 from fuzz import models
 
-SUFFIX, BATCH, RUNS_MODELS = ".onnx", 20, True
+SUFFIX, BATCH, NATIVE = ".onnx", 20, "onnxruntime"
 seeds, mutate = models.seeds, models.mutate
 
 
