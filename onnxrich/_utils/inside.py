@@ -50,7 +50,7 @@ def find_root(folder: Path, target: Path) -> Path | None:
     if _STORE.fullmatch(stored.as_posix()):  # Case 2
         return common
     is_snapshot = _HUB.fullmatch(common.name) and folder.relative_to(common).parts[0] == "snapshots"
-    return common if is_snapshot and stored.parts[0] == "blobs" else None  # Case 3
+    return common if is_snapshot and stored.parts[:1] == ("blobs",) else None  # Case 3
 
 
 def check_inside(folder: Path, path: Path, error: type[OnnxrichError], *, opened: os.stat_result | None = None) -> Path:

@@ -22,11 +22,12 @@ def parse_json(text: str | bytes, *, is_finite: bool = True) -> Any:
 
     Args:
         text: the document, in UTF-8 where it is bytes.
-        is_finite: whether NaN and infinity, which Python writes as such, are refused.
+        is_finite: whether NaN and infinity, which Python writes as such, are refused, and whole numbers beyond 64 bits.
+            Where not, such whole numbers become floats: configurations of Hugging Face say 10^30 for "no limit".
 
     Raises:
-        ValueError: when it is no JSON, too long or too deep, when it holds a number beyond those of 64 bits, or when an
-            object has two values of a name.
+        ValueError: when it is no JSON, too long or too deep, when it holds a number beyond those of 64 bits (a float
+            that is infinite), or when an object has two values of a name.
     """
     if len(text) > LARGEST:
         raise ValueError(f"JSON of more than {LARGEST:,} characters")
@@ -36,7 +37,7 @@ def parse_json(text: str | bytes, *, is_finite: bool = True) -> Any:
             object_pairs_hook=_object,
             parse_constant=_refuse_constant if is_finite else float,
             parse_float=_finite,
-            parse_int=_whole,
+            parse_int=_whole if is_finite else _whole_or_float,
         )
     except RecursionError as error:
         raise ValueError("JSON nested too deeply") from error
@@ -80,10 +81,18 @@ def _finite(digits: str) -> float:
 
 
 def _whole(digits: str) -> int:
-    # Counted first: Python needs a time that grows with the square of the digits.
-    if len(digits.lstrip("-")) > _DIGITS or not -(2**63) <= int(digits) < 2**63:
+    if not _is_short(digits):
         raise ValueError("a number beyond those of 64 bits")
     return int(digits)
+
+
+def _whole_or_float(digits: str) -> float:
+    return int(digits) if _is_short(digits) else _finite(digits)
+
+
+def _is_short(digits: str) -> bool:
+    # Counted first: Python needs a time that grows with the square of the digits.
+    return len(digits.lstrip("-")) <= _DIGITS and -(2**63) <= int(digits) < 2**63
 
 
 def _check_depth(value: Any) -> None:

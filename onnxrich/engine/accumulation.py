@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -222,8 +223,13 @@ def _describe_run(prepared: PreparedModel, blocks: int) -> dict[str, Any]:
         "runs a product": prepared.patch.batches_per_product,
         "targets": plan.K,
         "mask": None if plan.mask is None else str(plan.mask),
-        **({} if plan.classes is None else {"classes that occur": len(plan.classes)}),
+        **({} if plan.classes is None else {"classes that occur": _list_digest(plan.classes)}),
     }
+
+
+def _list_digest(numbers: Sequence[int]) -> str:
+    """What tells columns of classes from others, as many: sums of other classes must not be added to them."""
+    return hashlib.sha256(np.asarray(numbers, dtype="<i8").tobytes()).hexdigest()
 
 
 def check_finite(moments: Moments, batches: Batches, prepared: PreparedModel) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxrich._utils.text import shorten
 from onnxrich.errors import DataError, OnnxrichError, OutputError, WorkerError
 
 # Signals that a fault of native code raises.
@@ -21,6 +22,8 @@ CRASHES = {
     for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
     if (number := getattr(signal, name, None)) is not None
 }
+# Characters of a path in a message, which leave room for the rest of it.
+_LONGEST_PATH = 100
 # What a crash leaves in the log where a reader of data was at work: a line of the interpreter's stack.
 _READING = re.compile(r'File "[^"]*[/\\]onnxrich[/\\]data[/\\]')
 
@@ -124,7 +127,7 @@ class Surroundings:
         for path, version in self._data.items():
             if _Version.of(path) != version:
                 raise DataError(
-                    f"{_shortened(path)} was changed while it was read",
+                    f"{shorten(str(path), _LONGEST_PATH)} was changed while it was read",
                     "data that stay as they are",
                     "Run it again once nobody writes them, or pass a copy.",
                 )
@@ -187,11 +190,6 @@ def _count_memory_kills() -> int:
     return 0
 
 
-def _shortened(path: Path) -> str:
-    name = str(path)
-    return f"…{name[-100:]}" if len(name) > 100 else name
-
-
 def _file_changed(stage: str, path: Path | None) -> WorkerError:
     if path is None:
         return WorkerError(
@@ -199,7 +197,7 @@ def _file_changed(stage: str, path: Path | None) -> WorkerError:
             "files that stay as they are",
             "Check that nobody writes the model or the data, and the disk that they are on.",
         )
-    found = f"{_shortened(path)} became shorter while it was read (SIGBUS), while {stage}"
+    found = f"{shorten(str(path), _LONGEST_PATH)} became shorter while it was read (SIGBUS), while {stage}"
     return WorkerError(found, "files that stay as they are", "Run it again when the file is whole.")
 
 

@@ -66,9 +66,7 @@ class ProcessTree:
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 processor += times.user + times.system
-                if sys.platform == "linux":
-                    counters = process.io_counters()
-                    read += counters.read_chars + counters.read_bytes
+            read += _read_bytes(process)
         with contextlib.suppress(psutil.Error):
             return Activity(processor, read, self._root.status() == psutil.STATUS_STOPPED)
         return Activity(processor, read)
@@ -108,6 +106,16 @@ class ProcessTree:
                     with contextlib.suppress(psutil.Error):
                         known[pid] = psutil.Process(pid)
         self._children = list(known.values())
+
+
+def _read_bytes(process: psutil.Process) -> int:
+    """Bytes that a process has read so far; 0 where the system does not count them."""
+    if sys.platform == "linux":
+        # psutil lacks the method under kernels without accounts, and sandboxes keep empty or shorter ones.
+        with contextlib.suppress(psutil.Error, AttributeError, RuntimeError, ValueError):
+            counters = process.io_counters()
+            return int(counters.read_chars + counters.read_bytes)
+    return 0
 
 
 def _descendants(root: psutil.Process) -> list[int]:

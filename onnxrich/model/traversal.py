@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -34,9 +34,15 @@ def iter_parts(proto: ModelProto) -> Iterator[GraphProto | NodeProto]:
 
     The default attributes of a function come as those of one more node.
     """
-    pending: list[GraphProto | NodeProto] = [proto.graph]
+    parts: list[GraphProto | NodeProto] = [proto.graph]
     for function in proto.functions:
-        pending.extend([*function.node, NodeProto(attribute=function.attribute_proto)])
+        parts.extend([*function.node, NodeProto(attribute=function.attribute_proto)])
+    return iter_below(parts)
+
+
+def iter_below(parts: Iterable[GraphProto | NodeProto]) -> Iterator[GraphProto | NodeProto]:
+    """Iterate over graphs and nodes, and over all those that they contain."""
+    pending = [*parts]
     while pending:
         part = pending.pop()
         yield part

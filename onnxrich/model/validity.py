@@ -28,7 +28,7 @@ from onnx import (
 )
 
 from onnxrich.errors import ModelError, OnnxrichError
-from onnxrich.model.traversal import is_external, iter_parts, iter_tensors
+from onnxrich.model.traversal import is_external, iter_below, iter_parts, iter_tensors
 
 # Names of the default operator set.
 STANDARD = ("", "ai.onnx")
@@ -257,8 +257,9 @@ def _check_operators(proto: ModelProto, path: str) -> None:
     for scope in _scopes(proto):
         # A function has operator sets of its own.
         versions = {"" if entry.domain in STANDARD else entry.domain: entry.version for entry in scope.opset_import}
-        graph = scope.graph if isinstance(scope, ModelProto) else GraphProto(node=scope.node)
-        for node in (part for part in iter_parts(ModelProto(graph=graph)) if isinstance(part, NodeProto)):
+        # Not by a message around them, which would copy all weights.
+        nodes = scope.graph.node if isinstance(scope, ModelProto) else scope.node
+        for node in (part for part in iter_below(nodes) if isinstance(part, NodeProto)):
             domain = "" if node.domain in STANDARD else node.domain
             _check_attributes(node, path)
             signature = _signature(node.op_type, domain, versions.get(domain, 0))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # 1e-13; about another shift, as after a merge, small variances beside large means keep fewer digits.
 TOLERANCE = 1e-4
 
+# Standard deviation of a value, relative to its shift, that rounding can feign: means of a million equal rows are so
+# far from their value, and merged moments are about the mean of other rows. Features in single precision vary by 6e-8.
+CONSTANT = 1e-10
+
 # The most rows that are counted exactly in double.
 MOST_ROWS = 2.0**53
 
@@ -46,11 +50,10 @@ def _violations(moments: Moments) -> Iterator[str]:
         yield f"their residual is {moments.residual:.6g}"
     if (moments.targets is None) != (moments.K == 0):
         yield f"{moments.K} targets, of kind {moments.targets}"
-    diagonal = np.diagonal(matrix)
-    if diagonal.min() < 0:
+    diagonal, noise = np.diagonal(matrix), CONSTANT * np.abs(moments.matrix_shift) * np.sqrt(n)
+    if (diagonal < -(noise**2)).any():
         yield "sums of squares are below zero"
-    scale = np.sqrt(diagonal)
-    if not _is_positive_semidefinite(matrix, scale):
+    if not _is_positive_semidefinite(matrix, np.maximum(np.sqrt(np.clip(diagonal, 0, None)), noise)):
         yield "the matrix is not symmetric and positive semidefinite"
     if moments.targets == "classes" and not _are_classes(moments):
         yield "its targets are not one class a row"
@@ -65,7 +68,7 @@ def _is_positive_semidefinite(matrix: Array, scale: Array) -> bool:
 
     Args:
         matrix: float64 array of shape (d, d).
-        scale: float64 array of shape (d,), square roots of its diagonal.
+        scale: float64 array of shape (d,), square roots of its diagonal, or of rounding where that is larger.
     """
     # Without a unit, the entries are cosines. A sum of squares of zero stands for rows of zeros.
     units = np.where(scale > 0, scale, 1.0)

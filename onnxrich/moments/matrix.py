@@ -215,6 +215,11 @@ class Moments:
         """Numbers of the targets that the matrix contains: int64 array of shape (width of targets,)."""
         return np.arange(self.K) if self.classes is None else self.classes
 
+    @property
+    def matrix_shift(self) -> Array:
+        """The entries of the shift that the matrix was summed about: float64 array, one entry for each of its rows."""
+        return self.shift if self.weight is None else np.delete(self.shift, self._slices["outputs"])
+
     @cached_property
     def _slices(self) -> dict[str, slice]:
         """Entries of the shift that belong to each block of z."""
@@ -365,13 +370,12 @@ class Moments:
         """
         if np.array_equal(self.shift, shift):
             return self
-        change = self.shift - shift
-        if self.weight is not None:
-            change = np.delete(change, self._slices["outputs"])
+        moved = replace(self, shift=np.array(shift, dtype=np.float64))
+        change = self.matrix_shift - moved.matrix_shift
         change[0] = 0.0
         matrix = self.matrix + np.outer(change, self.matrix[0])
         matrix += np.outer(matrix[:, 0], change)
-        return replace(self, matrix=(matrix + matrix.T) / 2, shift=np.asarray(shift, dtype=np.float64).copy())
+        return replace(moved, matrix=(matrix + matrix.T) / 2)
 
     @property
     def _kind(self) -> tuple[int, int, int, str | None, str]:

@@ -192,7 +192,7 @@ def _is_possible(name: str, value: float) -> bool:
     """Tell whether a metric can have a value."""
     scale = METRICS[name].scale
     low = -LARGEST if scale == "real" else -ROUNDING
-    return low <= value <= (1 + ROUNDING if scale == "share" else LARGEST)
+    return low <= value <= (1 + ROUNDING if scale in ("share", "clipped") else LARGEST)
 
 
 def _in_layer(layer: Layer) -> Iterator[str]:

@@ -34,6 +34,7 @@ from onnxrich.errors import DataError
         ("/h/models--o--n/snapshots/r", "/h/models--o--n/snapshots/s/x", None),
         ("/h/models--o--n/snapshots/r", "/h/models--o--m/blobs/x", None),
         ("/h/plain/snapshots/r", "/h/plain/blobs/x", None),
+        ("/h/models--o--n/snapshots/r", "/h/models--o--n", None),
     ],
 )
 def test_where_a_link_may_lead(folder: str, target: str, root: str | None) -> None:

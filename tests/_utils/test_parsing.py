@@ -59,6 +59,16 @@ def test_infinity_where_it_has_a_meaning() -> None:
         parse_json(content)
 
 
+def test_limits_of_configurations() -> None:
+    """Tokenizers of Hugging Face without a limit write int(1e30), here in its digits."""
+    content = b'{"model_max_length": 1000000000000000019884624838656}'
+    assert parse_json(content, is_finite=False) == {"model_max_length": 1e30}
+    with pytest.raises(ValueError, match="beyond those of 64 bits"):
+        parse_json(content)
+    with pytest.raises(ValueError, match="beyond those of 64 bits"):
+        parse_json("1" * 400, is_finite=False)
+
+
 @pytest.mark.parametrize(
     "content", [b"a", b"a = 1\na = 2", b"\xff", b"a = \0", b"a = " + b"[" * 8000, b"a = " + b"1" * 5000],
     ids=["cut", "twice", "bytes", "null", "deep", "digits"],

@@ -190,6 +190,14 @@ def test_other_labels_are_refused(place: Path) -> None:
         onnxrich.run("model.onnx", "data.npz", Y, **options)
 
 
+def test_labels_of_other_classes_are_refused(place: Path) -> None:
+    """As many classes as before, but others: sums of one must not be added to the column of another."""
+    options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}
+    onnxrich.run("model.onnx", "data.npz", np.array([0, 5, 300])[Y], **options)
+    with refused(DataError, "belongs to another run: classes that occur ", " then, ", " now; needed"):
+        onnxrich.run("model.onnx", "data.npz", np.array([0, 7, 300])[Y], **options)
+
+
 def test_other_models_are_refused(place: Path) -> None:
     """Hashes are told in as many digits as it takes."""
     options: dict = {"batch_size": BATCH, "device": "cpu", "checkpoint": "saved"}

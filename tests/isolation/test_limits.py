@@ -176,6 +176,20 @@ def test_what_counts_as_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seconds_until_the_end(monkeypatch, stall_timeout="none", processor=1) is None  # type: ignore[arg-type]
 
 
+def test_systems_without_accounts_of_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes keep an empty `/proc/PID/io`, other kernels none: the rest of the activity is known all the same."""
+
+    def empty(_: psutil.Process) -> None:
+        raise RuntimeError("/proc/1/io file was empty")
+
+    monkeypatch.setattr(psutil.Process, "io_counters", empty)
+    assert ProcessTree(os.getpid()).activity().processor > 0
+    monkeypatch.delattr(psutil.Process, "io_counters")
+    activity = ProcessTree(os.getpid()).activity()
+    assert activity.processor > 0
+    assert activity.read == 0
+
+
 def test_progress_starts_the_count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long work takes, it goes on while it says something."""
     clock, tree = SimpleNamespace(now=0.0), Stalled()

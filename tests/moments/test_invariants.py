@@ -46,6 +46,20 @@ def test_rows_fulfil_them(
     assert find_violation(parts[1].without_outputs([1])) is None
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 3000])
+@pytest.mark.parametrize("value", [0.1, -7e5 / 3, 1e-20])
+def test_constant_features_of_merged_parts(n: int, value: float) -> None:
+    """Means of equal numbers differ in their last digits: about the mean of another part, only rounding is left."""
+    parts = []
+    for rows in (n, 5000):
+        features = RNG.standard_normal((rows, 4))
+        features[:, 0] = value
+        parts.append(Moments.from_rows(features, features[:, :3], RNG.integers(0, 3, rows)))
+    for first, second in (parts, parts[::-1]):
+        assert find_violation(first.merge(second)) is None
+        assert find_violation(first.about(second.shift)) is None
+
+
 def _edit(change: Callable[[np.ndarray], object]) -> Moments:
     matrix = MOMENTS.matrix.copy()
     change(matrix)
