@@ -75,7 +75,7 @@ def test_evaluation_of_another_model(analysis: onnxrich.Analysis, tmp_path: Path
     analysis.moments.save(first, analysis.record.to_dict())
     narrow = Moments.from_rows(np.eye(9)[:, :4], np.eye(9)[:, :2])
     record = replace(analysis.record, model=replace(analysis.record.model, path="m.onnx", sha256="ab" * 32))
-    narrow.save(other, record.to_dict())
+    analysis.moments.save(other, record.to_dict())
     sha = analysis.record.model.sha256[:12]
     said = (
         f"lazy.onnx (sha256 {sha}), and others of m.onnx (sha256 abababababab) to evaluate on; needed: both of the "
@@ -85,7 +85,7 @@ def test_evaluation_of_another_model(analysis: onnxrich.Analysis, tmp_path: Path
         with pytest.raises(DataError, match=re.escape(said)):
             onnxrich.Analysis.load(first, evaluation=other, isolate=isolate)
     narrow.save(other, analysis.record.to_dict())
-    with pytest.raises(DataError, match=r"10 outputs, .* and others of 4 features and 2 outputs, .* to evaluate on"):
+    with pytest.raises(DataError, match=r"a head of 160 features and 10 outputs, and moments of 4 and 2"):
         onnxrich.Analysis.load(first, evaluation=other)
 
 
