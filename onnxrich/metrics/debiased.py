@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -111,6 +111,7 @@ class _Estimator:
         squares: X_bᵀ X_b, float64 array of shape (G, r, r).
         products: X_cᵀ s_b at [c, b], s_b = Σ φ: float64 array of shape (G, G, r).
         sums: Σ g₀ of each block, float64 array of shape (G, r).
+        known: parts that were computed, by the numbers of the blocks.
     """
 
     numbers: Mapping[Block, int]
@@ -120,6 +121,7 @@ class _Estimator:
     squares: Array
     products: Array
     sums: Array
+    known: dict[tuple[int, ...], tuple[float, float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sample: Sample) -> _Estimator:
@@ -155,11 +157,16 @@ class _Estimator:
 
     def parts(self, sample: Sample) -> tuple[float, float, float]:
         """‖Cov(φ, g)‖² and ‖Cov(φ, φ)‖² without excess, and ‖Cov(g, g)‖, of some of the blocks."""
+        chosen = tuple(self.numbers[block] for block in sample.blocks)
+        if chosen not in self.known:  # the metric, its error and its convergence ask for the same blocks
+            self.known[chosen] = self._compute_parts(sample, list(chosen))
+        return self.known[chosen]
+
+    def _compute_parts(self, sample: Sample, chosen: Sequence[int]) -> tuple[float, float, float]:
         outputs = _outputs_alone(sample.functions)
         span = compute_span(outputs, "outputs", has_units=sample.basis is None)
         basis = np.sqrt(outputs.n) * span.coefficients
         scale = float(np.linalg.norm(basis.T @ outputs.centered("outputs", "outputs") @ basis)) / outputs.n
-        chosen = [self.numbers[block] for block in sample.blocks]
         return self._numerator(chosen, basis), self.features.squared_norm(chosen), scale
 
     def _numerator(self, chosen: Sequence[int], basis: Array) -> float:
