@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -208,9 +208,9 @@ def _without_store_links(model: Model) -> Model:
     tensors = [tensor for tensor in iter_tensors(model.proto) if is_external(tensor)]
     if model.folder is None or not tensors:
         return model
-    targets = {
-        location: _target_of(model.folder, location) for location, _ in map(partial(_location_of, model), tensors)
-    }
+    locations = {_location_of(model, tensor)[0] for tensor in tensors}
+    # A name that leads out of the folder is no link into a store.
+    targets = {each: None if ".." in Path(each).parts else _resolve(model.folder, each) for each in locations}
     roots = {None if target is None else find_root(model.folder, target) for target in targets.values()}
     if None in roots or roots == {model.folder}:
         return model
@@ -225,13 +225,12 @@ def _without_store_links(model: Model) -> Model:
     return replace(model, proto=proto, data=proto.SerializeToString(), folder=root)
 
 
-def _target_of(folder: Path, location: str) -> Path | None:
-    """Resolve the links of a location in a folder; None for a path that leads out by its name, or is none."""
-    path = Path(location)
-    if path.is_absolute() or ".." in path.parts:
+def _resolve(folder: Path, location: str) -> Path | None:
+    """Resolve the links of a location in a folder; None for an absolute path, and for a name that no file can have."""
+    if Path(location).is_absolute():
         return None
     try:
-        target = (folder / path).resolve()
+        target = (folder / location).resolve()
         # Fails for names that no file can have. A link that leads nowhere is merely missing.
         target.is_file()
     except (OSError, RuntimeError, ValueError):
@@ -325,13 +324,8 @@ def _without_folder(location: str) -> ModelError:
 
 
 def _is_inside(folder: Path, location: str) -> bool:
-    try:
-        path = (folder / location).resolve()
-        # Fails for names that no file can have. A link that leads nowhere is merely missing.
-        path.is_file()
-    except (OSError, RuntimeError, ValueError):
-        return False
-    return path.is_relative_to(folder) and path != folder and not Path(location).is_absolute()
+    target = _resolve(folder, location)
+    return target is not None and target != folder and target.is_relative_to(folder)
 
 
 def read_external(model: Model, tensor: TensorProto) -> Iterator[bytes]:
