@@ -132,12 +132,11 @@ class PreparedModel:
         The shift keeps the sums small: they run about the means, where cancellation loses few digits.
         """
         target_mean = np.zeros(self.plan.target_width)
-        if self.plan.target_kind == "values":
-            table, _ = one_hot(self.first.labels, C=1)
-            with np.errstate(invalid="ignore"):  # infinities of both signs
-                target_mean = target_mean if table is None else table.mean(axis=0)
         # What is not finite is told when it has been summed.
         with np.errstate(invalid="ignore", over="ignore"):
+            if self.plan.target_kind == "values":
+                table, _ = one_hot(self.first.labels, C=1)
+                target_mean = target_mean if table is None else table.mean(axis=0)
             means = (self.features.mean(axis=0), self.outputs.mean(axis=0), target_mean)
         phi, f, y = (np.where(np.isfinite(mean), mean, 0.0) for mean in means)
         if self.patch.weight is not None and self.head.affine is not None:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+from data.formats.files import tar
 from PIL import Image
 from zoo_text import build
 
@@ -421,16 +422,7 @@ IDX = {
 
 
 def _tar(members: dict[str, bytes], **change: Any) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        with tarfile.open(folder / "data.tar", "w") as file:
-            for name, content in members.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(content)
-                for key, value in change.items():
-                    setattr(entry, key, value)
-                file.addfile(entry, io.BytesIO(content))
-
-    return make
+    return lambda folder: tar(folder / "data.tar", members, **change)
 
 
 def _samples(**changes: bytes) -> dict[str, bytes]:
