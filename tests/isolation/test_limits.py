@@ -257,7 +257,11 @@ def test_forked_children_end_with_the_parent(tmp_path: Path, data: Path, number:
         + "\n            os.fork() or os.execvp('sleep', ['sleep', '1000'])\n"
     )
     (tmp_path / "sitecustomize.py").write_text(forking + "sys.meta_path.insert(0, Starter())\n")
-    program = "import sys, onnxrich; onnxrich.run(sys.argv[1], sys.argv[2], isolate=True, device='cpu')"
+    # `nohup` before the tests would keep the signal from the parent.
+    program = (
+        f"import signal, sys, onnxrich; {number:d} == signal.SIGKILL or signal.signal({number:d}, signal.SIG_DFL)\n"
+        "onnxrich.run(sys.argv[1], sys.argv[2], isolate=True, device='cpu')"
+    )
     command = [sys.executable, "-P", "-c", program, str(_models.model(tmp_path, "endless_running")), str(data)]
     parent = subprocess.Popen(command, env=with_modules(tmp_path), start_new_session=True)
     try:
