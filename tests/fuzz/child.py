@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from memory import peak_memory
+
 from fuzz.targets import Target, load_target
 from onnxrich.errors import OnnxrichError
 
@@ -38,7 +40,7 @@ def main() -> None:
         path.write_bytes(content)
         print(json.dumps({"input": label}), file=answer, flush=True)
         verdict = judge(target, path)
-        peak = max(_own_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
+        peak = max(peak_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
         if peak > request["memory"]:
             verdict = _finding("memory", "", f"{peak:,} bytes", "")
         if verdict["outcome"] == "finding":
@@ -47,12 +49,6 @@ def main() -> None:
         if peak > request["memory"]:
             break  # it never falls again
     os._exit(0)
-
-
-def _own_peak() -> int:
-    """Bytes of memory that this process has had at most; `getrusage` counts those of its parent too, before `exec`."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) << 10
 
 
 def _inputs(target: Target, request: dict[str, Any]) -> Iterator[tuple[str, bytes]]:

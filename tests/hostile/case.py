@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import stat
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import oracle
 import psutil
 from cli._processes import ONNXRICH, PATIENCE, after, until
+from memory import peak_memory
 from zoo_text import build
 
 # Seconds of processor time of all processes of a case, and bytes that the largest of them may take.
@@ -159,26 +159,37 @@ def _run(case: Case, folder: Path, marks: Mapping[str, str]) -> Outcome:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=target, stderr=err
         )
-        status, usage = _wait(process.pid)
+        status, seconds, memory = _wait(process.pid)
         process.returncode = os.waitstatus_to_exitcode(status)
         for file in (out, err):
             file.seek(0)
         texts = (out.read().decode(), err.read().decode())
-    return Outcome(process.returncode, *texts, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
+    return Outcome(process.returncode, *texts, seconds, memory)
 
 
-def _wait(pid: int) -> tuple[int, resource.struct_rusage]:
-    """Wait for a process, and return its status and what it and its children took; end it where it hangs."""
-    deadline = time.monotonic() + PATIENCE
+def _wait(pid: int) -> tuple[int, float, int]:
+    """Wait for a process, and end it where it hangs.
+
+    Returns:
+        Its status, seconds of processors of it and its children, and bytes of memory that the largest of them had at
+        most. The memory that `wait4` tells is also that of this process, from which they were forked.
+    """
+    deadline, peak = time.monotonic() + PATIENCE, 0
     while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
-            return status, usage
-        if time.monotonic() > deadline:
+        peak = max(peak, *map(peak_memory, [pid, *_descendants(pid)]))
+        hangs = time.monotonic() > deadline
+        if hangs:
             os.kill(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            return status, usage
+        done, status, usage = os.wait4(pid, 0 if hangs else os.WNOHANG)
+        if done:
+            return status, usage.ru_utime + usage.ru_stime, peak
         time.sleep(0.02)
+
+
+def _descendants(pid: int) -> list[int]:
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    return []
 
 
 def _snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
